@@ -1,0 +1,117 @@
+"""Plays evaluation episodes and returns a table; logs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from conf.schema import RunConfig
+from envs.seeding import episode_seed
+from envs.spec import TaskSpec
+from envs.vector import VectorEnv
+
+Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(observations `[N, O]`, task ids `[N]`) -> actions `[N, A]`, deterministic."""
+
+
+class InterruptedEvaluation(Exception):
+    """The run was asked to stop; the evaluation will be repeated."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results of one evaluation.
+
+    Attributes:
+      returns: `[T, episodes]`, undiscounted.
+      successes: `[T, episodes]`, whether any step of the episode succeeded.
+    """
+
+    returns: np.ndarray
+    successes: np.ndarray
+
+    def scores(self, specs: Sequence[TaskSpec]) -> list[float | None]:
+        """Each task's mean raw score, normalised; None where the task has no constants."""
+        metric = {"return": self.returns, "success": self.successes}
+        return [spec.normalised(float(metric[spec.score_metric][task].mean())) for task, spec in enumerate(specs)]
+
+
+class Evaluator:
+    """Environments of their own, kept between evaluations.
+
+    Row `(task, k)` plays episodes `k, k + P, ...` of its task, with `P = eval.parallel_episodes`, so exactly the
+    episodes 0 to `eval.episodes - 1` are played, whichever ends first. Their seeds depend on (seed, task, env steps
+    of the evaluation, episode).
+    """
+
+    def __init__(self, config: RunConfig, specs: Sequence[TaskSpec]):
+        self._num_tasks = len(specs)
+        self._episodes = config.eval.episodes
+        self._parallel = config.eval.parallel_episodes
+        self._point = 0
+        rows = [(spec, copy) for spec in specs for copy in range(self._parallel)]
+        self._task_ids = np.repeat(np.arange(self._num_tasks, dtype=np.int32), self._parallel)
+        self._quota = np.asarray([len(range(copy, self._episodes, self._parallel)) for _, copy in rows])
+
+        def reset_seed(row: int, episode: int) -> int:
+            spec, copy = rows[row]
+            number = copy + episode * self._parallel
+            return episode_seed(config.seed, spec.id, "eval", self._point, number)
+
+        self._env = VectorEnv(
+            [spec for spec, _ in rows],
+            reset_seed,
+            backend="inline" if config.env.backend == "inline" else "process",
+            workers=config.env.workers,
+            max_episode_steps=config.eval.max_episode_steps,
+        )
+
+    def run(
+        self,
+        act: Act,
+        env_steps: int,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> Evaluation:
+        """Play all episodes of the evaluation at `env_steps`.
+
+        Args:
+          act: the policy.
+          env_steps: keys the episodes' seeds.
+          stop: asked at every step.
+          progress: told the finished fraction.
+        Raises:
+          InterruptedEvaluation: `stop` said so.
+        """
+        self._point = env_steps
+        obs = self._env.reset()
+        rows = len(self._task_ids)
+        returns = np.zeros((rows, self._quota.max()))
+        successes = np.zeros((rows, self._quota.max()), bool)
+        index = np.arange(rows)
+        while (active := self._env.episode < self._quota).any():
+            if stop():
+                raise InterruptedEvaluation
+            episode = np.minimum(self._env.episode, self._quota - 1)
+            self._env.start_step(act(obs, self._task_ids), active)
+            step = self._env.wait_step()
+            returns[index, episode] += np.where(active, step.reward, 0)
+            successes[index, episode] |= active & step.success
+            obs = step.obs
+            if (active & step.episode_over).any():
+                progress(float(np.minimum(self._env.episode, self._quota).sum() / self._quota.sum()))
+        played = np.arange(self._quota.max()) < self._quota[:, None]
+        return Evaluation(
+            self._by_episode(returns[played]),
+            self._by_episode(successes[played]),
+        )
+
+    def _by_episode(self, values: np.ndarray) -> np.ndarray:
+        """`[T, episodes]` in order of episode number, from values in order of (row, turn)."""
+        numbers = np.concatenate([np.arange(copy, self._episodes, self._parallel) for copy in range(self._parallel)])
+        return values.reshape(self._num_tasks, self._episodes)[:, np.argsort(numbers)]
+
+    def close(self) -> None:
+        self._env.close()

@@ -1,0 +1,78 @@
+"""Pure functions of one update: return distributions, policies and losses (specs: BRC, losses)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def support(num_bins: int, v_max: float) -> jax.Array:
+    """Centres of the return bins, `[K]`, evenly spaced on [-v_max, v_max], in normalised return."""
+    return jnp.linspace(-v_max, v_max, num_bins)
+
+
+def project(probs: jax.Array, atoms: jax.Array, support: jax.Array) -> jax.Array:
+    """Mass at shifted atoms, moved onto the two nearest bins of a fixed support.
+
+    Bellemare et al. 2017, algorithm 1 (arXiv:1707.06887). Written as a sum that fuses into one loop, so the
+    `[B, K, K]` weights are never stored.
+
+    Args:
+      probs: `[B, K]`, rows sum to 1.
+      atoms: `[B, K]`, where each bin's mass lands, in normalised return; clipped to the support.
+      support: `[K]`, evenly spaced, increasing.
+    Returns:
+      `[B, K]`, rows sum to 1. Gradients are not stopped here.
+    """
+    num_bins = support.shape[0]
+    spacing = (support[-1] - support[0]) / (num_bins - 1)
+    position = jnp.clip((atoms - support[0]) / spacing, 0, num_bins - 1)
+    distance = jnp.abs(position[:, :, None] - jnp.arange(num_bins, dtype=position.dtype))
+    return jnp.sum(probs[:, :, None] * jnp.clip(1 - distance, 0, 1), axis=1)
+
+
+def categorical_target(
+    probs: jax.Array, reward: jax.Array, discount: jax.Array, entropy_bonus: jax.Array, support: jax.Array
+) -> jax.Array:
+    """Target return distribution `[B, K]`: bin `z` moves to `reward + discount * (z + entropy_bonus)`.
+
+    Args:
+      probs: `[B, K]`, the target critic at the next state and action, mean over the ensemble.
+      reward: `[B]`, normalised.
+      discount: `[B]`, 0 where the episode terminated.
+      entropy_bonus: `[B]`, `-temperature * log_prob` of the next action.
+      support: `[K]`.
+    """
+    atoms = reward[:, None] + discount[:, None] * (support + entropy_bonus[:, None])
+    return project(probs, atoms, support)
+
+
+def cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Cross-entropy of `logits` `[E, B, K]` to `target` `[B, K]`: mean over the batch, summed over members."""
+    return -jnp.sum(jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1), axis=-1))
+
+
+def squared_error(values: jax.Array, target: jax.Array) -> jax.Array:
+    """Squared error of `values` `[E, B]` to `target` `[B]`: mean over the batch, summed over members."""
+    return jnp.sum(jnp.mean(jnp.square(values - target), axis=-1))
+
+
+def sample_tanh_gaussian(mean: jax.Array, log_std: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Action `[B, A]` in (-1, 1) and its log-probability `[B]`, for standard normal `noise` `[B, A]`.
+
+    The tanh correction uses log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), which does not overflow.
+    """
+    pre_tanh = mean + jnp.exp(log_std) * noise
+    gaussian = -0.5 * jnp.square(noise) - log_std - 0.5 * jnp.log(2 * jnp.pi)
+    correction = 2 * (jnp.log(2.0) - pre_tanh - jax.nn.softplus(-2 * pre_tanh))
+    return jnp.tanh(pre_tanh), jnp.sum(gaussian - correction, axis=-1)
+
+
+def actor_loss(q: jax.Array, log_prob: jax.Array, temperature: jax.Array) -> jax.Array:
+    """`mean(temperature * log_prob - Q)` over the batch; `q` and `log_prob` are `[B]`."""
+    return jnp.mean(temperature * log_prob - q)
+
+
+def temperature_loss(log_temperature: jax.Array, entropy: jax.Array, target_entropy: float) -> jax.Array:
+    """`temperature * (entropy - target_entropy)`; `entropy` is the batch mean, in nats."""
+    return jnp.exp(log_temperature) * (entropy - target_entropy)

@@ -1,0 +1,74 @@
+"""Per-task magnitude of returns, from which the learner scales rewards (specs: BRC, reward normalisation)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from envs.vector import Step
+
+
+class ReturnBounds:
+    """The smallest and largest Monte-Carlo return-to-go of each task over its finished episodes.
+
+    Before a task has finished an episode its scale is the running mean of |reward| / (1 - discount): the release
+    leaves it infinite there, which zeroes all rewards.
+    """
+
+    def __init__(self, num_tasks: int, discount: float):
+        self._discount = discount
+        self._low = np.full(num_tasks, np.inf)
+        self._high = np.full(num_tasks, -np.inf)
+        self._abs_sum = np.zeros(num_tasks)
+        self._steps = 0
+        self._rewards: list[list[float]] = [[] for _ in range(num_tasks)]
+
+    def insert(self, step: Step) -> None:
+        """Take one step's raw rewards `[T]`; an episode that ends moves its task's bounds."""
+        self._steps += 1
+        self._abs_sum += np.abs(step.reward)
+        for task, rewards in enumerate(self._rewards):
+            rewards.append(float(step.reward[task]))
+            if step.episode_over[task]:
+                terminated = bool(step.terminated[task] and not step.truncated[task])
+                returns = returns_to_go(np.asarray(rewards), self._discount, terminated)
+                self._low[task] = min(self._low[task], returns.min())
+                self._high[task] = max(self._high[task], returns.max())
+                rewards.clear()
+
+    @property
+    def return_scale(self) -> np.ndarray:
+        """`[T]`, float32: `max(|G_min|, |G_max|)`, in raw return."""
+        provisional = self._abs_sum / max(self._steps, 1) / (1 - self._discount)
+        finished = np.isfinite(self._high)
+        bound = np.maximum(np.abs(self._low), np.abs(self._high))
+        return np.where(finished, bound, provisional).astype(np.float32)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays for a checkpoint; `load` takes them back."""
+        return {
+            "low": self._low.copy(),
+            "high": self._high.copy(),
+            "abs_sum": self._abs_sum.copy(),
+            "steps": np.asarray(self._steps),
+            "reward_counts": np.asarray([len(rewards) for rewards in self._rewards]),
+            "rewards": np.asarray([reward for rewards in self._rewards for reward in rewards]),
+        }
+
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        self._low[:], self._high[:], self._abs_sum[:] = state["low"], state["high"], state["abs_sum"]
+        self._steps = int(state["steps"])
+        ends = np.cumsum(state["reward_counts"])[:-1]
+        self._rewards = [part.tolist() for part in np.split(state["rewards"], ends)]
+
+
+def returns_to_go(rewards: np.ndarray, discount: float, terminated: bool) -> np.ndarray:
+    """Discounted return from each step `[L]` of an episode.
+
+    After a termination nothing follows; after a truncation the episode's mean reward does, for ever.
+    """
+    following = 0.0 if terminated else float(np.mean(rewards)) / (1 - discount)
+    returns = np.empty(len(rewards))
+    for step in range(len(rewards) - 1, -1, -1):
+        following = rewards[step] + discount * following
+        returns[step] = following
+    return returns

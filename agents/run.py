@@ -1,0 +1,117 @@
+"""The command: `python -m agents.run [-m] [key=value ...]`. Composes, checks, then executes one run or many.
+
+This module stands above all others: it is the one that hands several runs to `sweeps`. It imports lazily, because a
+mistake in the command line should be answered in a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conf import record
+from conf.typed import ConfigError
+
+USAGE = """\
+Online multi-task RL with one large categorical critic (BRC).
+
+  python -m agents.run [-m] [key=value ...]
+
+Common commands
+  python -m agents.run                                              four small tasks on a laptop CPU
+  python -m agents.run benchmark=dmc_hard model=xl seed=3           the paper's setting
+  python -m agents.run benchmark=dmc_hard benchmark.tasks=[dog-run] one task
+  python -m agents.run -m +sweep=seeds                              five seeds, local or on SLURM
+  python -m agents.run -m model.width=512,1024,4096 +sweep=scaling  sizes x seeds
+  python -m agents.run -m +sweep=scaling plan=true                  what would run; nothing is started
+  mlflow ui --backend-store-uri sqlite:///mlflow.db                 look at runs
+  python -m analysis.report runs/ --out report/                     figures and tables
+
+Repeating a command continues an unfinished run and skips a finished one.
+
+Options
+  -m, --multirun     several runs: comma lists, range(..), choice(..), +sweep=NAME
+  --run-dir DIR      continue the run in DIR with the configuration recorded there
+  --cfg              print the composed configuration, and stop
+  -h, --help         this text
+
+Exit status: 0 done, 1 failed, 2 bad configuration, 75 interrupted and resumable.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's exit status; every mistake in its configuration is one line on standard error."""
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return record.EXIT_BAD_CONFIG
+    except KeyboardInterrupt:
+        return record.EXIT_INTERRUPTED
+
+
+def _main(arguments: list[str]) -> int:
+    if "-h" in arguments or "--help" in arguments:
+        print(help_text())
+        return record.EXIT_DONE
+    if arguments[:1] == ["--run-dir"]:
+        return continue_run(arguments[1:])
+
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    unknown = [flag for flag in flags if flag not in ("-m", "--multirun", "--cfg")]
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such option; allowed: -m, --run-dir DIR, --cfg, --help")
+
+    from conf.compose import compose, compose_many, resolve_paths
+
+    if "-m" in flags or "--multirun" in flags:
+        members = [dataclasses.replace(one, config=resolve_paths(one.config)) for one in compose_many(overrides)]
+        configs = [member.config for member in members]
+    else:
+        members = []
+        configs = [resolve_paths(compose(overrides))]
+    if "--cfg" in flags:
+        print(record.config_to_json(configs[0]))
+        return record.EXIT_DONE
+    if configs[0].plan:
+        from sweeps.plan import print_plan
+
+        print_plan(configs)
+        return record.EXIT_DONE
+    if members or configs[0].launcher.name == "slurm":
+        from sweeps.launch import launch
+
+        return launch(configs, members)
+    from agents.train import execute
+
+    return execute(configs[0])
+
+
+def continue_run(arguments: list[str]) -> int:
+    """Execute the run that a directory records; the directory may have been moved."""
+    from conf.compose import compose_recorded
+
+    if len(arguments) != 1:
+        raise ConfigError("--run-dir: exactly one directory, and no overrides")
+    from agents.train import execute
+
+    return execute(compose_recorded(Path(arguments[0])))
+
+
+def help_text() -> str:
+    from conf.compose import groups
+
+    lines = ["Groups (group=choice)"]
+    for group, names in groups().items():
+        lines.append(f"  {'+' if group in ('sweep', 'experiment') else ''}{group:12s} {', '.join(names)}")
+    lines += ["", "Keys (key=value; defaults in conf/)"]
+    from conf.help import key_lines
+
+    return "\n".join([USAGE, *lines, *key_lines()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""Executes one run from its configuration: lock, restore or start, train, report. Returns the process's exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from conf import record
+from conf.schema import RunConfig
+from conf.typed import ConfigError
+
+FINISH_TRACKING_S = 90.0
+
+
+class StopFlag:
+    """Set by SIGTERM, SIGUSR2 or Ctrl-C; the loop looks at it where it is safe to stop. A second Ctrl-C is at once."""
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+
+    def __call__(self) -> bool:
+        return self.signal is not None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals inside the block."""
+        signals = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+        previous = {number: signal.signal(number, self._set) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _set(self, number: int, _: object) -> None:
+        if self.signal is None:
+            print(f"\n{signal.Signals(number).name}: checkpointing, then stopping", file=sys.stderr, flush=True)
+        self.signal = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def finished(config: RunConfig, run_dir: Path) -> dict | None:
+    """What DONE says, if the run has reached the budget that is asked for."""
+    done = record.read_json(run_dir / record.DONE)
+    return done if done is not None and done["env_steps"] >= config.train.env_steps else None
+
+
+def check_place(config: RunConfig, run_dir: Path) -> None:
+    """`resume=false` begins only where nothing is.
+
+    Raises:
+      ConfigError: something is there.
+    """
+    if not config.resume and (run_dir / record.METRICS).exists():
+        raise ConfigError(
+            f"resume=false: {run_dir} holds a run already; move it away, choose another paths.runs, "
+            "or leave resume=true to continue it"
+        )
+
+
+def check_memory(config: RunConfig) -> None:
+    """Refuses a replay that this machine cannot hold.
+
+    Raises:
+      ConfigError: names both sizes.
+    """
+    from agents.sizes import available_bytes, gib, run_size
+    from envs import registry
+
+    size = run_size(config, [registry.spec(task) for task in config.benchmark.task_ids])
+    available = available_bytes()
+    if size.replay_bytes > available:
+        raise ConfigError(
+            f"train.replay_capacity={config.train.replay_capacity}: replay of {len(config.benchmark.task_ids)} tasks "
+            f"needs {gib(size.replay_bytes)}, {gib(available)} are available"
+        )
+
+
+def execute(config: RunConfig) -> int:
+    """Run, or continue, what `config` (with absolute paths) describes.
+
+    Returns:
+      0 done, 1 failed, 75 interrupted and resumable (`conf.record.EXIT_*`).
+    Raises:
+      ConfigError: the run cannot begin here.
+    """
+    run_dir = record.run_dir(config)
+    check_place(config, run_dir)
+    if (done := finished(config, run_dir)) is not None:
+        print(f"finished already: {done['env_steps']:,} steps, score {as_score(done['score'])}: {run_dir}")
+        return record.EXIT_DONE
+    check_memory(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+
+    from agents.record import LockedError, lock, write_config
+
+    stop = StopFlag()
+    try:
+        with stop.installed(), lock(run_dir):
+            write_config(run_dir, config)
+            return _execute(config, run_dir, stop)
+    except LockedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return record.EXIT_FAILED
+
+
+def _execute(config: RunConfig, run_dir: Path, stop: StopFlag) -> int:
+    from agents.tracking import Follower
+
+    follower = Follower(run_dir) if config.tracking.name == "mlflow" else None
+    configure_jax(config)
+    from agents.record import RunRecord
+
+    run_record = RunRecord(run_dir)
+    run_record.status("running")
+    try:
+        outcome = _train(config, run_dir, run_record, stop)
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        run_record.status("failed", reason=reason, traceback=traceback.format_exc())
+        traceback.print_exc()
+        print(f"error: {reason.splitlines()[0]} (run: {run_dir})", file=sys.stderr)
+        outcome = "failed"
+    finally:
+        run_record.close()
+    if outcome == "done":
+        write_report(run_dir)
+        run_record.status("done")
+    elif outcome == "interrupted":
+        run_record.status("interrupted", signal=stop.signal)
+    mirrored = follower.finish(FINISH_TRACKING_S) if follower else True
+    if outcome == "done":
+        print_summary(config, run_dir)
+    if not mirrored:
+        print(f"MLflow lacks a part; send it with: python -m agents.tracking {run_dir}", file=sys.stderr)
+    if outcome == "interrupted":
+        print(f"interrupted; the same command continues: {run_dir}", file=sys.stderr)
+    return {"done": record.EXIT_DONE, "failed": record.EXIT_FAILED, "interrupted": record.EXIT_INTERRUPTED}[outcome]
+
+
+def configure_jax(config: RunConfig) -> None:
+    """Settings that must precede JAX's import, and the persistent compilation cache."""
+    if config.train.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    import jax
+
+    if config.paths.compilation_cache is not None:
+        jax.config.update("jax_compilation_cache_dir", config.paths.compilation_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag) -> str:
+    from agents.checkpoint import CheckpointStore
+    from agents.loop import Training
+    from agents.progress import Progress
+    from agents.record import write_manifest
+    from agents.sizes import run_size
+    from envs import registry
+
+    specs = [registry.spec(task) for task in config.benchmark.task_ids]
+    size = run_size(config, specs)
+    write_manifest(run_dir, config, specs, dataclasses.asdict(size))
+    print(
+        f"{record.run_name(config)} on {config.benchmark.name} ({len(specs)} tasks), "
+        f"{size.critic_params:,} critic parameters: {run_dir}",
+        file=sys.stderr,
+    )
+    store = CheckpointStore(run_dir / record.CHECKPOINTS)
+    checkpoint, problems = store.load()
+    for problem in problems:
+        print(f"warning: {problem}; using the one before it", file=sys.stderr)
+    with contextlib.closing(Training(config, specs, run_record, store)) as training:
+        if checkpoint is not None:
+            training.restore(checkpoint)
+            print(f"continuing from {training.env_steps:,} steps", file=sys.stderr)
+        else:
+            run_record.cut({"metrics": 0, "timing": 0})
+        with Progress(config.train.env_steps, training.env_steps) as progress:
+            progress.score(training.score)
+            return training.run(stop, progress)
+
+
+def write_report(run_dir: Path) -> None:
+    """Learning curves of this run, by the analysis package's own command."""
+    command = [sys.executable, "-m", "analysis.report", str(run_dir), "--out", str(run_dir / record.REPORT)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        print(f"warning: no report: {result.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+
+
+def print_summary(config: RunConfig, run_dir: Path) -> None:
+    done = record.read_json(run_dir / record.DONE) or {}
+    print(f"done: {done['env_steps']:,} steps, mean normalised score {as_score(done['score'])}")
+    for row in done["evaluation"]:
+        if row["name"] == "eval/return" and row["task"] is not None:
+            print(f"  {row['task']:32s} return {row['value']:8.1f}")
+    print(f"run:    {run_dir}")
+    print(f"report: {run_dir / record.REPORT} (learning_curves.png)")
+    if config.tracking.name == "mlflow":
+        print(f"mlflow: {config.tracking.uri}")
+        print(f"        mlflow ui --backend-store-uri {config.tracking.uri}")
+
+
+def as_score(score: float | None) -> str:
+    return "unknown" if score is None else f"{score:.3f}"

@@ -1,0 +1,91 @@
+"""What a run directory holds and how it is named; read by agents, sweeps and analysis."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from conf.schema import RunConfig
+from conf.typed import build, identity_values
+
+VERSION = 1
+
+CONFIG = "config.json"
+"""The resolved configuration, of this or the latest start."""
+MANIFEST = "manifest.json"
+"""What the run is and what it ran on: identity, tasks with scores' constants, sizes, one entry a start."""
+METRICS = "metrics.jsonl"
+"""Rows {env_steps, update_steps, name, task, value}; only values that repeat exactly."""
+TIMING = "timing.jsonl"
+"""Rows of the same form: rates and where the time went."""
+STATUS = "status.json"
+"""{state: running | done | failed | interrupted, env_steps, ...}; what was last said, not proof of life."""
+DONE = "DONE"
+"""{env_steps, score}: the budget that has been reached."""
+LOCK = "lock"
+"""Held (flock) by the process that writes the directory."""
+CHECKPOINTS = "checkpoints"
+DURABLE = "durable.json"
+"""Bytes of METRICS and TIMING that a checkpoint covers."""
+TRACKING = "tracking.json"
+"""Which MLflow run mirrors this one, and how much of the files it has."""
+REPORT = "report"
+LOG = "log.txt"
+"""Standard output and error of a run that a sweep launched."""
+SWEEPS = "_sweeps"
+"""Folder of sweep manifests, beside the benchmarks' folders."""
+
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 75
+
+
+def identity(config: RunConfig) -> str:
+    """16 hex digits of the SHA-256 of the canonical JSON of all that determines results.
+
+    The environments' family is part of it: "native" stepping, whatever the number of processes.
+    """
+    values = identity_values(config) | {"env_family": "native"}
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def run_name(config: RunConfig) -> str:
+    """Agent, size and seed, for people."""
+    single = f"-{config.benchmark.task_ids[0].split('/')[1]}" if len(config.benchmark.task_ids) == 1 else ""
+    return f"{config.agent.name}-w{config.model.width}{single}-s{config.seed}"
+
+
+def run_dir(config: RunConfig) -> Path:
+    """`<runs>/<benchmark>/<readable>-<hash>`."""
+    return Path(config.paths.runs) / config.benchmark.name / f"{run_name(config)}-{identity(config)[:8]}"
+
+
+def config_to_json(config: RunConfig) -> str:
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def config_from_json(text: str) -> RunConfig:
+    """Raises ConfigError where the text does not fit the schema."""
+    return build(RunConfig, json.loads(text))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots; empty groups vanish."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's object; None where it is missing or cut short."""
+    try:
+        value = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,235 @@
+"""The typed schema: one dataclass a group, values only from yaml, and the checks that need more than one field.
+
+A field is part of a run's identity unless marked `NotIdentity`. A field added to the schema later must carry
+`Since(value)`: the value that runs recorded before it had, so that their directories keep their names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from conf.typed import ConfigError, NotIdentity, Range
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The algorithm. Defaults: BRC, arXiv:2505.23150, and its release."""
+
+    name: str
+    """What the run directory and MLflow call it."""
+    discount: Annotated[float, Range(ge=0, lt=1)]
+    """Of future rewards, per environment step."""
+    tau: Annotated[float, Range(gt=0, le=1)]
+    """Step of the target critic towards the critic, per update."""
+    batch_size: Annotated[int | None, Range(ge=1)]
+    """Transitions per update; null: 1024 with several tasks, 256 with one."""
+    updates_per_step: Annotated[int, Range(ge=0)]
+    """Gradient updates per environment step (one step = one transition of every task)."""
+    learning_rate: Annotated[float, Range(gt=0)]
+    """AdamW, actor and critic."""
+    weight_decay: Annotated[float, Range(ge=0)]
+    """AdamW, actor and critic."""
+    temperature_learning_rate: Annotated[float, Range(gt=0)]
+    """Adam with b1 = 0.5, entropy temperature."""
+    init_temperature: Annotated[float, Range(gt=0)]
+    """Initial entropy temperature."""
+    target_entropy_per_dim: float
+    """Target entropy in nats per (padded) action dimension."""
+    num_bins: Annotated[int, Range(ge=2)]
+    """Return bins of the categorical critic."""
+    v_max: Annotated[float, Range(gt=0)]
+    """The bins span [-v_max, v_max] in normalised return."""
+    ensemble_size: Annotated[int, Range(ge=1)]
+    """Independent critics."""
+    ensemble_target: Literal["mean", "min"]
+    """How the ensemble becomes one value: mean distribution, or the member of least value."""
+    embedding_dim: Annotated[int, Range(ge=1)]
+    """Width of a learned task embedding."""
+    value_loss: Literal["categorical", "squared"]
+    """Cross-entropy on return bins, or squared error on a scalar."""
+    conditioning: Literal["embedding", "one_hot", "none", "heads"]
+    """How the networks know the task; a single task always has none."""
+    reward_scale: Literal["release", "paper", "off"]
+    """Per-task reward normalisation, by whose entropy correction; off: raw rewards."""
+    network: Literal["bronet", "mlp"]
+    """Critic torso."""
+    actor_network: Literal["bronet", "mlp"]
+    """Actor torso."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the networks."""
+
+    width: Annotated[int, Range(ge=1)]
+    """Critic width: the scaling axis."""
+    depth: Annotated[int, Range(ge=0)]
+    """Critic residual blocks."""
+    actor_width: Annotated[int, Range(ge=1)]
+    """Actor width."""
+    actor_depth: Annotated[int, Range(ge=0)]
+    """Actor residual blocks."""
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """Which tasks."""
+
+    name: str
+    """Names the run directory's parent and the MLflow experiment."""
+    available: Annotated[tuple[str, ...], NotIdentity()]
+    """Task ids of the benchmark, in its order."""
+    tasks: tuple[str, ...] | None
+    """Narrows the benchmark: full or short task names; null: all. Composition resolves it to ids in order."""
+
+    @property
+    def task_ids(self) -> tuple[str, ...]:
+        return self.available if self.tasks is None else self.tasks
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training loop."""
+
+    env_steps: Annotated[int, Range(ge=1), NotIdentity()]
+    """Budget, in environment steps per task; raising it continues a finished run."""
+    random_steps: Annotated[int, Range(ge=1)]
+    """First steps, with uniformly random actions and without updates."""
+    replay_capacity: Annotated[int, Range(ge=1)]
+    """Transitions kept per task."""
+    log_every_steps: Annotated[int, Range(ge=1)]
+    """Environment steps between two records of the learner's metrics."""
+    deterministic: bool
+    """Ask XLA for deterministic GPU kernels (slower); a CPU is deterministic anyway."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation: on a grid of environment steps and at the end."""
+
+    every_steps: Annotated[int, Range(ge=1)]
+    """Environment steps between two evaluations; there is one at 0 too."""
+    episodes: Annotated[int, Range(ge=1)]
+    """Episodes per task."""
+    parallel_episodes: Annotated[int, Range(ge=1)]
+    """Environments per task that play them at once."""
+    max_episode_steps: Annotated[int | None, Range(ge=1)]
+    """Cuts episodes short, for quick trials; null: the tasks' own limits."""
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """How environments are stepped; changes no number."""
+
+    backend: Annotated[Literal["auto", "process", "inline"], NotIdentity()]
+    """Worker processes, or the training process itself (to debug); auto: process."""
+    workers: Annotated[int | None, Range(ge=1), NotIdentity()]
+    """Worker processes; null: one a core, at most one a task."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Checkpoints, besides those at every evaluation; change no number."""
+
+    every_min: Annotated[float, Range(gt=0), NotIdentity()]
+    """Minutes of wall time between two checkpoints."""
+
+
+@dataclass(frozen=True)
+class LauncherConfig:
+    """Where runs are executed."""
+
+    name: Annotated[Literal["auto", "local", "slurm"], NotIdentity()]
+    """auto: slurm for several runs where `sbatch` exists, else local processes."""
+    max_parallel: Annotated[int | None, Range(ge=1), NotIdentity()]
+    """Runs at once; null: one locally, no limit of ours on SLURM."""
+    slurm: Annotated[dict, NotIdentity()]
+    """Parameters of submitit's SLURM executor, without their slurm_ prefix; null drops one."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where the run record is mirrored."""
+
+    name: Annotated[Literal["mlflow", "off"], NotIdentity()]
+    """Mirror to MLflow, or not at all (the run directory holds everything)."""
+    uri: Annotated[str | None, NotIdentity()]
+    """Tracking URI; null: SQLite `mlflow.db` in the folder of launch."""
+    system_metrics: Annotated[bool, NotIdentity()]
+    """Log CPU, memory, disk and GPU use."""
+    parent_run: Annotated[str | None, NotIdentity()]
+    """MLflow run of the sweep that launched this run; set by the launcher."""
+
+
+@dataclass(frozen=True)
+class PathsConfig:
+    """Folders; relative ones start at the folder of launch."""
+
+    runs: Annotated[str, NotIdentity()]
+    """Run directories."""
+    compilation_cache: Annotated[str | None, NotIdentity()]
+    """XLA's persistent compilation cache; null: none."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Many runs from one command."""
+
+    name: Annotated[str | None, NotIdentity()]
+    """What the manifest and the MLflow parent run call it."""
+    params: Annotated[dict, NotIdentity()]
+    """Override key -> comma list, range(..) or choice(..), as on the command line, which wins."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that determines one run, and how it is executed."""
+
+    seed: Annotated[int, Range(ge=0, lt=2**32)]
+    """Of every random stream."""
+    agent: AgentConfig
+    model: ModelConfig
+    benchmark: BenchmarkConfig
+    train: TrainConfig
+    eval: EvalConfig
+    env: EnvConfig
+    checkpoint: CheckpointConfig
+    launcher: LauncherConfig
+    tracking: TrackingConfig
+    paths: PathsConfig
+    sweep: SweepConfig
+    resume: Annotated[bool, NotIdentity()]
+    """Continue an unfinished run of the same identity; false: refuse to touch one."""
+    plan: Annotated[bool, NotIdentity()]
+    """Print what would run, and stop."""
+
+    @property
+    def batch_size(self) -> int:
+        """BRC's default depends on the number of tasks."""
+        if self.agent.batch_size is not None:
+            return self.agent.batch_size
+        return 1024 if len(self.benchmark.task_ids) > 1 else 256
+
+    @property
+    def conditioning(self) -> Literal["embedding", "one_hot", "none", "heads"]:
+        """A single task needs no telling apart."""
+        return self.agent.conditioning if len(self.benchmark.task_ids) > 1 else "none"
+
+
+def check(config: RunConfig) -> None:
+    """Conflicts between fields.
+
+    Raises:
+      ConfigError: names both keys with their values.
+    """
+    if config.eval.parallel_episodes > config.eval.episodes:
+        raise ConfigError(
+            f"eval.parallel_episodes={config.eval.parallel_episodes}: "
+            f"at most eval.episodes, which is {config.eval.episodes}"
+        )
+    if config.train.replay_capacity < config.train.random_steps:
+        raise ConfigError(
+            f"train.replay_capacity={config.train.replay_capacity}: "
+            f"at least train.random_steps, which is {config.train.random_steps}"
+        )

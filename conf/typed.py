@@ -1,0 +1,209 @@
+"""Plain values -> frozen dataclasses, with one clear line for whatever does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """One line: the key, its value, what is allowed."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed values of a number."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def __str__(self) -> str:
+        bounds = ((">=", self.ge), (">", self.gt), ("<=", self.le), ("<", self.lt))
+        return " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
+
+    def allows(self, value: float) -> bool:
+        return (
+            (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+
+@dataclass(frozen=True)
+class NotIdentity:
+    """Marks a field that does not change a run's results."""
+
+
+@dataclass(frozen=True)
+class Since:
+    """Marks a field younger than some run records: the value that those runs had."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the schema: its plain type and its marks."""
+
+    type: Any
+    range: Range | None
+    identity: bool
+    since: Since | None
+
+
+@cache
+def fields_of(cls: type) -> dict[str, Field]:
+    """The fields of a schema dataclass by name."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: _field(hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+def _field(hint: Any) -> Field:
+    marks: tuple = ()
+    if typing.get_origin(hint) is Annotated:
+        hint, *marks_list = typing.get_args(hint)
+        marks = tuple(marks_list)
+    of = lambda kind: next((mark for mark in marks if isinstance(mark, kind)), None)  # noqa: E731
+    return Field(hint, of(Range), of(NotIdentity) is None, of(Since))
+
+
+def build(cls: type[T], values: Any, prefix: str = "") -> T:
+    """A `cls` from nested dicts.
+
+    Raises:
+      ConfigError: unknown or missing key, wrong type, or a value out of range.
+    """
+    fields = fields_of(cls)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{prefix.rstrip('.')}={show(values)}: must be a group of keys: {', '.join(fields)}")
+    for key, value in values.items():
+        if key not in fields:
+            raise unknown_key(f"{prefix}{key}", value, [f"{prefix}{name}" for name in fields])
+    built = {}
+    for name, field in fields.items():
+        key = f"{prefix}{name}"
+        if name not in values:
+            raise ConfigError(f"{key}: missing; must be {describe(field)}")
+        if dataclasses.is_dataclass(field.type):
+            built[name] = build(field.type, values[name], f"{key}.")  # type: ignore[arg-type]
+        else:
+            built[name] = convert(key, field, values[name])
+    return cls(**built)
+
+
+def convert(key: str, field: Field, value: Any) -> Any:
+    """The value as the field's type; integers pass as floats, whole floats as integers, nothing else is guessed."""
+    for kind in alternatives(field.type):
+        converted = _convert(kind, value)
+        if converted is not _NO:
+            if field.range is not None and converted is not None and not field.range.allows(converted):
+                break
+            return converted
+    raise ConfigError(f"{key}={show(value)}: must be {describe(field)}{_nearest(value, choices(field))}")
+
+
+_NO = object()
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    if kind is types.NoneType:
+        return None if value is None else _NO
+    if typing.get_origin(kind) is Literal:
+        if isinstance(value, bool) and str(value).lower() in ("true", "false") and "off" in typing.get_args(kind):
+            value = "on" if value else "off"  # yaml 1.1 reads a bare off as false
+        return value if value in typing.get_args(kind) else _NO
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        ok = isinstance(value, list | tuple) and all(_convert(item, one) is not _NO for one in value)
+        return tuple(value) if ok else _NO
+    if kind is bool:
+        return value if isinstance(value, bool) else _NO
+    if isinstance(value, bool):
+        return _NO
+    if kind is float:
+        return float(value) if isinstance(value, int | float) and value == value else _NO
+    if kind is int:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return value if isinstance(value, int) else _NO
+    return value if isinstance(value, kind) else _NO
+
+
+def alternatives(hint: Any) -> tuple:
+    """The members of a union, or the type alone."""
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
+def choices(field: Field) -> list[str]:
+    """The names that a Literal field allows."""
+    return [
+        name
+        for kind in alternatives(field.type)
+        if typing.get_origin(kind) is Literal
+        for name in typing.get_args(kind)
+    ]
+
+
+def describe(field: Field) -> str:
+    """What a field allows, in words."""
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "text", dict: "a group of keys"}
+    parts = []
+    for kind in alternatives(field.type):
+        if kind is types.NoneType:
+            parts.append("null")
+        elif typing.get_origin(kind) is Literal:
+            parts.append("one of " + ", ".join(map(str, typing.get_args(kind))))
+        elif typing.get_origin(kind) is tuple:
+            parts.append("a list")
+        else:
+            range_ = f" {field.range}" if field.range is not None and kind in (int, float) else ""
+            parts.append(names.get(kind, getattr(kind, "__name__", str(kind))) + range_)
+    return " or ".join(parts)
+
+
+def show(value: Any) -> str:
+    """A value as one writes it in an override."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(show, value)) + "]"
+    return str(value)
+
+
+def _nearest(value: Any, names: Iterable[str]) -> str:
+    match = difflib.get_close_matches(str(value), list(names), 1, 0.5)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+def unknown_key(key: str, value: Any, names: list[str], everywhere: Iterable[str] = ()) -> ConfigError:
+    """The error for a key that does not exist: the nearest of `everywhere`, and `names`, its would-be neighbours."""
+    match = difflib.get_close_matches(key, [*names, *everywhere], 1, 0.6)
+    nearest = f"did you mean {match[0]}? " if match else ""
+    return ConfigError(f"{key}={show(value)}: no such key; {nearest}allowed: {', '.join(names)}")
+
+
+def identity_values(config: Any) -> dict[str, Any]:
+    """The nested values that determine results: identity fields, without those still at their `Since` value."""
+    values = {}
+    for name, field in fields_of(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(field.type):
+            nested = identity_values(value)
+            if nested:
+                values[name] = nested
+        elif field.identity and not (field.since is not None and field.since.value == value):
+            values[name] = value
+    return values

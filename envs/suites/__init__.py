@@ -1,0 +1,1 @@
+"""One module a suite: `TASKS` (name -> TaskSpec) and `make(name) -> gymnasium.Env`."""

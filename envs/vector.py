@@ -1,0 +1,263 @@
+"""T tasks as one vector environment: rows, streams and episodes of a group of environments, inline or in processes."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+
+from envs import registry
+from envs.spec import SpaceSpec, TaskSpec
+from envs.worker import EnvError, EnvGroup, StepArrays, serve
+
+CLOSE_TIMEOUT_S = 5.0
+
+ResetSeed = Callable[[int, int], int]
+"""(row, episode) -> reset seed."""
+
+
+class Step(NamedTuple):
+    """One vector step, copies of the arrays of `StepArrays` with the same meaning; first axis `N`."""
+
+    next_obs: np.ndarray
+    obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    episode_over: np.ndarray
+    success: np.ndarray
+
+
+@dataclass
+class Episodes:
+    """Where each row's episode stands: all that is needed to bring the environments back.
+
+    Attributes:
+      number: `[N]`, episodes finished before this one.
+      length: `[N]`, steps taken in it.
+      actions: one `[length, A]` array a row, the actions since its reset.
+    """
+
+    number: np.ndarray
+    length: np.ndarray
+    actions: list[np.ndarray]
+
+
+class VectorEnv:
+    """Steps one environment a row; rows are independent of each other and of the number of workers.
+
+    A step is started and awaited apart, so that the caller can work in between:
+
+        env.start_step(actions); ...; step = env.wait_step()
+
+    Args:
+      specs: `[N]`, the task of each row.
+      reset_seed: the seed of a row's episode, a pure function.
+      backend: "process" for worker processes, "inline" for the caller's own.
+      workers: number of processes; at most one a row.
+      max_episode_steps: cap below the tasks' own limits.
+    Raises:
+      EnvError: an environment raised or its process died, at any call.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[TaskSpec],
+        reset_seed: ResetSeed,
+        *,
+        backend: Literal["process", "inline"] = "process",
+        workers: int | None = None,
+        max_episode_steps: int | None = None,
+    ):
+        self.specs = list(specs)
+        self.space = SpaceSpec.of(specs)
+        self.num_envs = len(specs)
+        self.episode = np.zeros(self.num_envs, np.int64)
+        self.length = np.zeros(self.num_envs, np.int64)
+        self.busy_s = 0.0
+        self._reset_seed = reset_seed
+        limit = max_episode_steps or max(spec.max_episode_steps for spec in specs)
+        max_steps = [min(spec.max_episode_steps, limit) for spec in specs]
+        self._actions = np.zeros((max(max_steps), self.num_envs, *self.space.action_shape), self.space.action_dtype)
+        backend_class = InlineBackend if backend == "inline" else ProcessBackend
+        self._backend = backend_class(self.specs, self.space, max_steps, workers or default_workers(self.num_envs))
+        self._arrays = self._backend.arrays
+        self._arrays.active[:] = True
+
+    def reset(self) -> np.ndarray:
+        """Begin episode 0 of every row; observations `[N, O]`."""
+        return self.restore(Episodes(np.zeros_like(self.episode), np.zeros_like(self.length), []))
+
+    def start_step(self, actions: np.ndarray, active: np.ndarray | None = None) -> None:
+        """Send actions `[N, A]`; only `active` `[N]` rows are stepped (all by default)."""
+        if active is not None:
+            self._arrays.active[:] = active
+        self._arrays.action[:] = actions
+        rows = np.flatnonzero(self._arrays.active)
+        self._actions[self.length[rows], rows] = actions[rows]
+        self._backend.start("step")
+
+    def wait_step(self) -> Step:
+        """The step's outcome; rows that were not active repeat their last one."""
+        self.busy_s += self._backend.wait()
+        arrays = self._arrays
+        step = Step(*(getattr(arrays, name).copy() for name in Step._fields))
+        self.length[arrays.active] += 1
+        for row in np.flatnonzero(step.episode_over & arrays.active):
+            self.episode[row] += 1
+            self.length[row] = 0
+            arrays.next_seed[row] = self._reset_seed(row, int(self.episode[row]) + 1)
+        return step
+
+    def snapshot(self) -> Episodes:
+        """The state of all episodes between two steps."""
+        actions = [self._actions[: self.length[row], row].copy() for row in range(self.num_envs)]
+        return Episodes(self.episode.copy(), self.length.copy(), actions)
+
+    def restore(self, episodes: Episodes) -> np.ndarray:
+        """Bring every row to where `snapshot` was taken, by repeating its episode; observations `[N, O]`."""
+        self.episode[:], self.length[:] = episodes.number, episodes.length
+        for row in range(self.num_envs):
+            self._arrays.next_seed[row] = self._reset_seed(row, int(self.episode[row]))
+        if self.length.any():
+            for row, actions in enumerate(episodes.actions):
+                self._actions[: len(actions), row] = actions
+            self._backend.start("replay", dict(enumerate(episodes.actions)))
+        else:
+            self._backend.start("reset")
+        self._backend.wait()
+        for row in range(self.num_envs):
+            self._arrays.next_seed[row] = self._reset_seed(row, int(self.episode[row]) + 1)
+        return self._arrays.obs.copy()
+
+    def close(self) -> None:
+        """End the workers and free the memory; may be called twice."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def default_workers(num_envs: int) -> int:
+    """One process a core that this process may use, at most one an environment."""
+    return max(1, min(len(os.sched_getaffinity(0)), num_envs))
+
+
+class InlineBackend:
+    """All environments in the caller's process, for debugging."""
+
+    def __init__(self, specs: list[TaskSpec], space: SpaceSpec, max_steps: list[int], workers: int):
+        layout = StepArrays.layout(space, len(specs))
+        self.arrays = StepArrays(**{name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()})
+        self._group = EnvGroup(self.arrays, range(len(specs)), specs, max_steps)
+        self._pending: tuple[str, Any] = ("", None)
+
+    def start(self, command: str, argument: Any = None) -> None:
+        self._pending = (command, argument)
+
+    def wait(self) -> float:
+        start = time.perf_counter()
+        command, argument = self._pending
+        if command == "replay":
+            self._group.replay(argument)
+        else:
+            getattr(self._group, command)()
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        self._group.close()
+
+
+class ProcessBackend:
+    """Workers that each own several rows and share the arrays through anonymous memory.
+
+    They build their environments while the caller goes on; the first command waits for them.
+    Workers fork from a server process that has imported nothing of JAX and is started fresh, so neither
+    threads nor locks of the caller are inherited. They end when the caller does, even if it is killed, and the
+    memory has no name that could stay behind.
+    """
+
+    def __init__(self, specs: list[TaskSpec], space: SpaceSpec, max_steps: list[int], workers: int):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["envs.worker", *registry.preload(specs)])
+        layout = StepArrays.layout(space, len(specs))
+        buffers = {
+            name: context.RawArray("B", int(np.prod(shape)) * np.dtype(dtype).itemsize)
+            for name, (shape, dtype) in layout.items()
+        }
+        self.arrays = StepArrays.over(buffers, space, len(specs))
+        self._processes: list[Any] = []
+        self._connections: list[multiprocessing.connection.Connection] = []
+        self._tasks: list[str] = []
+        for rows in deal(specs, min(workers, len(specs))):
+            ours, theirs = context.Pipe()
+            own = [specs[row] for row in rows]
+            process = context.Process(
+                target=serve,
+                args=(theirs, buffers, space, len(specs), rows, own, [max_steps[row] for row in rows]),
+                daemon=True,
+            )
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+            self._connections.append(ours)
+            self._tasks.append(", ".join(dict.fromkeys(spec.id for spec in own)))
+        self._ready = False
+
+    def start(self, command: str, argument: Any = None) -> None:
+        if not self._ready:
+            self.wait()
+            self._ready = True
+        self._send(command, argument)
+
+    def _send(self, command: str, argument: Any = None) -> None:
+        for connection in self._connections:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reported by wait
+                connection.send((command, argument))
+
+    def wait(self) -> float:
+        """Seconds that the busiest worker took."""
+        busiest = 0.0
+        for connection, process, tasks in zip(self._connections, self._processes, self._tasks, strict=True):
+            try:
+                error, busy_s = connection.recv()
+            except (EOFError, ConnectionResetError):
+                process.join(CLOSE_TIMEOUT_S)
+                raise EnvError(f"the worker of {tasks} died ({describe_exit(process.exitcode)})") from None
+            if error is not None:
+                raise EnvError(error)
+            busiest = max(busiest, busy_s)
+        return busiest
+
+    def close(self) -> None:
+        self._send("close")
+        for process, connection in zip(self._processes, self._connections, strict=True):
+            process.join(CLOSE_TIMEOUT_S)
+            if process.is_alive():
+                process.kill()
+                process.join()
+            connection.close()
+        self._processes, self._connections = [], []
+
+
+def deal(specs: Sequence[TaskSpec], workers: int) -> list[list[int]]:
+    """Rows of each worker, dealt in turn by observation width, so that costly tasks are spread."""
+    widest_first = sorted(range(len(specs)), key=lambda row: -int(np.prod(specs[row].obs_shape)))
+    return [sorted(widest_first[worker::workers]) for worker in range(workers)]
+
+
+def describe_exit(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"killed by {signal.Signals(-exitcode).name}"
+    return f"exit status {exitcode}"
