@@ -16,8 +16,8 @@ Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(observations `[N, O]`, task ids `[N]`) -> actions `[N, A]`, deterministic."""
 
 
-class InterruptedEvaluation(Exception):
-    """The run was asked to stop; the evaluation will be repeated."""
+class StopRequestedError(Exception):
+    """The run was asked to stop; an evaluation in progress will be repeated."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Evaluation:
 class Evaluator:
     """Environments of their own, kept between evaluations.
 
-    Row `(task, k)` plays episodes `k, k + P, ...` of its task, with `P = eval.parallel_episodes`, so exactly the
+    Row `(task, k)` plays episodes `k, k + P, ...` of its task, with `P = eval.parallel_episodes` (or fewer), so exactly the
     episodes 0 to `eval.episodes - 1` are played, whichever ends first. Their seeds depend on (seed, task, env steps
     of the evaluation, episode).
     """
@@ -49,7 +49,7 @@ class Evaluator:
     def __init__(self, config: RunConfig, specs: Sequence[TaskSpec]):
         self._num_tasks = len(specs)
         self._episodes = config.eval.episodes
-        self._parallel = config.eval.parallel_episodes
+        self._parallel = min(config.eval.parallel_episodes, config.eval.episodes)
         self._point = 0
         rows = [(spec, copy) for spec in specs for copy in range(self._parallel)]
         self._task_ids = np.repeat(np.arange(self._num_tasks, dtype=np.int32), self._parallel)
@@ -83,7 +83,7 @@ class Evaluator:
           stop: asked at every step.
           progress: told the finished fraction.
         Raises:
-          InterruptedEvaluation: `stop` said so.
+          StopRequestedError: `stop` said so.
         """
         self._point = env_steps
         obs = self._env.reset()
@@ -93,7 +93,7 @@ class Evaluator:
         index = np.arange(rows)
         while (active := self._env.episode < self._quota).any():
             if stop():
-                raise InterruptedEvaluation
+                raise StopRequestedError
             episode = np.minimum(self._env.episode, self._quota - 1)
             self._env.start_step(act(obs, self._task_ids), active)
             step = self._env.wait_step()

@@ -17,7 +17,7 @@ import numpy as np
 
 from agents import learner
 from agents.checkpoint import Checkpoint, CheckpointStore
-from agents.evaluate import Evaluation, Evaluator, InterruptedEvaluation
+from agents.evaluate import Evaluation, Evaluator, StopRequestedError
 from agents.learner import LearnerSettings
 from agents.progress import Progress
 from agents.record import Row, RunRecord
@@ -136,8 +136,8 @@ class Training:
                 if self.env_steps >= config.train.env_steps:
                     break
                 if stop():
-                    raise InterruptedEvaluation
-            except InterruptedEvaluation:
+                    raise StopRequestedError
+            except StopRequestedError:
                 self.checkpoint()
                 return "interrupted"
             self.step()
@@ -152,7 +152,7 @@ class Training:
             self.checkpoint()
             try:
                 self.evaluate(stop, progress)
-            except InterruptedEvaluation:
+            except StopRequestedError:
                 return "interrupted"
         self.record.done(self.env_steps, self.score, self.last_evaluation)
         return "done"
@@ -242,6 +242,8 @@ class Training:
 
     def _learner_rows(self, metrics: dict[str, Any]) -> list[Row]:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if bad := [name for name, value in values.items() if not np.isfinite(value)]:
+            raise FloatingPointError(f"not finite at {self.env_steps:,} steps: {', '.join(bad)}")
         rows = [self._row(name, value) for name, value in values.items()]
         scale = self.bounds.return_scale
         return rows + [self._row("reward/return_scale", float(scale[task]), task) for task in range(len(self.specs))]

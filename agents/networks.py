@@ -1,4 +1,4 @@
-"""Flax modules: BroNet and MLP torsos, the categorical critic ensemble, the tanh-Gaussian actor (specs: BRC, networks)."""
+"""Flax modules: BroNet and MLP torsos, the critic ensemble, the tanh-Gaussian actor, and how they start (BRC)."""
 
 from __future__ import annotations
 

@@ -65,29 +65,27 @@ def _main(arguments: list[str]) -> int:
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such option; allowed: -m, --run-dir DIR, --cfg, --help")
 
-    from conf.compose import compose, compose_many, resolve_paths
+    from conf.compose import Composed, compose, compose_many, resolve_paths
 
-    if "-m" in flags or "--multirun" in flags:
-        members = [dataclasses.replace(one, config=resolve_paths(one.config)) for one in compose_many(overrides)]
-        configs = [member.config for member in members]
-    else:
-        members = []
-        configs = [resolve_paths(compose(overrides))]
+    multirun = "-m" in flags or "--multirun" in flags
+    members = compose_many(overrides) if multirun else [Composed(compose(overrides), {})]
+    members = [dataclasses.replace(one, config=resolve_paths(one.config)) for one in members]
+    first = members[0].config
     if "--cfg" in flags:
-        print(record.config_to_json(configs[0]))
+        print(record.config_to_json(first))
         return record.EXIT_DONE
-    if configs[0].plan:
-        from sweeps.plan import print_plan
+    if first.plan:
+        from sweeps.plan import plan, print_plan
 
-        print_plan(configs)
+        print_plan(plan(members))
         return record.EXIT_DONE
-    if members or configs[0].launcher.name == "slurm":
+    if multirun or first.launcher.name == "slurm":
         from sweeps.launch import launch
 
-        return launch(configs, members)
+        return launch(members)
     from agents.train import execute
 
-    return execute(configs[0])
+    return execute(first)
 
 
 def continue_run(arguments: list[str]) -> int:

@@ -79,5 +79,9 @@ def available_bytes() -> int:
     return available if limit == "max" else min(available, int(limit) - used)
 
 
-def gib(count: float) -> str:
-    return f"{count / 2**30:.2f} GiB"
+def readable_bytes(count: float) -> str:
+    """A size in the unit that suits it."""
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 2**10:.0f} KiB"

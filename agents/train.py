@@ -72,7 +72,7 @@ def check_memory(config: RunConfig) -> None:
     Raises:
       ConfigError: names both sizes.
     """
-    from agents.sizes import available_bytes, gib, run_size
+    from agents.sizes import available_bytes, readable_bytes, run_size
     from envs import registry
 
     size = run_size(config, [registry.spec(task) for task in config.benchmark.task_ids])
@@ -80,7 +80,7 @@ def check_memory(config: RunConfig) -> None:
     if size.replay_bytes > available:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: replay of {len(config.benchmark.task_ids)} tasks "
-            f"needs {gib(size.replay_bytes)}, {gib(available)} are available"
+            f"needs {readable_bytes(size.replay_bytes)}, {readable_bytes(available)} are available"
         )
 
 

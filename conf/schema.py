@@ -113,7 +113,7 @@ class EvalConfig:
     episodes: Annotated[int, Range(ge=1)]
     """Episodes per task."""
     parallel_episodes: Annotated[int, Range(ge=1)]
-    """Environments per task that play them at once."""
+    """Environments per task that play them at once, at most one an episode."""
     max_episode_steps: Annotated[int | None, Range(ge=1)]
     """Cuts episodes short, for quick trials; null: the tasks' own limits."""
 
@@ -223,11 +223,6 @@ def check(config: RunConfig) -> None:
     Raises:
       ConfigError: names both keys with their values.
     """
-    if config.eval.parallel_episodes > config.eval.episodes:
-        raise ConfigError(
-            f"eval.parallel_episodes={config.eval.parallel_episodes}: "
-            f"at most eval.episodes, which is {config.eval.episodes}"
-        )
     if config.train.replay_capacity < config.train.random_steps:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: "

@@ -1,0 +1,41 @@
+# Everything a newcomer needs: `make run`, `make test`. The environment is made on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow check format clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(STAMP) ## make .venv with the pinned versions
+
+$(STAMP): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "error: $$($(PYTHON) --version) found, Python 3.11 or 3.12 needed: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(STAMP) ## train on four small tasks (about 8 minutes on 2 cores)
+	$(BIN)/python -m agents.run $(ARGS)
+
+test: $(STAMP) ## unit tests (about 2 minutes)
+	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+
+test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+check: $(STAMP) ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP) ## let ruff rewrite
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and caches; runs stay
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache

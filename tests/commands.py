@@ -1,0 +1,67 @@
+"""Runs the project's commands as a user does, on settings small enough for a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+TINY = [
+    "benchmark.tasks=[cartpole-balance,reacher-easy]",
+    "model.width=8",
+    "model.depth=1",
+    "model.actor_width=8",
+    "agent.batch_size=16",
+    "agent.updates_per_step=1",
+    "train.env_steps=1300",
+    "train.random_steps=100",
+    "train.log_every_steps=50",
+    "eval.every_steps=400",
+    "eval.episodes=2",
+    "eval.max_episode_steps=50",
+]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "agents.run", *arguments]
+
+
+def run(
+    folder: Path, *arguments: str, timeout_s: float = 300, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`python -m agents.run` in a folder."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=os.environ | (environment or {}),
+    )
+
+
+def only_run(folder: Path) -> Path:
+    """The one run directory below `folder`."""
+    (config,) = folder.glob("runs/*/*/config.json")
+    return config.parent
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def newest_state(run_dir: Path) -> dict[str, np.ndarray]:
+    """All arrays of the newest checkpoint but replay."""
+    with np.load(max(run_dir.glob("checkpoints/step-*")) / "state.npz") as file:
+        return dict(file)
+
+
+def replay_contents(run_dir: Path) -> dict[str, np.ndarray]:
+    """Replay's transitions in order, whatever the segments they were written in."""
+    segments = [np.load(path) for path in sorted(run_dir.glob("checkpoints/replay/*.npz"))]
+    names = ("obs", "action", "reward", "terminated", "truncated", "final_obs")
+    return {name: np.concatenate([segment[name] for segment in segments]) for name in names}

@@ -1,0 +1,224 @@
+"""The commands of the README on a tiny scale: run, sweep, skip, fail, mirror to MLflow, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conf import record
+from tests.commands import TINY, command, only_run, rows, run
+
+pytestmark = pytest.mark.slow
+
+SHORT = [*TINY, "train.env_steps=300", "eval.every_steps=150"]
+
+
+def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
+    result = run(tmp_path, *SHORT)
+    assert result.returncode == 0, result.stderr
+    run_dir = only_run(tmp_path)
+    for shown in (str(run_dir), f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db", "report"):
+        assert shown in result.stdout
+    assert (run_dir / record.REPORT / "learning_curves.png").stat().st_size > 5_000
+
+    metrics = rows(run_dir / record.METRICS)
+    names = {row["name"] for row in metrics}
+    assert {"eval/return", "eval/success", "eval/score", "critic/loss", "critic/q_mean", "actor/entropy"} <= names
+    assert {"temperature/value", "critic/grad_norm", "critic/param_norm", "reward/return_scale"} <= names
+    assert {row["env_steps"] for row in metrics if row["name"] == "eval/return"} == {0, 150, 300}
+    timing = {row["name"] for row in rows(run_dir / record.TIMING)}
+    assert {"rate/env_steps_per_s", "rate/updates_per_s", "time/environment_s", "time/evaluation_s"} <= timing
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("quickstart")
+    assert experiment is not None
+    (mirrored,) = client.search_runs([experiment.experiment_id])
+    assert mirrored.info.status == "FINISHED"
+    assert mirrored.info.run_name == "brc-w8-s0"
+    assert mirrored.data.params["agent.discount"] == "0.99"
+    assert mirrored.data.params["model.width"] == "8"
+    assert {"git_commit", "host", "device", "version.jax", "identity"} <= mirrored.data.tags.keys()
+    assert [artifact.path for artifact in client.list_artifacts(mirrored.info.run_id)] == ["report"]
+    assert any(key.startswith("system/") for key in mirrored.data.metrics)
+    assert_mirrored_once(client, mirrored.info.run_id, run_dir)
+
+
+def assert_mirrored_once(client, run_id: str, run_dir: Path) -> None:
+    """MLflow's history of every metric is the metrics file, each row once."""
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for row in rows(run_dir / record.METRICS):
+        key = row["name"] if row["task"] is None else f"{row['name']}/{row['task'].split('/')[1]}"
+        expected.setdefault(key, []).append((row["env_steps"], row["value"]))
+    for key, values in expected.items():
+        history = [(point.step, point.value) for point in client.get_metric_history(run_id, key)]
+        assert sorted(history) == pytest.approx(sorted(values)), key
+
+
+def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
+    process = subprocess.Popen(
+        command(*SHORT, "checkpoint.every_min=0.005"),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not any(tmp_path.glob("runs/*/*/checkpoints/step-*15*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(8)  # long enough for the mirror to have sent something
+    process.kill()
+    process.wait()
+    result = run(tmp_path, *SHORT)
+    assert result.returncode == 0, result.stderr
+
+    from mlflow.tracking import MlflowClient
+
+    run_dir = only_run(tmp_path)
+    (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert_mirrored_once(client, state["run_id"], run_dir)
+
+
+def test_server_that_is_down_costs_no_record_and_gets_it_later(tmp_path: Path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    uri = f"http://127.0.0.1:{port}"
+    result = run(tmp_path, *SHORT, f"tracking.uri={uri}")
+    assert result.returncode == 0, result.stderr
+    run_dir = only_run(tmp_path)
+    send = f"python -m agents.tracking {run_dir}"
+    assert send in result.stderr
+
+    arguments = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "a"),
+    ]
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            *arguments,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for_port(port, 120)
+        subprocess.run([sys.executable, *send.split()[1:]], check=True, timeout=120, cwd=tmp_path)
+
+        from mlflow.tracking import MlflowClient
+
+        (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
+        assert_mirrored_once(MlflowClient(uri), state["run_id"], run_dir)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for_port(port: int, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the server did not come up"
+            time.sleep(0.5)
+
+
+def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tmp_path: Path):
+    arguments = [
+        "-m",
+        *SHORT,
+        "model.width=8,16",
+        "+sweep=scaling",
+        "seed=0,1",
+        "launcher=local",
+        "launcher.max_parallel=2",
+    ]
+    first = run(tmp_path, *arguments)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "4 runs: 0 finished already, 4 to run" in first.stderr
+    assert first.stdout.splitlines()[-1] == "4 done"
+    run_dirs = [path.parent for path in tmp_path.glob("runs/quickstart/*/DONE")]
+    assert len(run_dirs) == 4
+
+    from mlflow.tracking import MlflowClient
+
+    (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
+    assert {member["run_dir"] for member in manifest["members"]} == {str(run_dir) for run_dir in run_dirs}
+    (parent,) = manifest["parents"].values()
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert client.get_run(parent).info.status == "FINISHED"
+    for run_dir in run_dirs:
+        (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
+        assert client.get_run(state["run_id"]).data.tags["mlflow.parentRunId"] == parent
+
+    again = run(tmp_path, *arguments)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[-1] == "4 skipped"
+
+    out = tmp_path / "report"
+    subprocess.run([sys.executable, "-m", "analysis.report", "runs", "--out", str(out)], cwd=tmp_path, check=True)
+    for name in ("learning_curves", "aggregate", "scaling"):
+        assert (out / f"{name}.png").stat().st_size > 5_000
+        assert (out / f"{name}.csv").read_text().count("\n") >= 2
+
+
+def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path):
+    arguments = ["-m", *SHORT, "agent.learning_rate=1.0e+30,1.0e-3", "tracking=off", "launcher=local"]
+    result = run(tmp_path, *arguments)
+    assert result.returncode == record.EXIT_FAILED, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1] == "1 failed, 1 done"
+    assert "not finite" in result.stdout
+
+
+def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
+    arguments = ["-m", *SHORT, "seed=0,1", "tracking=off", "launcher=local", "train.env_steps=100000"]
+    process = subprocess.Popen(
+        command(*arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    while not any(path.stat().st_size for path in tmp_path.glob("runs/*/*/timing.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == record.EXIT_INTERRUPTED
+    assert output.splitlines()[-1] == "1 interrupted, 1 new"
+    assert any(tmp_path.glob("runs/*/*/checkpoints/step-*"))
+
+
+def test_two_processes_cannot_write_one_run(tmp_path: Path):
+    arguments = [*SHORT, "tracking=off", "train.env_steps=100000"]
+    first = subprocess.Popen(command(*arguments), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not any(tmp_path.glob("runs/*/*/status.json")):
+            assert first.poll() is None
+            time.sleep(0.1)
+        second = run(tmp_path, *arguments)
+        assert second.returncode == record.EXIT_FAILED
+        assert f"process {first.pid}" in second.stderr
+    finally:
+        first.kill()
+        first.wait()

@@ -1,0 +1,170 @@
+"""A run may be killed at any moment and loses nothing: exact to the last bit on a CPU."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conf import record
+from tests.commands import TINY, command, newest_state, only_run, replay_contents, rows, run
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = [*TINY, "tracking=off"]
+OFTEN = "checkpoint.every_min=0.005"  # 0.3 s
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    result = run(folder, *SETTINGS)
+    assert result.returncode == 0, result.stderr
+    return only_run(folder)
+
+
+def assert_equal_runs(run_dir: Path, reference: Path) -> None:
+    assert (run_dir / record.METRICS).read_bytes() == (reference / record.METRICS).read_bytes()
+    for ours, theirs in (
+        (newest_state(run_dir), newest_state(reference)),
+        (replay_contents(run_dir), replay_contents(reference)),
+    ):
+        assert ours.keys() == theirs.keys()
+        for name, values in ours.items():
+            np.testing.assert_array_equal(values, theirs[name], err_msg=name)
+    assert json.loads((run_dir / record.DONE).read_text()) == json.loads((reference / record.DONE).read_text())
+
+
+def kill_when(folder: Path, due, *overrides: str) -> int | None:
+    """Start the run and kill -9 it as soon as `due(seconds)` says so; its exit status if it ended before."""
+    process = subprocess.Popen(
+        command(*SETTINGS, *overrides), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    begun = time.monotonic()
+    while process.poll() is None:
+        if due(time.monotonic() - begun):
+            process.kill()
+            process.wait()
+            return None
+        time.sleep(0.001)
+    return process.returncode
+
+
+def test_run_killed_at_random_moments_equals_uninterrupted_run(tmp_path: Path, uninterrupted: Path):
+    moments = random.Random(0)
+    for _ in range(4):
+        after_s = moments.uniform(4, 14)
+        kill_when(tmp_path, lambda seconds, after_s=after_s: seconds > after_s, OFTEN)
+    result = run(tmp_path, *SETTINGS)
+    assert result.returncode == 0, result.stderr
+    assert_equal_runs(only_run(tmp_path), uninterrupted)
+
+
+def test_run_killed_while_it_writes_checkpoints_equals_uninterrupted_run(tmp_path: Path, uninterrupted: Path):
+    kills = 0
+    for _ in range(3):
+        # A hidden name is a file or folder that is not complete yet.
+        wanted = 2 * kills + 3
+        seen = [0, False]
+
+        def due(_: float, seen=seen, wanted=wanted) -> bool:
+            writing = any(tmp_path.glob("runs/*/*/checkpoints/.step-*"))
+            seen[0] += writing and not seen[1]
+            seen[1] = writing
+            return seen[0] >= wanted
+
+        kills += kill_when(tmp_path, due, OFTEN) is None
+    assert kills >= 2
+    result = run(tmp_path, *SETTINGS)
+    assert result.returncode == 0, result.stderr
+    assert_equal_runs(only_run(tmp_path), uninterrupted)
+
+
+def test_sigterm_checkpoints_and_ends_as_resumable_and_resuming_changes_nothing(tmp_path: Path, uninterrupted: Path):
+    process = subprocess.Popen(
+        command(*SETTINGS), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    timing = None
+    while timing is None or timing.stat().st_size == 0:
+        timing = next(iter(tmp_path.glob("runs/*/*/timing.jsonl")), None)
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == record.EXIT_INTERRUPTED, errors
+    run_dir = only_run(tmp_path)
+    assert json.loads((run_dir / record.STATUS).read_text())["state"] == "interrupted"
+    assert any(run_dir.glob("checkpoints/step-*"))
+    assert run(tmp_path, *SETTINGS).returncode == 0
+    assert_equal_runs(run_dir, uninterrupted)
+
+
+def test_damaged_checkpoint_is_noticed_and_the_one_before_it_is_used(tmp_path: Path, uninterrupted: Path):
+    assert run(tmp_path, *SETTINGS, "train.env_steps=900").returncode == 0
+    run_dir = only_run(tmp_path)
+    newest = max(run_dir.glob("checkpoints/step-*")) / "state.npz"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    result = run(tmp_path, *SETTINGS)
+    assert result.returncode == 0, result.stderr
+    assert "step-000000900 is damaged" in result.stderr
+    assert "continuing from 800 steps" in result.stderr
+    assert_equal_runs(run_dir, uninterrupted)
+
+
+def test_raised_budget_continues_and_equals_a_run_that_had_it_from_the_start(tmp_path: Path, uninterrupted: Path):
+    short = run(tmp_path, *SETTINGS, "train.env_steps=500")
+    assert short.returncode == 0, short.stderr
+    run_dir = only_run(tmp_path)
+    done = json.loads((run_dir / record.DONE).read_text())
+    assert {row["env_steps"] for row in done["evaluation"]} == {500}  # an evaluation off the grid, in DONE only
+    assert 500 not in {row["env_steps"] for row in rows(run_dir / record.METRICS) if row["name"] == "eval/return"}
+    longer = run(tmp_path, *SETTINGS)
+    assert longer.returncode == 0, longer.stderr
+    assert_equal_runs(run_dir, uninterrupted)
+
+
+def test_inline_environments_and_other_worker_counts_change_nothing(tmp_path: Path, uninterrupted: Path):
+    result = run(tmp_path, *SETTINGS, "env.backend=inline")
+    assert result.returncode == 0, result.stderr
+    assert_equal_runs(only_run(tmp_path), uninterrupted)
+
+
+def test_repeating_a_finished_run_says_so_and_does_nothing(uninterrupted: Path):
+    folder = uninterrupted.parents[2]
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
+    result = run(folder, *SETTINGS)
+    assert result.returncode == 0
+    assert "finished already" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
+
+
+def test_resume_false_refuses_a_place_that_holds_a_run(uninterrupted: Path):
+    result = run(uninterrupted.parents[2], *SETTINGS, "resume=false")
+    assert result.returncode == record.EXIT_BAD_CONFIG
+    assert len(result.stderr.splitlines()) == 1
+    assert "resume=false" in result.stderr
+    assert str(uninterrupted) in result.stderr
+
+
+def test_moved_run_continues_from_its_own_record(tmp_path: Path, uninterrupted: Path):
+    first = tmp_path / "first"
+    first.mkdir()
+    assert run(first, *SETTINGS, "train.env_steps=500").returncode == 0
+    moved = tmp_path / "elsewhere" / "runs"
+    moved.parent.mkdir()
+    (first / "runs").rename(moved)
+    run_dir = only_run(moved.parent)
+    config = json.loads((run_dir / record.CONFIG).read_text())
+    config["train"]["env_steps"] = 1300
+    (run_dir / record.CONFIG).write_text(json.dumps(config))
+    result = run(tmp_path, "--run-dir", str(run_dir))
+    assert result.returncode == 0, result.stderr
+    assert_equal_runs(run_dir, uninterrupted)
