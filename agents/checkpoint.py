@@ -9,6 +9,7 @@ Nothing is pickled, so loading runs nobody's code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ VERSION = 1
 KEEP = 2
 MANIFEST = "manifest.json"
 STATE = "state.npz"
+REPLACED = ".replaced-"
 
 
 class DamagedError(RuntimeError):
@@ -68,7 +70,8 @@ class CheckpointStore:
         """
         self._replay_folder.mkdir(parents=True, exist_ok=True)
         oldest = replay.inserted - len(replay)
-        segments = [segment for segment in self._segments if segment["last"] > oldest]
+        kept = [segment for segment in self._segments if segment["last"] > oldest]
+        segments = list(kept)
         first = max(segments[-1]["last"] if segments else 0, oldest)
         if first < replay.inserted:
             path = self._replay_folder / f"{first:09d}-{replay.inserted:09d}.npz"
@@ -88,11 +91,13 @@ class CheckpointStore:
         }
         write_manifest(temporary / MANIFEST, body)
         sync_folder(temporary)
-        if final.exists():  # the same moment again, after a fall-back or with nothing new
-            shutil.rmtree(final)
+        if final.exists():  # the same moment again, with nothing new
+            replaced = self._folder / f"{REPLACED}{final.name}"
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.rename(replaced)
         temporary.rename(final)
         sync_folder(self._folder)
-        self._verify(final, new_segments=segments[len(self._segments) :])
+        self._verify(final, new_segments=segments[len(kept) :])
         self._segments = segments
         self._drop_old()
 
@@ -104,6 +109,10 @@ class CheckpointStore:
         Raises:
           DamagedError: there are checkpoints, and none of them is whole.
         """
+        for replaced in self._folder.glob(f"{REPLACED}*"):
+            final = self._folder / replaced.name.removeprefix(REPLACED)
+            if not final.exists():  # a crash came between the two renames
+                replaced.rename(final)
         problems = []
         for folder in reversed(self._complete()):
             try:
@@ -137,11 +146,12 @@ class CheckpointStore:
 
     def _drop_old(self) -> None:
         complete = self._complete()
-        for folder in complete[:-KEEP]:
+        for folder in [*complete[:-KEEP], *self._folder.glob(".*step-*")]:
             shutil.rmtree(folder)
-        used = {
-            segment["file"] for folder in complete[-KEEP:] for segment in read_manifest(folder / MANIFEST)["segments"]
-        }
+        used: set[str] = set()
+        for folder in complete[-KEEP:]:
+            with contextlib.suppress(DamagedError):  # of the older one; the newest has just been verified
+                used |= {segment["file"] for segment in read_manifest(folder / MANIFEST)["segments"]}
         for path in self._replay_folder.iterdir():
             if path.name not in used:
                 path.unlink()

@@ -41,9 +41,9 @@ class Evaluation:
 class Evaluator:
     """Environments of their own, kept between evaluations.
 
-    Row `(task, k)` plays episodes `k, k + P, ...` of its task, with `P = eval.parallel_episodes` (or fewer), so exactly the
-    episodes 0 to `eval.episodes - 1` are played, whichever ends first. Their seeds depend on (seed, task, env steps
-    of the evaluation, episode).
+    Row `(task, k)` plays episodes `k, k + P, ...` of its task, with `P = eval.parallel_episodes` (or fewer), so
+    exactly the episodes 0 to `eval.episodes - 1` are played, whichever ends first. Their seeds depend on (seed, task,
+    env steps of the evaluation, episode).
     """
 
     def __init__(self, config: RunConfig, specs: Sequence[TaskSpec]):

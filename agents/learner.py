@@ -243,7 +243,7 @@ def update_once(
 
     (critic_loss, outputs), critic_grad = jax.value_and_grad(critic_objective, has_aux=True)(state.critic)
     updates, critic_opt = settings.optimiser.update(critic_grad, state.critic_opt, state.critic)
-    critic = optax.apply_updates(state.critic, updates)
+    critic: Params = optax.apply_updates(state.critic, updates)
     target_critic = optax.incremental_update(critic, state.target_critic, settings.tau)
 
     # Actor

@@ -35,13 +35,15 @@ def settings_from(config: RunConfig, specs: Sequence[TaskSpec]) -> LearnerSettin
     """The learner's static settings: agent and model fields of the same name, and the tasks' sizes."""
     space = SpaceSpec.of(specs)
     names = {one.name for one in dataclasses.fields(LearnerSettings)}
-    values = dataclasses.asdict(config.agent) | dataclasses.asdict(config.model)
-    return LearnerSettings(
-        **{name: value for name, value in values.items() if name in names} | {"conditioning": config.conditioning},
-        num_tasks=len(specs),
-        obs_dim=space.obs_shape[0],
-        action_dim=space.action_dim,
-    )
+    values: dict[str, Any] = dataclasses.asdict(config.agent) | dataclasses.asdict(config.model)
+    values = {name: value for name, value in values.items() if name in names}
+    values |= {
+        "conditioning": config.conditioning,
+        "num_tasks": len(specs),
+        "obs_dim": space.obs_shape[0],
+        "action_dim": space.action_dim,
+    }
+    return LearnerSettings(**values)
 
 
 @dataclass

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 from conf import record
 from conf.files import write_atomic, write_json
 from conf.schema import RunConfig
-from conf.typed import identity_values
 from envs.spec import TaskSpec
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mujoco", "dm-control", "gymnasium", "hydra-core", "mlflow")
@@ -136,7 +135,7 @@ def write_manifest(run_dir: Path, config: RunConfig, specs: Sequence[TaskSpec], 
     manifest = {
         "version": record.VERSION,
         "identity": record.identity(config),
-        "identity_values": identity_values(config),
+        "identity_values": record.identity_of(config),
         "tasks": [dataclasses.asdict(spec) for spec in specs],
         "sizes": dict(sizes),
         "starts": [*previous["starts"], provenance()],

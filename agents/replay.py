@@ -26,6 +26,7 @@ class Replay:
     def __init__(self, num_tasks: int, space: SpaceSpec, capacity: int, budget: int):
         self.capacity = capacity
         self.inserted = 0
+        self._first = 0  # number of the first transition ever given
         self._num_tasks = num_tasks
         self._space = space
         self._rows = min(capacity, budget) + 1  # one for the observation that awaits its transition
@@ -41,7 +42,7 @@ class Replay:
 
     def __len__(self) -> int:
         """Transitions per task that can be sampled."""
-        return min(self.inserted, self.capacity)
+        return min(self.inserted - self._first, self.capacity)
 
     def start(self, obs: np.ndarray) -> None:
         """The observation `[T, O]` that the next transition starts from."""
@@ -50,15 +51,14 @@ class Replay:
     def insert(self, action: np.ndarray, step: Step) -> None:
         """Append one transition of every task, from the observation last given."""
         row, following = self.inserted % self._rows, (self.inserted + 1) % self._rows
-        self._free_slots.extend(slot for slot in self._final_slot[following] if slot >= 0)
-        self._final_slot[following] = -1
+        self._free(following)
         self._action[row] = action
         self._reward[row] = step.reward
         self._terminated[row] = step.terminated
         self._truncated[row] = step.truncated
         self._obs[following] = step.obs
         for task in np.flatnonzero(step.episode_over):
-            self._put_final(row, task, step.next_obs[task])
+            self._put_final(row, int(task), step.next_obs[task])
         self.inserted += 1
 
     def sample(self, rng: np.random.Generator, updates: int, batch_size: int) -> Batch:
@@ -87,6 +87,11 @@ class Replay:
             mask=1 - terminated.astype(np.float32),
             task_ids=task_ids,
         )
+
+    def _free(self, rows: np.ndarray | int) -> None:
+        slots = self._final_slot[rows]
+        self._free_slots.extend(slots[slots >= 0].tolist())
+        self._final_slot[rows] = -1
 
     def _put_final(self, row: int, task: int, obs: np.ndarray) -> None:
         if not self._free_slots:
@@ -118,13 +123,13 @@ class Replay:
         """Append a segment whose first transition is number `first`; segments come in order, without gaps."""
         if first < self.inserted or (self.inserted > 0 and first != self.inserted):
             raise ValueError(f"replay segment starts at {first}, expected {self.inserted}")
-        self.inserted = first
+        if self.inserted == 0:
+            self._first = first
         length = len(segment["reward"])
         skip = max(0, length - self._rows + 1)
         rows = np.arange(first + skip, first + length) % self._rows
-        for slot in self._final_slot[rows][self._final_slot[rows] >= 0]:
-            self._free_slots.append(int(slot))
-        self._final_slot[rows] = -1
+        self._free(rows)
+        self._free((first + length) % self._rows)
         self._obs[rows] = segment["obs"][skip:]
         self._action[rows] = segment["action"][skip:]
         self._reward[rows] = segment["reward"][skip:]

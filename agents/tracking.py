@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,6 @@ from typing import IO, Any
 from conf import record
 from conf.files import write_json
 from conf.schema import RunConfig
-from conf.typed import identity_values
 
 POLL_S = 5.0
 FINISH_TRIES = 3
@@ -114,7 +114,7 @@ class Mirror:
         if manifest is None or self._state["described"] == len(manifest["starts"]):
             return
         start = manifest["starts"][-1]
-        params = record.flat(identity_values(self.config) | {"sizes": manifest["sizes"]})
+        params = record.flat(record.identity_of(self.config) | {"sizes": manifest["sizes"]})
         tags = {key: start[key] for key in ("git_commit", "host", "device", "command", "python")}
         tags |= record.flat({"version": start["versions"], "slurm": start["slurm"]})
         tags |= {"budget_env_steps": self.config.train.env_steps, "starts": len(manifest["starts"])}
@@ -305,6 +305,8 @@ def main() -> None:
         fcntl.flock(file, fcntl.LOCK_EX)  # one mirror at a time; a predecessor may still be finishing
         if arguments.follow:
             os.nice(10)
+            for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
+                signal.signal(number, signal.SIG_IGN)
             follow(run_dir, sys.stdin)
         else:
             Mirror(run_dir).close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 Params = Any
 Metrics = dict[str, jax.Array]
-Array = jax.Array | np.ndarray
+Array = Any
+"""A `jax.Array` on the device, a `numpy.ndarray` on the host."""
 
 
 class Batch(NamedTuple):

@@ -1,0 +1,1 @@
+"""From run directories to tables and figures; reads the records alone."""

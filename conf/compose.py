@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from conf import record, schema
-from conf.typed import ConfigError, Field, build, convert, fields_of, show, unknown_key
+from conf.typed import ConfigError, Field, build, convert, describe, fields_of, show, unknown_key
 
 CONF_DIR = Path(__file__).parent
 OPTIONAL_GROUPS = ("sweep", "experiment")
@@ -128,8 +128,12 @@ def _parse(overrides: Iterable[str]) -> dict[str, _Override]:
 
 
 def _check_override(override: Any, text: str) -> _Override:
+    from hydra.core.override_parser.types import Glob
+
     key = override.key_or_group
-    if override.is_sweep_override():
+    if isinstance(override._value, Glob):  # Hydra would look for its choices in a config loader of its own
+        values = (override._value,)
+    elif override.is_sweep_override():
         values = tuple(override.sweep_iterator())
     else:
         values = (override.value(),)
@@ -145,6 +149,8 @@ def _check_override(override: Any, text: str) -> _Override:
     if key.split(".")[0] == "hydra":
         raise ConfigError(f"{text}: no hydra.* settings here; folders: paths.*, execution: launcher.*")
     field = _field_at(key, values[0])
+    if isinstance(values[0], Glob):
+        raise ConfigError(f"{text}: glob is for groups; {key} must be {describe(field)}")
     if override.is_add() and field.type is not dict:
         raise ConfigError(f"{text}: write {key}={show(values[0])} without +")
     return _Override(text, key, tuple(_plain(value) for value in values))
@@ -164,14 +170,23 @@ def _plain(value: Any) -> Any:
 
 
 def _group_names(group: str, value: Any, text: str) -> list[str]:
+    from hydra.core.override_parser.types import Glob
+
     names = groups()[group]
-    if type(value).__name__ == "Glob":
-        return [name for name in names if any(fnmatch(name, pattern) for pattern in value.include)]
+    if isinstance(value, Glob):
+        matches = [name for name in names if _matches(name, value.include) and not _matches(name, value.exclude)]
+        if not matches:
+            raise ConfigError(f"{text}: no such {group}; allowed: {', '.join(names)}")
+        return matches
     if str(value) not in names:
         match = difflib.get_close_matches(str(value), names, 1, 0.5)
         nearest = f"did you mean {match[0]}? " if match else ""
         raise ConfigError(f"{text}: no such {group}; {nearest}allowed: {', '.join(names)}")
     return [str(value)]
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _field_at(key: str, value: Any) -> Field:
@@ -251,6 +266,11 @@ def _sweep_params(name: str) -> list[str]:
 def _narrow(config: schema.RunConfig) -> schema.RunConfig:
     """Resolves `benchmark.tasks` to full ids in the benchmark's order."""
     benchmark = config.benchmark
+    if not benchmark.available:
+        raise ConfigError("benchmark.available=[]: at least one task")
+    for task in benchmark.available:
+        if not all(task.partition("/")):
+            raise ConfigError(f"benchmark.available={show(benchmark.available)}: {task} is not of the form suite/name")
     if benchmark.tasks is None:
         return dataclasses.replace(config, benchmark=dataclasses.replace(benchmark, tasks=benchmark.available))
     if not benchmark.tasks:

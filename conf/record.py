@@ -24,7 +24,7 @@ TIMING = "timing.jsonl"
 STATUS = "status.json"
 """{state: running | done | failed | interrupted, env_steps, ...}; what was last said, not proof of life."""
 DONE = "DONE"
-"""{env_steps, score}: the budget that has been reached."""
+"""{env_steps, score, evaluation: rows}: the budget that has been reached, and the evaluation at it."""
 LOCK = "lock"
 """Held (flock) by the process that writes the directory."""
 CHECKPOINTS = "checkpoints"
@@ -41,13 +41,17 @@ SWEEPS = "_sweeps"
 EXIT_DONE, EXIT_FAILED, EXIT_BAD_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 75
 
 
-def identity(config: RunConfig) -> str:
-    """16 hex digits of the SHA-256 of the canonical JSON of all that determines results.
+def identity_of(config: RunConfig) -> dict[str, Any]:
+    """The nested values that determine a run's results.
 
-    The environments' family is part of it: "native" stepping, whatever the number of processes.
+    The environments' family is one: "native" stepping, whatever the number of processes.
     """
-    values = identity_values(config) | {"env_family": "native"}
-    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return identity_values(config) | {"env_family": "native"}
+
+
+def identity(config: RunConfig) -> str:
+    """16 hex digits of the SHA-256 of the canonical JSON of all that determines results."""
+    canonical = json.dumps(identity_of(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -83,9 +87,9 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object; None where it is missing or cut short."""
+    """The file's object; None where it is missing, cut short or no JSON."""
     try:
         value = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return None
     return value if isinstance(value, dict) else None

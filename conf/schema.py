@@ -6,6 +6,7 @@ A field is part of a run's identity unless marked `NotIdentity`. A field added t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -141,7 +142,7 @@ class LauncherConfig:
     """Where runs are executed."""
 
     name: Annotated[Literal["auto", "local", "slurm"], NotIdentity()]
-    """auto: slurm for several runs where `sbatch` exists, else local processes."""
+    """auto: slurm for several runs where one answers, else local processes."""
     max_parallel: Annotated[int | None, Range(ge=1), NotIdentity()]
     """Runs at once; null: one locally, no limit of ours on SLURM."""
     slurm: Annotated[dict, NotIdentity()]
@@ -223,6 +224,9 @@ def check(config: RunConfig) -> None:
     Raises:
       ConfigError: names both keys with their values.
     """
+    for key, name in (("agent.name", config.agent.name), ("benchmark.name", config.benchmark.name)):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ConfigError(f"{key}={name}: names a folder: letters, digits, dots, dashes and underscores")
     if config.train.replay_capacity < config.train.random_steps:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: "

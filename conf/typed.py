@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -132,7 +133,7 @@ def _convert(kind: Any, value: Any) -> Any:
     if isinstance(value, bool):
         return _NO
     if kind is float:
-        return float(value) if isinstance(value, int | float) and value == value else _NO
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else _NO
     if kind is int:
         if isinstance(value, float) and value.is_integer():
             return int(value)
@@ -157,7 +158,7 @@ def choices(field: Field) -> list[str]:
 
 def describe(field: Field) -> str:
     """What a field allows, in words."""
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "text", dict: "a group of keys"}
+    names = {int: "an integer", float: "a finite number", bool: "true or false", str: "text", dict: "a group of keys"}
     parts = []
     for kind in alternatives(field.type):
         if kind is types.NoneType:

@@ -90,7 +90,6 @@ class VectorEnv:
         backend_class = InlineBackend if backend == "inline" else ProcessBackend
         self._backend = backend_class(self.specs, self.space, max_steps, workers or default_workers(self.num_envs))
         self._arrays = self._backend.arrays
-        self._arrays.active[:] = True
 
     def reset(self) -> np.ndarray:
         """Begin episode 0 of every row; observations `[N, O]`."""
@@ -98,8 +97,7 @@ class VectorEnv:
 
     def start_step(self, actions: np.ndarray, active: np.ndarray | None = None) -> None:
         """Send actions `[N, A]`; only `active` `[N]` rows are stepped (all by default)."""
-        if active is not None:
-            self._arrays.active[:] = active
+        self._arrays.active[:] = True if active is None else active
         self._arrays.action[:] = actions
         rows = np.flatnonzero(self._arrays.active)
         self._actions[self.length[rows], rows] = actions[rows]
@@ -114,7 +112,7 @@ class VectorEnv:
         for row in np.flatnonzero(step.episode_over & arrays.active):
             self.episode[row] += 1
             self.length[row] = 0
-            arrays.next_seed[row] = self._reset_seed(row, int(self.episode[row]) + 1)
+            arrays.next_seed[row] = self._reset_seed(int(row), int(self.episode[row]) + 1)
         return step
 
     def snapshot(self) -> Episodes:
@@ -190,7 +188,7 @@ class ProcessBackend:
 
     def __init__(self, specs: list[TaskSpec], space: SpaceSpec, max_steps: list[int], workers: int):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["envs.worker", *registry.preload(specs)])
+        context.set_forkserver_preload(["envs.ignore_signals", "envs.worker", *registry.preload(specs)])
         layout = StepArrays.layout(space, len(specs))
         buffers = {
             name: context.RawArray("B", int(np.prod(shape)) * np.dtype(dtype).itemsize)

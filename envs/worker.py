@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 import traceback
 from collections.abc import Sequence
@@ -168,8 +167,6 @@ def serve(
 
     Ends when the caller's end of the connection closes, however the caller died.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     group: EnvGroup | None = None
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:

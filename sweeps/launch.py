@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -83,8 +82,8 @@ def outcome(one: Planned, ended: set[Path]) -> RunState:
 
 
 def use_slurm(config: RunConfig) -> bool:
-    """Whether the launcher is SLURM; `auto` means so where `sbatch` exists."""
-    return config.launcher.name == "slurm" or (config.launcher.name == "auto" and shutil.which("sbatch") is not None)
+    """Whether the launcher is SLURM; `auto` means so where `sbatch` exists and a controller answers."""
+    return config.launcher.name == "slurm" or (config.launcher.name == "auto" and slurm.answers())
 
 
 def open_sweep(planned: Sequence[Planned]) -> tuple[str, str | None]:
@@ -247,14 +246,13 @@ def print_outcomes(planned: Sequence[Planned], outcomes: dict[Path, RunState]) -
     for one in planned:
         state = outcomes.get(one.run_dir, one.state)
         name = "skipped (done)" if state.name == "done" and one.state.name == "done" else state.name
-        where = str(one.run_dir if state.name == "done" else one.run_dir / record.LOG)
         table.add_row(
             one.run_dir.name,
             " ".join(f"{key}={value}" for key, value in one.varied.items()),
             f"{name}: {state.reason}" if state.reason else name,
             f"{state.env_steps:,}",
             "-" if state.score is None else f"{state.score:.3f}",
-            where,
+            str(one.run_dir),
         )
     Console(width=None if Console().is_terminal else 200).print(table)
     counts: dict[str, int] = {}

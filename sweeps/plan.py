@@ -68,9 +68,10 @@ def check_memory(planned: Sequence[Planned], parallel: int) -> None:
     """
     largest = sorted((one.size.replay_bytes for one in planned if one.pending), reverse=True)[:parallel]
     available = available_bytes()
-    if sum(largest) > available:
+    needed = sum(largest)
+    if needed > available:
         raise ConfigError(
-            f"launcher.max_parallel={parallel}: replay of {len(largest)} runs at once needs {readable_bytes(sum(largest))}, "
+            f"launcher.max_parallel={parallel}: replay of {len(largest)} runs at once needs {readable_bytes(needed)}, "
             f"{readable_bytes(available)} are available"
         )
 
@@ -125,9 +126,10 @@ def summary(planned: Sequence[Planned], parallel: int = 1) -> str:
     params = [one.size.critic_params for one in planned]
     finished = sum(one.state.name == "done" for one in planned)
     pending = sum(one.pending for one in planned)
+    replay = readable_bytes(max(one.size.replay_bytes for one in planned))
     return (
-        f"{len(planned)} runs: {finished} finished already, {pending} to run; critic parameters "
-        f"{min(params):,} to {max(params):,}; replay up to {readable_bytes(max(one.size.replay_bytes for one in planned))} a run; "
+        f"{len(planned)} runs: {finished} finished already, {pending} to run; "
+        f"critic parameters {min(params):,} to {max(params):,}; replay up to {replay} a run; "
         f"roughly {duration(remaining_seconds(planned, parallel))} on this machine's CPU"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,8 +20,20 @@ POLL_S = 2.0
 GONE_POLLS = 3  # a job is gone when the queue lacks it so many times in a row: a requeue leaves a gap
 
 
+def answers() -> bool:
+    """Whether there is a SLURM to submit to."""
+    if shutil.which("sbatch") is None:
+        return False
+    try:
+        return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
 def check(parameters: dict[str, Any]) -> None:
-    """Raises ConfigError for a parameter that submitit's SLURM executor does not have."""
+    """Raises ConfigError where there is no SLURM, or for a parameter that submitit's SLURM executor does not have."""
+    if not answers():
+        raise ConfigError("launcher=slurm: no SLURM answers here (sbatch and scontrol ping); allowed: launcher=local")
     from submitit.slurm.slurm import SlurmExecutor
 
     allowed = sorted(SlurmExecutor._valid_parameters())

@@ -1,0 +1,1 @@
+"""One figure a module: `compute` gives its table, `draw` draws that table."""

@@ -1,0 +1,75 @@
+"""Run directories in the real format, with numbers of our choice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conf import record
+
+Scores = Mapping[int, Sequence[float]]
+"""env_steps -> the normalised score of each task."""
+WriteRun = Callable[..., Path]
+
+
+def rows_of(scores: Scores, tasks: Sequence[str]) -> list[dict[str, Any]]:
+    """An evaluation's rows as the agents write them: return is 1000 x score, success is score / 2."""
+    rows = []
+    for env_steps, values in scores.items():
+        at = {"env_steps": env_steps, "update_steps": 4 * env_steps}
+        rows.append(at | {"name": "critic/loss", "task": None, "value": 1.0})
+        for task, score in zip(tasks, values, strict=True):
+            rows.append(at | {"name": "eval/return", "task": task, "value": 1000 * score})
+            rows.append(at | {"name": "eval/success", "task": task, "value": score / 2})
+            rows.append(at | {"name": "eval/score", "task": task, "value": score})
+        rows.append(at | {"name": "eval/score", "task": None, "value": sum(values) / len(values)})
+    return rows
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> WriteRun:
+    """`write_run(scores, seed=0, width=64, ...)` -> the run's directory below `tmp_path / "runs"`."""
+
+    def write(
+        scores: Scores,
+        *,
+        seed: int = 0,
+        width: int = 64,
+        discount: float = 0.99,
+        benchmark: str = "toy",
+        tasks: Sequence[str] = ("dmc/a-walk", "dmc/b-run"),
+        score_metric: str = "return",
+        name: str | None = None,
+    ) -> Path:
+        identity = {
+            "seed": seed,
+            "agent": {"name": "brc", "discount": discount},
+            "model": {"width": width, "depth": 2},
+            "benchmark": {"name": benchmark, "tasks": list(tasks)},
+        }
+        specs = [{"id": task, "norm_low": 0.0, "norm_high": 1000.0, "score_metric": score_metric} for task in tasks]
+        manifest = {
+            "version": record.VERSION,
+            "identity_values": identity,
+            "tasks": specs,
+            "sizes": {"critic_params": width**2},
+        }
+        run = tmp_path / "runs" / benchmark / (name or f"brc-w{width}-d{discount}-t{len(tasks)}-s{seed}")
+        (run / record.CHECKPOINTS / "step-000000000").mkdir(parents=True)
+        (run / record.CHECKPOINTS / "step-000000000" / record.MANIFEST).write_text("{}")
+        (run / record.CONFIG).write_text(json.dumps(identity))
+        (run / record.MANIFEST).write_text(json.dumps(manifest))
+        (run / record.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows_of(scores, tasks)))
+        return run
+
+    return write
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Where `write_run` writes."""
+    return tmp_path / "runs"

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from analysis.load import COLUMNS, LoadError, load
+from conf import record
+from tests.analysis.conftest import rows_of
+
+
+def test_each_evaluation_of_each_task_is_one_row(runs: Path, write_run):
+    write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, seed=3)
+    table, left_out = load(runs)
+    assert tuple(table.columns) == COLUMNS
+    assert left_out == []
+    assert table[["env_steps", "task", "return_", "success", "score"]].to_numpy().tolist() == [
+        [0, "dmc/a-walk", 100.0, 0.05, 0.1],
+        [0, "dmc/b-run", 200.0, 0.1, 0.2],
+        [500, "dmc/a-walk", 300.0, 0.15, 0.3],
+        [500, "dmc/b-run", 400.0, 0.2, 0.4],
+    ]
+    assert set(table["seed"]) == {3}
+    assert set(table["critic_params"]) == {64**2}
+
+
+def test_a_runs_folder_a_benchmark_and_a_run_are_all_inputs(runs: Path, write_run):
+    run = write_run({0: [0.1, 0.2]})
+    write_run({0: [0.1, 0.2]}, benchmark="other")
+    (runs / record.SWEEPS / "mine").mkdir(parents=True)
+    (runs / record.SWEEPS / "mine" / record.MANIFEST).write_text("{}")
+    assert set(load(runs).table["benchmark"]) == {"toy", "other"}
+    assert load(runs).left_out == []
+    assert load(runs / "toy").table["run"].unique().tolist() == [run.name]
+    assert load(run).table["run"].unique().tolist() == [run.name]
+
+
+def test_seeds_share_a_variant_and_sizes_do_not(runs: Path, write_run):
+    for seed, width in [(0, 64), (1, 64), (0, 128)]:
+        write_run({0: [0.1, 0.2]}, seed=seed, width=width)
+    table = load(runs).table
+    assert table.groupby("variant", sort=False)["seed"].unique().map(list).to_dict() == {
+        "brc w64": [0, 1],
+        "brc w128": [0],
+    }
+    assert set(table["family"]) == {"brc"}
+
+
+def test_runs_that_differ_in_discount_are_not_averaged_as_seeds(runs: Path, write_run):
+    write_run({0: [0.1, 0.2]}, seed=0, discount=0.99)
+    write_run({0: [0.1, 0.2]}, seed=1, discount=0.9)
+    table = load(runs).table
+    assert set(table["variant"]) == {"brc w64 agent.discount=0.99", "brc w64 agent.discount=0.9"}
+    assert set(table["family"]) == {"brc agent.discount=0.99", "brc agent.discount=0.9"}
+
+
+def test_task_lists_with_the_same_short_name_stay_apart(runs: Path, write_run):
+    write_run({0: [0.1, 0.2]}, seed=0, tasks=("dmc/a-walk", "dmc/b-run"), name="one")
+    write_run({0: [0.1, 0.2]}, seed=1, tasks=("dmc/a-walk", "dmc/c-stand"), name="two")
+    write_run({0: [0.1]}, seed=1, tasks=("dmc/a-walk",), name="three")
+    names = load(runs).table["variant"].unique()
+    assert len(names) == 3
+    assert "brc w64 a-walk" in names
+    assert sum(name.startswith("brc w64 2 tasks #") for name in names) == 2
+
+
+def test_cut_off_last_line_is_ignored(runs: Path, write_run):
+    run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
+    whole = load(runs).table
+    with (run / record.METRICS).open("a") as file:
+        file.write('{"env_steps":1000,"update_steps":4000,"name":"eval/return","ta')
+    assert load(runs).table.equals(whole)
+
+
+def test_evaluation_that_is_being_written_is_ignored(runs: Path, write_run):
+    run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
+    lines = (run / record.METRICS).read_text().splitlines(keepends=True)
+    (run / record.METRICS).write_text("".join(lines[:-2]))  # ends after the last task's success, before its score
+    table, left_out = load(runs)
+    assert set(table["env_steps"]) == {0}
+    assert left_out == []
+
+
+def test_last_evaluation_off_the_grid_comes_from_the_done_file(runs: Path, write_run):
+    run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
+    last = rows_of({700: [0.5, 0.6]}, ("dmc/a-walk", "dmc/b-run"))
+    (run / record.DONE).write_text(json.dumps({"env_steps": 700, "score": 0.55, "evaluation": last[1:]}))
+    table = load(runs).table
+    assert table["env_steps"].unique().tolist() == [0, 500, 700]
+    assert table.loc[table["env_steps"] == 700, "score"].tolist() == [0.5, 0.6]
+
+
+def test_unusable_runs_are_named_with_the_reason(runs: Path, write_run):
+    good = write_run({0: [0.1, 0.2]}, seed=0)
+    (write_run({0: [0.1, 0.2]}, seed=1, name="started") / record.METRICS).unlink()
+    (write_run({0: [0.1, 0.2]}, seed=2, name="torn") / record.MANIFEST).write_text('{"version": 1, "identity')
+    (write_run({0: [0.1, 0.2]}, seed=3, name="sizeless") / record.MANIFEST).write_text(
+        json.dumps({"version": 1, "identity_values": {"seed": 3}, "tasks": []})
+    )
+    damaged = write_run({0: [0.1, 0.2]}, seed=4, name="damaged") / record.METRICS
+    damaged.write_text('{"env_steps":0,"name":"eval/ret\n' + damaged.read_text())
+    write_run({}, seed=5, name="waiting")
+    table, left_out = load(runs)
+    assert set(table["run"]) == {good.name}
+    assert sorted(left_out) == [
+        "damaged: metrics.jsonl, line 1: not a row",
+        "sizeless: manifest.json lacks 'benchmark.name'",
+        "started: no metrics.jsonl",
+        "torn: no readable manifest.json",
+        "waiting: no evaluation yet",
+    ]
+
+
+def test_copy_of_a_run_is_not_another_seed(runs: Path, write_run):
+    run = write_run({0: [0.1, 0.2]})
+    shutil.copytree(run, runs / "backup" / "older")
+    shutil.rmtree(run)
+    write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, name="newer")
+    table, left_out = load(runs)
+    assert set(table["run"]) == {"newer"}
+    assert left_out == ["older: the same run as newer, which got to 500"]
+
+
+def test_nothing_to_load_is_one_clear_line(tmp_path: Path, runs: Path, write_run):
+    with pytest.raises(LoadError, match="no such folder"):
+        load(tmp_path / "missing")
+    with pytest.raises(LoadError, match="no run directory"):
+        load(tmp_path)
+    write_run({}, name="waiting")
+    with pytest.raises(LoadError, match=r"none of its 1 run directories can be used: waiting: no evaluation yet$"):
+        load(runs)

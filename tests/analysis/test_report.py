@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.report import EXIT_BAD_INPUT, main
+from conf import record
+
+
+def report(runs: Path, out: Path, *options: str) -> int:
+    return main([str(runs), "--out", str(out), "--replicates", "20", *options])
+
+
+def test_report_writes_each_figure_with_its_table(runs: Path, tmp_path: Path, write_run, capsys: pytest.CaptureFixture):
+    for seed in range(2):
+        for width in (64, 128):
+            write_run({0: [0.1, 0.2], 500: [0.3 + seed / 10, 0.4]}, seed=seed, width=width)
+    assert report(runs, tmp_path / "out") == 0
+    names = [f"{name}.{kind}" for name in ("learning_curves", "aggregate", "scaling") for kind in ("png", "csv")]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / name) for name in names]
+    assert (tmp_path / "out" / "aggregate.png").read_bytes().startswith(b"\x89PNG")
+    assert pd.read_csv(tmp_path / "out" / "aggregate.csv")["variant"].tolist() == ["brc w64"] * 2 + ["brc w128"] * 2
+
+
+def test_report_is_the_same_every_time(runs: Path, tmp_path: Path, write_run):
+    for seed in range(3):
+        write_run({0: [0.1 * seed, 0.2], 500: [0.3 + seed / 10, 0.4 * seed]}, seed=seed)
+    for out in ("one", "two"):
+        report(runs, tmp_path / out)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_each_of_several_benchmarks_has_its_own_files(runs: Path, tmp_path: Path, write_run):
+    write_run({0: [0.1, 0.2]}, benchmark="easy")
+    write_run({0: [0.1, 0.2]}, benchmark="hard")
+    report(runs, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [
+        "aggregate-easy.png",
+        "aggregate-hard.png",
+        "learning_curves-easy.png",
+        "learning_curves-hard.png",
+    ]
+
+
+def test_report_names_what_it_left_out(runs: Path, tmp_path: Path, write_run, capsys: pytest.CaptureFixture):
+    write_run({0: [0.1, 0.2]})
+    (write_run({}, seed=1, name="started") / record.METRICS).unlink()
+    assert report(runs, tmp_path / "out") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2:] == ["left out 1 run(s):", "  started: no metrics.jsonl"]
+    assert "toy: no scaling figure: fewer than two critic sizes to compare" in printed
+
+
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, runs: Path, write_run, capsys: pytest.CaptureFixture):
+    assert report(tmp_path / "missing", tmp_path / "out") == EXIT_BAD_INPUT
+    write_run({0: [0.1, 0.2]})
+    (tmp_path / "file").touch()
+    assert report(runs, tmp_path / "file") == EXIT_BAD_INPUT
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert captured.out == ""
+    assert len(lines) == 2
+    assert "no such folder" in lines[0]
+    assert "exists" in lines[1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_loads_no_plotting_library(tmp_path: Path):
+    code = (
+        "import sys; from analysis import report\n"
+        "try: report.main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print(sorted({'pandas', 'seaborn', 'matplotlib', 'numpy', 'jax'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--replicates" in result.stdout
+    assert result.stdout.splitlines()[-1] == "[]"

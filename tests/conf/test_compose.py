@@ -1,0 +1,175 @@
+"""Overrides become one typed configuration, or one line that says what was wrong."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from conf import schema
+from conf.compose import CONF_DIR, OPTIONAL_GROUPS, compose, compose_many, compose_recorded, groups
+from conf.typed import ConfigError, fields_of
+
+BAD = [
+    # override, what the line must contain besides the override's key and value
+    ("agent.lerning_rate=1", ["did you mean agent.learning_rate?", "allowed: agent.name"]),
+    ("+agent.lerning_rate=1", ["did you mean agent.learning_rate?"]),
+    ("lerning_rate=1", ["no such key"]),
+    ("+sweeep=scaling", ["did you mean sweep?"]),
+    ("+sweep=scalng", ["did you mean scaling?", "allowed: scaling, seeds"]),
+    ("+sweep=a,b", ["allowed: scaling, seeds"]),
+    ("+sweep=seeds", ["add -m"]),
+    ("+agent.tau=0.1", ["without +"]),
+    ("++agent.tau=0.1", ["only key=value"]),
+    ("+model=xs", ["without +"]),
+    ("~agent.tau", ["cannot be removed"]),
+    ("agent.tau", ["key=value"]),
+    ("agent.tau=fast", ["must be a finite number > 0 and <= 1"]),
+    ("agent.tau=2", ["must be a finite number > 0 and <= 1"]),
+    ("agent.learning_rate=nan", ["must be a finite number > 0"]),
+    ("agent.learning_rate=inf", ["must be a finite number > 0"]),
+    ("agent.batch_size=[]", ["must be an integer >= 1 or null"]),
+    ("agent.num_bins=1", ["must be an integer >= 2"]),
+    ("model.width=1.5", ["must be an integer >= 1"]),
+    ("seed=true", ["must be an integer"]),
+    ("seed=-1", ["must be an integer >= 0 and < 4294967296"]),
+    ("seed=4294967296", ["must be an integer >= 0 and < 4294967296"]),
+    ("resume=1", ["must be true or false"]),
+    ("agent.value_loss=square", ["one of categorical, squared", "did you mean squared?"]),
+    ("model=xll", ["did you mean xl?", "allowed: l, m,"]),
+    ("agent=sac", ["allowed: brc"]),
+    ("model=glob(z*)", ["no such model", "allowed: l, m,"]),
+    ("agent.tau=glob(*)", ["glob is for groups", "must be a finite number"]),
+    ("seed=1,2", ["add -m"]),
+    ("model=s,m", ["add -m"]),
+    ("model=glob(x*)", ["add -m"]),
+    ("eval=3", ["eval.every_steps"]),
+    ("seed.first=3", ["seed holds a value"]),
+    ("hydra.run.dir=here", ["paths.*"]),
+    ("benchmark.tasks=[]", ["at least one task"]),
+    ("benchmark.tasks=cartpole-balance", ["must be a list or null"]),
+    ("benchmark.tasks=[reacher-eazy]", ["did you mean reacher-easy?", "not in quickstart"]),
+    ("benchmark.tasks=[dog-run]", ["not in quickstart", "allowed: cartpole-balance, cartpole-swingup"]),
+    ("benchmark.available=[]", ["at least one task"]),
+    ("benchmark.available=[cartpole-balance]", ["suite/name"]),
+    ("benchmark.name=a/b", ["letters"]),
+    ("agent.name=../a", ["letters"]),
+    ("train.replay_capacity=10", ["train.random_steps", "1000"]),
+]
+
+
+@pytest.mark.parametrize(("override", "expected"), BAD, ids=[override for override, _ in BAD])
+def test_bad_override_ends_in_one_line_that_names_key_and_value(override, expected):
+    with pytest.raises(ConfigError) as raised:
+        compose([override])
+    message = str(raised.value)
+    key, _, value = override.lstrip("+~").partition("=")
+    assert "\n" not in message
+    assert key in message
+    assert value.strip("[]") in message
+    for part in expected:
+        assert part in message
+
+
+CHOICES = [(group, name) for group, names in groups().items() for name in names]
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=[f"{group}={name}" for group, name in CHOICES])
+def test_every_yaml_composes(group, name):
+    plus = "+" if group in OPTIONAL_GROUPS else ""
+    many = compose_many([f"{plus}{group}={name}"])
+    assert many
+    # A group that keeps its name in the configuration must be the one asked for.
+    chosen = getattr(many[0].config, group, None)
+    if group not in OPTIONAL_GROUPS and hasattr(chosen, "name"):
+        assert chosen.name == name
+
+
+def test_every_field_of_the_schema_appears_in_a_yaml():
+    """Under its group's own name, so that defaults are found where they are looked for."""
+    written: set[str] = set()
+
+    def collect(values: dict, prefix: str) -> None:
+        for key, value in values.items():
+            written.add(f"{prefix}{key}")
+            if isinstance(value, dict):
+                collect(value, f"{prefix}{key}.")
+
+    for path in CONF_DIR.rglob("*.yaml"):
+        text = path.read_text()
+        in_group = path.parent != CONF_DIR and "@package _global_" not in text
+        collect(yaml.safe_load(text), f"{path.parent.name}." if in_group else "")
+
+    def keys(cls: type, prefix: str = "") -> list[str]:
+        found = []
+        for name, field in fields_of(cls).items():
+            nested = dataclasses.is_dataclass(field.type)
+            found += keys(field.type, f"{prefix}{name}.") if nested else [f"{prefix}{name}"]
+        return found
+
+    assert [key for key in keys(schema.RunConfig) if key not in written] == []
+
+
+@pytest.mark.parametrize("tasks", ["[reacher-easy,cartpole-balance]", "[cartpole-balance,dmc/reacher-easy,reacher-easy]"])
+def test_narrowed_benchmark_keeps_the_benchmarks_order(tasks):
+    config = compose([f"benchmark.tasks={tasks}"])
+    assert config.benchmark.task_ids == ("dmc/cartpole-balance", "dmc/reacher-easy")
+
+
+def test_a_single_task_has_no_conditioning_and_the_small_batch():
+    single = compose(["benchmark=dmc_hard", "benchmark.tasks=[dog-run]"])
+    assert (single.conditioning, single.batch_size) == ("none", 256)
+    several = compose(["benchmark=dmc_hard"])
+    assert (several.conditioning, several.batch_size) == ("embedding", 1024)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_command_line_wins_over_the_benchmarks_yaml_in_any_order(order):
+    config = compose(["benchmark=quickstart", "agent.batch_size=7", "model=s"][::order])
+    assert config.agent.batch_size == 7
+    assert config.model.width == 512
+    assert config.train.random_steps == 1000  # the rest stays the benchmark's
+
+
+def test_command_line_wins_over_the_experiments_yaml():
+    config = compose(["+experiment=dmc_hard_paper", "model=m", "train.env_steps=7"])
+    assert (config.benchmark.name, config.model.width, config.train.env_steps) == ("dmc_hard", 1024, 7)
+
+
+def test_the_last_override_of_a_key_wins():
+    assert compose(["seed=1", "seed=2"]).seed == 2
+
+
+def test_sweep_is_the_product_of_its_axes_and_says_what_varied():
+    composed = compose_many(["model.width=512,1024,4096", "+sweep=scaling"])
+    assert len(composed) == 15  # 3 widths, which replace the file's 6, times its 5 seeds
+    pairs = [(one.config.model.width, one.config.seed) for one in composed]
+    assert pairs == [(width, seed) for width in (512, 1024, 4096) for seed in range(5)]
+    assert composed[7].varied == {"model.width": "1024", "seed": "2"}
+
+
+def test_one_value_on_the_command_line_replaces_a_sweeps_axis():
+    composed = compose_many(["+sweep=scaling", "seed=9"])
+    assert [one.config.model.width for one in composed] == [128, 320, 512, 1024, 2048, 4096]
+    assert {one.config.seed for one in composed} == {9}
+    assert set(composed[0].varied) == {"model.width"}
+
+
+def test_groups_and_globs_are_swept_too():
+    composed = compose_many(["model=glob(x*,exclude=xx*)", "agent.reward_scale=release,off"])
+    runs = [(one.varied["model"], one.config.model.width, one.config.agent.reward_scale) for one in composed]
+    assert runs == [("xl", 4096, "release"), ("xl", 4096, "off"), ("xs", 320, "release"), ("xs", 320, "off")]
+
+
+def test_a_bad_value_anywhere_in_a_sweep_stops_it_before_the_start():
+    with pytest.raises(ConfigError, match="model.width=0: must be an integer >= 1"):
+        compose_many(["seed=range(0,3)", "model.width=8,0"])
+
+
+def test_a_sweep_of_too_many_runs_is_refused_at_once():
+    with pytest.raises(ConfigError, match="100000000 runs"):
+        compose_many(["seed=range(0,10000)", "model.width=range(1,10001)"])
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no run to continue"):
+        compose_recorded(tmp_path)

@@ -1,0 +1,107 @@
+"""A single-node SLURM on loopback, started and stopped by the tests that need one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+CONFIGURATION = """\
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmdPort={node_port}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=cred_expire=5
+SlurmctldParameters=preempt_send_user_signal
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+ReturnToService=2
+SlurmctldPidFile={folder}/ctld.pid
+SlurmdPidFile={folder}/d.pid
+SlurmctldLogFile={folder}/ctld.log
+SlurmdLogFile={folder}/d.log
+SlurmdSpoolDir={folder}/spool
+StateSaveLocation={folder}/state
+SchedulerType=sched/backfill
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+JobRequeue=1
+KillWait=10
+MinJobAge=3600
+SlurmdParameters=config_overrides
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def missing() -> str | None:
+    """Why there can be no cluster here, if so."""
+    if os.geteuid() != 0:
+        return "a SLURM of one's own needs root"
+    absent = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
+    return f"not installed: {', '.join(absent)} (Debian: slurm-wlm munge)" if absent else None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[dict[str, str]]:
+    """A cluster that lives inside the block; yields the environment in which its commands find it."""
+    for name in ("spool", "state"):
+        (folder / name).mkdir(parents=True)
+    configuration = folder / "slurm.conf"
+    host = socket.gethostname().split(".")[0]
+    text = CONFIGURATION.format(folder=folder, host=host, port=free_port(), node_port=free_port())
+    configuration.write_text(text)
+    environment = {"SLURM_CONF": str(configuration)}
+    start_munge()
+    daemons = [
+        subprocess.Popen(
+            [name, "-D"], env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+        for name in ("slurmctld", "slurmd")
+    ]
+    try:
+        wait_until_idle(environment)
+        yield environment
+    finally:
+        subprocess.run(["scancel", "--user", "root"], env=os.environ | environment, capture_output=True)
+        for daemon in daemons:
+            daemon.terminate()
+        for daemon in daemons:
+            daemon.wait(30)
+
+
+def start_munge() -> None:
+    if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+        return
+    subprocess.run(["install", "-d", "-o", "munge", "-g", "munge", "/run/munge"], check=True)
+    subprocess.run(["su", "munge", "-s", "/bin/sh", "-c", "munged"], check=True)
+
+
+def wait_until_idle(environment: dict[str, str], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        result = subprocess.run(
+            ["sinfo", "-h", "-o", "%T"], env=os.environ | environment, capture_output=True, text=True
+        )
+        if result.stdout.strip() == "idle":
+            return
+        assert time.monotonic() < deadline, f"SLURM did not come up: {result.stdout} {result.stderr}"
+        time.sleep(0.5)
