@@ -286,10 +286,20 @@ def _task_id(benchmark: schema.BenchmarkConfig, name: str) -> str:
         return matches[0]
     if matches:
         raise ConfigError(f"benchmark.tasks={name}: several suites have it; write one of {', '.join(matches)}")
+    others = [other for other in groups()["benchmark"] if name in _task_names(_merged((("benchmark", other),)))]
     short = [task.split("/", 1)[1] for task in benchmark.available]
-    match = difflib.get_close_matches(name, short, 1, 0.5)
-    nearest = f"did you mean {match[0]}? " if match else ""
+    if others:
+        nearest = f"it is in benchmark={', '.join(others)}; "
+    else:
+        match = difflib.get_close_matches(name, short, 1, 0.5)
+        nearest = f"did you mean {match[0]}? " if match else ""
     raise ConfigError(f"benchmark.tasks={name}: not in {benchmark.name}; {nearest}allowed: {', '.join(short)}")
+
+
+def _task_names(merged: dict) -> set[str]:
+    """Full and short names of the benchmark's tasks."""
+    tasks = merged["benchmark"]["available"]
+    return {*tasks, *(task.split("/", 1)[1] for task in tasks)}
 
 
 def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = None) -> schema.RunConfig:

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from conf.typed import ConfigError, NotIdentity, Range
 
+TRACKING_SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "databricks")
+
 
 @dataclass(frozen=True)
 class AgentConfig:
@@ -227,6 +229,9 @@ def check(config: RunConfig) -> None:
     for key, name in (("agent.name", config.agent.name), ("benchmark.name", config.benchmark.name)):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise ConfigError(f"{key}={name}: names a folder: letters, digits, dots, dashes and underscores")
+    uri = config.tracking.uri
+    if uri is not None and not uri.startswith(TRACKING_SCHEMES):
+        raise ConfigError(f"tracking.uri={uri}: must begin with one of {', '.join(TRACKING_SCHEMES)}")
     if config.train.replay_capacity < config.train.random_steps:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: "

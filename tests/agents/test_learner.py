@@ -44,13 +44,6 @@ def make_batch(settings: LearnerSettings, *shape: int, seed: int = 0) -> Batch:
     )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @functools.cache
 def init(settings: LearnerSettings) -> LearnerState:
     """A state with random kernels: compiling orthogonal ones takes seconds for every new shape."""
@@ -129,7 +122,8 @@ def test_minimum_ensemble_takes_the_member_of_least_value_row_by_row():
 
 
 def test_running_entropy_moves_tasks_of_the_batch_only():
-    found = learner.running_entropy(jnp.asarray([1.0, 2.0, 3.0]), jnp.asarray([-5.0, 4.0, -7.0]), jnp.asarray([0, 2, 0]))
+    log_prob, task_ids = jnp.asarray([-5.0, 4.0, -7.0]), jnp.asarray([0, 2, 0])
+    found = learner.running_entropy(jnp.asarray([1.0, 2.0, 3.0]), log_prob, task_ids)
     np.testing.assert_allclose(found, [0.99 + 0.01 * 6, 2, 0.99 * 3 - 0.01 * 4], rtol=1e-6)
 
 
@@ -200,15 +194,17 @@ def test_initial_kernels_are_orthogonal_and_members_differ():
 
 
 VARIANTS = {
-    "release": {},
-    "squared": {"value_loss": "squared"},
-    "squared with minimum": {"value_loss": "squared", "ensemble_target": "min"},
-    "one_hot": {"conditioning": "one_hot"},
-    "none": {"conditioning": "none"},
-    "heads": {"conditioning": "heads"},
-    "paper": {"reward_scale": "paper"},
-    "off, mlp": {"reward_scale": "off", "network": "mlp", "actor_network": "mlp"},
-    "minimum": {"ensemble_target": "min"},
+    "categorical, embedding, release": {},
+    "squared, one_hot": {"value_loss": "squared", "conditioning": "one_hot"},
+    "minimum, heads": {"ensemble_target": "min", "conditioning": "heads"},
+    "paper, none": {"reward_scale": "paper", "conditioning": "none"},
+    "squared, minimum, off, mlp": {
+        "value_loss": "squared",
+        "ensemble_target": "min",
+        "reward_scale": "off",
+        "network": "mlp",
+        "actor_network": "mlp",
+    },
 }
 
 
@@ -241,7 +237,8 @@ def test_two_updates_at_once_are_two_updates_in_turn():
     together, _ = learner.update(TINY, fresh(TINY), batches, RETURN_SCALE)
     state = fresh(TINY)
     for number in range(2):
-        state, _ = learner.update(TINY, state, jax.tree.map(lambda x: x[number : number + 1], batches), RETURN_SCALE)
+        one = Batch(*(array[number : number + 1] for array in batches))
+        state, _ = learner.update(TINY, state, one, RETURN_SCALE)
     for found, expected in zip(jax.tree.leaves(together), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 

@@ -81,7 +81,7 @@ def test_mask_is_zero_only_on_termination_without_truncation():
     replay, history = begin(capacity=10)
     cases = [(False, False, False), (True, False, True), (False, True, True), (True, True, True), (True, False, False)]
     for terminated, truncated, over in cases:  # the last: a lost life, in an episode that goes on
-        flags = dict(terminated=[terminated] * 2, truncated=[truncated] * 2, over=[over] * 2)
+        flags = {"terminated": [terminated] * 2, "truncated": [truncated] * 2, "over": [over] * 2}
         history.insert(replay, 1, **flags)
     np.testing.assert_array_equal(replay.transitions(0, 5).mask[:, 0], [1, 0, 1, 1, 0])
     assert_holds(replay, history)

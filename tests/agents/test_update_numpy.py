@@ -1,7 +1,8 @@
 """One update worked out in NumPy (float64), written from the paper's equations and not from our code.
 
-Gradients are central differences of the forward pass, so no derivation is shared either. Random normals come from JAX, by
-the documented keys: fold the update's number into the run's key, then split it for the target's and the actor's action.
+Gradients are central differences of the forward pass, so no derivation is shared either. Random normals come from JAX,
+by the documented keys: the update's number is folded into the run's key, which is split for the target's and the
+actor's action.
 """
 
 import jax

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from agents.record import lock
+from conf import record
+from sweeps.status import RunState, inspect
+
+
+def write(run_dir: Path, name: str, value: object) -> None:
+    (run_dir / name).write_text(json.dumps(value))
+
+
+def test_run_without_a_status_is_new(tmp_path: Path):
+    assert inspect(tmp_path, 10).name == "new"
+
+
+def test_run_that_reached_its_budget_is_done_and_one_asked_for_more_is_not(tmp_path: Path):
+    write(tmp_path, record.STATUS, {"state": "done"})
+    write(tmp_path, record.DONE, {"env_steps": 10, "score": 0.5, "evaluation": []})
+    assert inspect(tmp_path, 10) == RunState("done", 10, 0.5)
+    assert inspect(tmp_path, 11).name == "interrupted"
+
+
+def test_run_that_says_running_is_running_only_while_its_lock_is_held(tmp_path: Path):
+    write(tmp_path, record.STATUS, {"state": "running"})
+    with lock(tmp_path):
+        assert inspect(tmp_path, 10).name == "running"
+    assert inspect(tmp_path, 10).name == "killed"
+
+
+def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
+    write(tmp_path, record.STATUS, {"state": "failed", "reason": "task dmc/dog-run: boom\ndetails"})
+    (tmp_path / record.TIMING).write_text('{"env_steps":50,"name":"a","value":1}\n{"env_steps":60,"na')
+    assert inspect(tmp_path, 100) == RunState("failed", 50, None, "task dmc/dog-run: boom")
