@@ -272,12 +272,10 @@ def update_once(
         "critic/q_std": jnp.std(q),
         "critic/target_mean": jnp.mean(target_value),
         "critic/abs_error": jnp.mean(jnp.abs(expected_value(settings, outputs) - target_value)),
-        "critic/grad_norm": optax.global_norm(critic_grad),
-        "critic/param_norm": optax.global_norm(critic),
+        "critic/grad_norm": optax.tree.norm(critic_grad),
         "actor/loss": actor_loss,
         "actor/entropy": entropy,
-        "actor/grad_norm": optax.global_norm(actor_grad),
-        "actor/param_norm": optax.global_norm(actor),
+        "actor/grad_norm": optax.tree.norm(actor_grad),
         "temperature/value": temperature,
         "temperature/loss": temperature_loss,
     }
@@ -310,12 +308,14 @@ def update(
 ) -> tuple[LearnerState, Metrics]:
     """`U` updates on `batches` `[U, B, ...]` with raw returns' magnitudes `return_scale` `[T]`.
 
-    Returns the new state (the old one is donated) and each metric's mean over the `U` updates, on the device.
+    Returns the new state (the old one is donated) and each metric's mean over the `U` updates, on the device;
+    parameter norms are of the new state.
     """
     state, metrics = jax.lax.scan(
         lambda carry, batch: update_once(settings, carry, batch, jnp.asarray(return_scale)), state, batches
     )
-    return state, {name: values.mean() for name, values in metrics.items()}
+    norms = {"critic/param_norm": optax.tree.norm(state.critic), "actor/param_norm": optax.tree.norm(state.actor)}
+    return state, {name: values.mean() for name, values in metrics.items()} | norms
 
 
 def num_params(params: Params) -> int:

@@ -42,11 +42,12 @@ EXIT_DONE, EXIT_FAILED, EXIT_BAD_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 75
 
 
 def identity_of(config: RunConfig) -> dict[str, Any]:
-    """The nested values that determine a run's results.
+    """The nested values that determine a run's results, with defaults that follow from others resolved.
 
     The environments' family is one: "native" stepping, whatever the number of processes.
     """
-    return identity_values(config) | {"env_family": "native"}
+    agent = dataclasses.replace(config.agent, batch_size=config.batch_size, conditioning=config.conditioning)
+    return identity_values(dataclasses.replace(config, agent=agent)) | {"env_family": "native"}
 
 
 def identity(config: RunConfig) -> str:

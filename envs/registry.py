@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from conf.typed import ConfigError
 from envs.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 SUITES = {"dmc": "envs.suites.dmc"}
 
 
-class UnknownTaskError(ValueError):
+class UnknownTaskError(ConfigError):
     """A task id that no suite has."""
 
 

@@ -123,8 +123,9 @@ class EnvGroup:
         own = action[: spec.action_dim] if spec.action_kind == "continuous" else int(action)
         next_obs, reward, terminated, truncated, info = self.envs[index].step(own)
         self.elapsed[index] += 1
-        truncated = truncated or (not terminated and self.elapsed[index] >= self.max_steps[index])
         over = info.get("episode_over", terminated or truncated)
+        if not over and self.elapsed[index] >= self.max_steps[index]:
+            truncated = over = True
         self._put(arrays.next_obs, index, row, next_obs)
         arrays.reward[row] = reward
         arrays.terminated[row] = terminated
