@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from agents.record import write_config
+from agents.train import check_place
 from conf import record
 from conf.compose import Composed
 from conf.files import write_json
@@ -40,6 +41,8 @@ def launch(members: Sequence[Composed]) -> int:
       ConfigError: before anything is started.
     """
     planned = plan(members)
+    for one in planned:
+        check_place(one.config, one.run_dir)
     first = planned[0].config
     on_slurm = use_slurm(first)
     parallel = min(first.launcher.max_parallel or 1, len(planned))

@@ -152,6 +152,9 @@ def test_resume_false_refuses_a_place_that_holds_a_run(uninterrupted: Path):
     assert len(result.stderr.splitlines()) == 1
     assert "resume=false" in result.stderr
     assert str(uninterrupted) in result.stderr
+    swept = run(uninterrupted.parents[2], "-m", *SETTINGS, "resume=false", "seed=0,1")
+    assert swept.returncode == record.EXIT_BAD_CONFIG
+    assert str(uninterrupted) in swept.stderr
 
 
 def test_moved_run_continues_from_its_own_record(tmp_path: Path, uninterrupted: Path):

@@ -181,7 +181,8 @@ def before() -> learner.LearnerState:
 
 @pytest.fixture(scope="module")
 def found(before):
-    return jax.jit(learner.update_once, static_argnums=0)(SETTINGS, before, BATCH, jnp.asarray(RETURN_SCALE))
+    batches = jax.tree.map(lambda values: values[None], BATCH)
+    return learner.update(SETTINGS, jax.tree.map(jnp.copy, before), batches, RETURN_SCALE)
 
 
 @pytest.fixture(scope="module")
