@@ -68,9 +68,8 @@ def time_updates(width: int, batch_size: int) -> None:
         return metrics
 
     scan_ms, single_ms = milliseconds(scanned) / UPDATES, milliseconds(one_by_one) / UPDATES
-    print(
-        f"update  width {width:5d} batch {batch_size:5d}  {scan_ms:8.2f} ms  one by one / scan {single_ms / scan_ms:.2f}"
-    )
+    ratio = single_ms / scan_ms
+    print(f"update  width {width:4d} batch {batch_size:4d}  {scan_ms:7.2f} ms  one by one / scan {ratio:.2f}")
 
 
 def time_projection(batch_size: int, num_bins: int = 101) -> None:
@@ -80,9 +79,8 @@ def time_projection(batch_size: int, num_bins: int = 101) -> None:
     by_sum, by_scatter = jax.jit(losses.spread_by_sum), jax.jit(losses.spread_by_scatter)
     sum_ms = milliseconds(lambda: by_sum(probs, position))
     scatter_ms = milliseconds(lambda: by_scatter(probs, position))
-    print(
-        f"project batch {batch_size:5d}  sum {sum_ms:.3f} ms  scatter {scatter_ms:.3f} ms  ratio {sum_ms / scatter_ms:.2f}"
-    )
+    ratio = sum_ms / scatter_ms
+    print(f"project batch {batch_size:4d}  sum {sum_ms:.3f} ms  scatter {scatter_ms:.3f} ms  ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":
