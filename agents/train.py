@@ -117,7 +117,9 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag) -> int:
 
     follower = Follower(run_dir) if config.tracking.name == "mlflow" else None
     configure_jax(config)
+    from agents.checkpoint import DamagedError
     from agents.record import RunRecord
+    from envs.worker import EnvError
 
     run_record = RunRecord(run_dir)
     run_record.status("running")
@@ -126,8 +128,9 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag) -> int:
     except Exception as error:
         reason = str(error) or type(error).__name__
         run_record.status("failed", reason=reason, traceback=traceback.format_exc())
-        traceback.print_exc()
-        print(f"error: {reason.splitlines()[0]} (run: {run_dir})", file=sys.stderr)
+        if not isinstance(error, EnvError | DamagedError | FloatingPointError):
+            traceback.print_exc()
+        print(f"error: {reason.splitlines()[0]} (more in {run_dir / record.STATUS})", file=sys.stderr)
         outcome = "failed"
     finally:
         run_record.close()
