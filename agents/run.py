@@ -20,7 +20,7 @@ Online multi-task RL with one large categorical critic (BRC).
   python -m agents.run [-m] [key=value ...]
 
 Common commands
-  python -m agents.run                                              four small tasks on a laptop CPU
+  python -m agents.run                                              three small tasks on a laptop CPU
   python -m agents.run benchmark=dmc_hard model=xl seed=3           the paper's setting
   python -m agents.run benchmark=dmc_hard benchmark.tasks=[dog-run] one task
   python -m agents.run -m +sweep=seeds                              five seeds, local or on SLURM

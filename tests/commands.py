@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 TINY = [
-    "benchmark.tasks=[cartpole-balance,reacher-easy]",
+    "benchmark.tasks=[cartpole-balance,ball_in_cup-catch]",
     "model.width=8",
     "model.depth=1",
     "model.actor_width=8",

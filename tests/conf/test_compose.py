@@ -47,7 +47,7 @@ BAD = [
     ("hydra.run.dir=here", ["paths.*"]),
     ("benchmark.tasks=[]", ["at least one task"]),
     ("benchmark.tasks=cartpole-balance", ["must be a list or null"]),
-    ("benchmark.tasks=[reacher-eazy]", ["did you mean reacher-easy?", "not in quickstart"]),
+    ("benchmark.tasks=[ball_in_cap-catch]", ["did you mean ball_in_cup-catch?", "not in quickstart"]),
     ("benchmark.tasks=[dog-run]", ["not in quickstart", "allowed: cartpole-balance, cartpole-swingup"]),
     ("benchmark.available=[]", ["at least one task"]),
     ("benchmark.available=[cartpole-balance]", ["suite/name"]),
@@ -110,11 +110,11 @@ def test_every_field_of_the_schema_appears_in_a_yaml():
 
 
 @pytest.mark.parametrize(
-    "tasks", ["[reacher-easy,cartpole-balance]", "[dmc/reacher-easy,cartpole-balance,reacher-easy]"]
+    "tasks", ["[ball_in_cup-catch,cartpole-balance]", "[dmc/ball_in_cup-catch,cartpole-balance,ball_in_cup-catch]"]
 )
 def test_narrowed_benchmark_keeps_the_benchmarks_order(tasks):
     config = compose([f"benchmark.tasks={tasks}"])
-    assert config.benchmark.task_ids == ("dmc/cartpole-balance", "dmc/reacher-easy")
+    assert config.benchmark.task_ids == ("dmc/cartpole-balance", "dmc/ball_in_cup-catch")
 
 
 def test_a_single_task_has_no_conditioning_and_the_small_batch():
