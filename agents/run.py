@@ -100,15 +100,10 @@ def continue_run(arguments: list[str]) -> int:
 
 
 def help_text() -> str:
-    from conf.compose import groups
+    from conf.help import group_lines, key_lines
 
-    lines = ["Groups (group=choice)"]
-    for group, names in groups().items():
-        lines.append(f"  {'+' if group in ('sweep', 'experiment') else ''}{group:12s} {', '.join(names)}")
-    lines += ["", "Keys (key=value; defaults in conf/)"]
-    from conf.help import key_lines
-
-    return "\n".join([USAGE, *lines, *key_lines()])
+    groups = ["Groups (group=choice)", *group_lines()]
+    return "\n".join([USAGE, *groups, "", "Keys (key=value; defaults in conf/)", *key_lines()])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The schema as text for `--help`: every key with the docstring under its field."""
+"""The groups and the schema as text for `--help`: what each yaml says of itself, and the docstring under each field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,25 @@ import inspect
 from functools import cache
 
 from conf import schema
+from conf.compose import CONF_DIR, OPTIONAL_GROUPS, groups
 from conf.typed import describe, fields_of
+
+
+def group_lines() -> list[str]:
+    """One line a choice of every group: the comment at the top of its yaml."""
+    lines = []
+    for group, names in groups().items():
+        prefix = "+" if group in OPTIONAL_GROUPS else ""
+        lines += [f"  {f'{prefix}{group}={name}':32s} {description(group, name)}" for name in names]
+    return lines
+
+
+def description(group: str, name: str) -> str:
+    """The first comment of a group's yaml that is not Hydra's."""
+    for line in (CONF_DIR / group / f"{name}.yaml").read_text().splitlines():
+        if line.startswith("#") and not line.startswith("# @package"):
+            return line.lstrip("# ")
+    return ""
 
 
 def key_lines(cls: type = schema.RunConfig, prefix: str = "") -> list[str]:
