@@ -34,6 +34,6 @@ def test_members_with_one_identity_are_one_run(tmp_path: Path):
 
 def test_replay_that_cannot_fit_is_refused_with_both_sizes(tmp_path: Path):
     planned = plan(members(tmp_path, "seed=0,1", "train.replay_capacity=100000000000", "train.env_steps=100000000000"))
-    # 2 runs x 4 tasks x 1e11 transitions x (8 + 2 floats and 10 bytes)
-    with pytest.raises(ConfigError, match=r"2 runs at once needs 36\.4 TiB, .* are available"):
+    # 2 runs x 3 tasks x 1e11 transitions x (8 + 2 floats and 10 bytes)
+    with pytest.raises(ConfigError, match=r"2 runs at once needs 27\.3 TiB, .* are available"):
         check_memory(planned, 2)
