@@ -170,6 +170,8 @@ class Training:
             pending = self._act()  # computed while the host samples
             batch = self._sample() if updating else None
             actions = np.asarray(pending)
+            if not np.isfinite(actions).all():
+                raise FloatingPointError(f"the policy's actions are not finite at {self.env_steps:,} steps")
             self.clock.lap("act")
         self.env.start_step(actions)
         if batch is not None:

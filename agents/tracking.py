@@ -29,6 +29,7 @@ from conf.files import write_json
 from conf.schema import RunConfig
 
 POLL_S = 5.0
+DEFAULT_SAMPLING_INTERVAL_S = 10
 FINISH_TRIES = 3
 BATCH = 1000  # MLflow's limit for one call
 LOG = "tracking.log"
@@ -287,10 +288,12 @@ def stdin_closed(stdin: IO[str]) -> bool:
 def system_monitor(mirror: Mirror) -> Any:
     """MLflow's own sampling of CPU, memory, disk and GPU, in a thread of this process."""
     import mlflow
+    from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     mlflow.set_tracking_uri(mirror.uri)
-    monitor = SystemMetricsMonitor(mirror.run_id, sampling_interval=15, samples_before_logging=1, resume_logging=True)
+    interval_s = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or DEFAULT_SAMPLING_INTERVAL_S
+    monitor = SystemMetricsMonitor(mirror.run_id, interval_s, samples_before_logging=1, resume_logging=True)
     monitor.start()
     return monitor
 

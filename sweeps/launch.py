@@ -252,12 +252,16 @@ def print_outcomes(planned: Sequence[Planned], outcomes: dict[Path, RunState]) -
         table.add_row(
             one.run_dir.name,
             " ".join(f"{key}={value}" for key, value in one.varied.items()),
-            f"{name}: {state.reason}" if state.reason else name,
+            name,
             f"{state.env_steps:,}",
             "-" if state.score is None else f"{state.score:.3f}",
             str(one.run_dir),
         )
     Console(width=None if Console().is_terminal else 200).print(table)
+    for one in planned:
+        state = outcomes.get(one.run_dir, one.state)
+        if state.name == "failed":
+            print(f"failed: {one.run_dir}: {state.reason}")
     counts: dict[str, int] = {}
     for one in planned:
         name = outcomes.get(one.run_dir, one.state).name
