@@ -1,10 +1,11 @@
-"""The learner learns a real task, given minutes of a CPU."""
+"""The default configuration learns real tasks, given minutes of a CPU."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conf import record
@@ -14,22 +15,12 @@ from tests.commands import only_run, run
 pytestmark = pytest.mark.slow
 
 
-def test_balancing_a_pole_is_learnt_in_four_thousand_steps(tmp_path: Path):
-    result = run(
-        tmp_path,
-        "benchmark.tasks=[cartpole-balance]",
-        "train.env_steps=4000",
-        "agent.init_temperature=0.01",  # little exploration is enough here, and quick
-        "train.random_steps=500",
-        "eval.every_steps=4000",
-        "tracking=off",
-    )
+def test_half_of_the_quickstart_is_well_above_random_actions(tmp_path: Path):
+    # Seeds 0 to 2 gave 0.51, 0.35 and 0.48 here on one machine; random actions give 0.22.
+    arguments = ["train.env_steps=10000", "eval.every_steps=10000", "eval.episodes=5", "tracking=off"]
+    result = run(tmp_path, *arguments, timeout_s=900)
     assert result.returncode == 0, result.stderr
-    random_return = registry.spec("dmc/cartpole-balance").random_return
-    assert random_return is not None
-    (final,) = [
-        row["value"]
-        for row in json.loads((only_run(tmp_path) / record.DONE).read_text())["evaluation"]
-        if row["name"] == "eval/return"
-    ]
-    assert final > random_return + 0.6 * (1000 - random_return)
+    run_dir = only_run(tmp_path)
+    tasks = json.loads((run_dir / record.MANIFEST).read_text())["tasks"]
+    random_score = np.mean([registry.spec(task["id"]).random_return for task in tasks]) / 1000
+    assert json.loads((run_dir / record.DONE).read_text())["score"] > random_score + 0.1
