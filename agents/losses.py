@@ -14,7 +14,7 @@ def support(num_bins: int, v_max: float) -> jax.Array:
 def project(probs: jax.Array, atoms: jax.Array, support: jax.Array) -> jax.Array:
     """Mass at shifted atoms, moved onto the two nearest bins of a fixed support.
 
-    Bellemare et al. 2017, algorithm 1 (arXiv:1707.06887). A CPU scatters the `B x K` masses, three times as fast as
+    Bellemare et al. 2017, algorithm 1 (arXiv:1707.06887). A CPU scatters the `B x K` masses, several times as fast as
     the sum over all pairs of bins, which suits accelerators: it fuses into one loop that never stores `[B, K, K]`,
     and its order is fixed.
 
