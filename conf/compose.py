@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import itertools
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from conf import record, schema
-from conf.typed import ConfigError, Field, build, convert, describe, fields_of, show, unknown_key
+from conf.typed import ConfigError, Field, build, convert, describe, did_you_mean, fields_of, show, unknown_key
 
 CONF_DIR = Path(__file__).parent
 OPTIONAL_GROUPS = ("sweep", "experiment")
@@ -72,9 +72,7 @@ def compose_many(overrides: Sequence[str]) -> list[Composed]:
             key: override.values for key, override in _parse(_sweep_params(axes["sweep"][0])).items() if key not in axes
         }
     swept = [key for key, values in axes.items() if len(values) > 1]
-    total = 1
-    for key in swept:
-        total *= len(axes[key])
+    total = math.prod(len(axes[key]) for key in swept)
     if total > MAX_RUNS:
         raise ConfigError(f"{' '.join(overrides)}: {total} runs; at most {MAX_RUNS}")
     composed = []
@@ -179,8 +177,7 @@ def _group_names(group: str, value: Any, text: str) -> list[str]:
             raise ConfigError(f"{text}: no such {group}; allowed: {', '.join(names)}")
         return matches
     if str(value) not in names:
-        match = difflib.get_close_matches(str(value), names, 1, 0.5)
-        nearest = f"did you mean {match[0]}? " if match else ""
+        nearest = did_you_mean(str(value), names)
         raise ConfigError(f"{text}: no such {group}; {nearest}allowed: {', '.join(names)}")
     return [str(value)]
 
@@ -288,11 +285,7 @@ def _task_id(benchmark: schema.BenchmarkConfig, name: str) -> str:
         raise ConfigError(f"benchmark.tasks={name}: several suites have it; write one of {', '.join(matches)}")
     others = [other for other in groups()["benchmark"] if name in _task_names(_merged((("benchmark", other),)))]
     short = [task.split("/", 1)[1] for task in benchmark.available]
-    if others:
-        nearest = f"it is in benchmark={', '.join(others)}; "
-    else:
-        match = difflib.get_close_matches(name, short, 1, 0.5)
-        nearest = f"did you mean {match[0]}? " if match else ""
+    nearest = f"it is in benchmark={', '.join(others)}; " if others else did_you_mean(name, short)
     raise ConfigError(f"benchmark.tasks={name}: not in {benchmark.name}; {nearest}allowed: {', '.join(short)}")
 
 

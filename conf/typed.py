@@ -189,10 +189,15 @@ def _nearest(value: Any, names: Iterable[str]) -> str:
     return f"; did you mean {match[0]}?" if match else ""
 
 
+def did_you_mean(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """The nearest of `names` as a question that goes before what is allowed; empty where none is near."""
+    match = difflib.get_close_matches(name, list(names), 1, cutoff)
+    return f"did you mean {match[0]}? " if match else ""
+
+
 def unknown_key(key: str, value: Any, names: list[str], everywhere: Iterable[str] = ()) -> ConfigError:
     """The error for a key that does not exist: the nearest of `everywhere`, and `names`, its would-be neighbours."""
-    match = difflib.get_close_matches(key, [*names, *everywhere], 1, 0.6)
-    nearest = f"did you mean {match[0]}? " if match else ""
+    nearest = did_you_mean(key, [*names, *everywhere], 0.6)
     return ConfigError(f"{key}={show(value)}: no such key; {nearest}allowed: {', '.join(names)}")
 
 

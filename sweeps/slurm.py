@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 
 from conf import record
 from conf.schema import LauncherConfig
-from conf.typed import ConfigError, show
+from conf.typed import ConfigError, did_you_mean, show
 
 POLL_S = 2.0
 GONE_POLLS = 3  # a job is gone when the queue lacks it so many times in a row: a requeue leaves a gap
@@ -39,8 +38,7 @@ def check(parameters: dict[str, Any]) -> None:
     allowed = sorted(SlurmExecutor._valid_parameters())
     for name, value in parameters.items():
         if name not in allowed:
-            match = difflib.get_close_matches(name, allowed, 1)
-            nearest = f"did you mean {match[0]}? " if match else ""
+            nearest = did_you_mean(name, allowed, 0.6)
             raise ConfigError(
                 f"launcher.slurm.{name}={show(value)}: no such parameter; {nearest}allowed: {', '.join(allowed)}; "
                 "any other sbatch flag goes under launcher.slurm.additional_parameters"
