@@ -75,7 +75,7 @@ def check_memory(config: RunConfig) -> None:
     from agents.sizes import available_bytes, readable_bytes, run_size
     from envs import registry
 
-    size = run_size(config, [registry.spec(task) for task in config.benchmark.task_ids])
+    size = run_size(config, registry.specs(config.benchmark.task_ids, config.env))
     available = available_bytes()
     if size.replay_bytes > available:
         raise ConfigError(
@@ -168,7 +168,7 @@ def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag) -> str:
     from agents.sizes import run_size
     from envs import registry
 
-    specs = [registry.spec(task) for task in config.benchmark.task_ids]
+    specs = registry.specs(config.benchmark.task_ids, config.env)
     size = run_size(config, specs)
     write_manifest(run_dir, config, specs, dataclasses.asdict(size))
     print(

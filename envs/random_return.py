@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="task ids such as dmc/dog-run; default: all")
     parser.add_argument("--episodes", type=int, default=20)
     arguments = parser.parse_args()
-    specs = [registry.spec(task) for task in arguments.tasks] or registry.all_tasks()
+    specs = registry.specs(arguments.tasks) or registry.all_tasks()
     for spec in specs:
         returns = random_returns(spec, arguments.episodes)
         error = returns.std(ddof=1) / np.sqrt(len(returns)) if len(returns) > 1 else np.nan

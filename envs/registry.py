@@ -1,4 +1,9 @@
-"""Task id -> TaskSpec and environment. Suites are imported only when one of their tasks is asked for."""
+"""Task id -> TaskSpec and environment. Suites are imported only when one of their tasks is asked for.
+
+A suite is a module with `TASKS` (name -> TaskSpec), `PRELOAD` (modules worth importing before workers fork) and
+`make(spec)`; one whose environments can be configured (`env.<suite>.*`) has `configured(spec, options)` too, which
+returns the spec as those options make it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,8 @@ from envs.spec import TaskSpec
 
 if TYPE_CHECKING:
     import gymnasium
+
+    from conf.schema import EnvConfig
 
 SUITES = {"dmc": "envs.suites.dmc"}
 
@@ -27,22 +34,29 @@ def suite_module(task_id: str) -> ModuleType:
     return importlib.import_module(SUITES[suite])
 
 
-def spec(task_id: str) -> TaskSpec:
-    """The task's specification; builds no environment.
+def spec(task_id: str, env: EnvConfig | None = None) -> TaskSpec:
+    """The task's specification, with its suite's options from `env` (the suite's defaults without); builds nothing.
 
     Raises:
       UnknownTaskError: the id names no registered task.
     """
-    tasks: dict[str, TaskSpec] = suite_module(task_id).TASKS
-    name = task_id.partition("/")[2]
+    module = suite_module(task_id)
+    tasks: dict[str, TaskSpec] = module.TASKS
+    suite, _, name = task_id.partition("/")
     if name not in tasks:
         raise UnknownTaskError(f"{task_id}: no such task; tasks of the suite: {', '.join(tasks)}")
-    return tasks[name]
+    options = getattr(env, suite, None)
+    return tasks[name] if options is None else module.configured(tasks[name], options)
 
 
-def make(task_id: str) -> gymnasium.Env:
+def specs(task_ids: Iterable[str], env: EnvConfig | None = None) -> list[TaskSpec]:
+    """`spec` of each task."""
+    return [spec(task_id, env) for task_id in task_ids]
+
+
+def make(task: TaskSpec) -> gymnasium.Env:
     """A fresh environment of the task. `reset(seed=...)` alone determines an episode's start."""
-    return suite_module(task_id).make(spec(task_id).name)
+    return suite_module(task.id).make(task)
 
 
 def preload(specs: Iterable[TaskSpec]) -> list[str]:

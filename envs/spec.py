@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class TaskSpec:
       norm_low, norm_high: raw scores that normalise to 0 and 1; None where no constant exists.
       random_return: measured mean undiscounted return of uniformly random actions; information only.
       source: where the numbers come from.
+      options: how the suite's environments are configured, the suite's own dataclass of `conf.schema`; None where a
+        suite has no options.
     """
 
     id: str
@@ -37,6 +39,7 @@ class TaskSpec:
     source: str
     obs_dtype: Literal["float32", "uint8"] = "float32"
     action_kind: Literal["continuous", "discrete"] = "continuous"
+    options: Any = None
 
     @property
     def suite(self) -> str:

@@ -86,7 +86,7 @@ class EnvGroup:
         self.envs = []
         for spec in specs:
             with naming(spec):
-                self.envs.append(registry.make(spec.id))
+                self.envs.append(registry.make(spec))
 
     def reset(self) -> None:
         """Start an episode in every row with its `next_seed`; fills `obs`."""

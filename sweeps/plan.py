@@ -53,7 +53,7 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
     planned: dict[Path, Planned] = {}
     for member in members:
         config = member.config
-        specs = [registry.spec(task) for task in config.benchmark.task_ids]
+        specs = registry.specs(config.benchmark.task_ids, config.env)
         run_dir = record.run_dir(config)
         size = run_size(config, specs)
         planned[run_dir] = Planned(config, member.varied, run_dir, size, inspect(run_dir, config.train.env_steps))

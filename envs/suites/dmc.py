@@ -96,5 +96,5 @@ class DmcEnv(gymnasium.Env):
         self._env.close()
 
 
-def make(name: str) -> DmcEnv:
-    return DmcEnv(name)
+def make(spec: TaskSpec) -> DmcEnv:
+    return DmcEnv(spec.name)

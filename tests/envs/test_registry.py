@@ -27,7 +27,7 @@ def check_against_dm_control(task_id: str) -> None:
     assert (action.minimum == -1).all()
     assert (action.maximum == 1).all()
     assert spec.max_episode_steps == original._step_limit
-    env = registry.make(task_id)
+    env = registry.make(registry.spec(task_id))
     obs, _ = env.reset(seed=1)
     assert (obs.shape, obs.dtype) == (spec.obs_shape, np.float32)
     env.close()
