@@ -11,6 +11,7 @@ from conf.schema import RunConfig
 from envs.seeding import episode_seed
 from envs.spec import TaskSpec
 from envs.vector import VectorEnv
+from envs.video import Recording
 
 Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(observations `[N, O]`, task ids `[N]`) -> actions `[N, A]`, deterministic."""
@@ -27,10 +28,12 @@ class Evaluation:
     Attributes:
       returns: `[T, episodes]`, undiscounted.
       successes: `[T, episodes]`, whether any step of the episode succeeded.
+      recordings: by task id, its episode 0 for filming.
     """
 
     returns: np.ndarray
     successes: np.ndarray
+    recordings: dict[str, Recording]
 
     def scores(self, specs: Sequence[TaskSpec]) -> list[float | None]:
         """Each task's mean raw score, normalised; None where the task has no constants."""
@@ -47,6 +50,7 @@ class Evaluator:
     """
 
     def __init__(self, config: RunConfig, specs: Sequence[TaskSpec]):
+        self._specs = specs
         self._num_tasks = len(specs)
         self._episodes = config.eval.episodes
         self._parallel = min(config.eval.parallel_episodes, config.eval.episodes)
@@ -60,6 +64,8 @@ class Evaluator:
             number = copy + episode * self._parallel
             return episode_seed(config.seed, spec.id, "eval", self._point, number)
 
+        self._film = config.eval.video
+        self._reset_seed = reset_seed
         self._env = VectorEnv(
             [spec for spec, _ in rows],
             reset_seed,
@@ -91,11 +97,17 @@ class Evaluator:
         returns = np.zeros((rows, self._quota.max()))
         successes = np.zeros((rows, self._quota.max()), bool)
         index = np.arange(rows)
+        taken: list[np.ndarray] = []  # of each task's first row
+        lengths = np.zeros(self._num_tasks, int)  # of its first episode
         while (active := self._env.episode < self._quota).any():
             if stop():
                 raise StopRequestedError
             episode = np.minimum(self._env.episode, self._quota - 1)
-            self._env.start_step(act(obs, self._task_ids), active)
+            actions = act(obs, self._task_ids)
+            self._env.start_step(actions, active)
+            if self._film:
+                lengths += self._env.episode[:: self._parallel] == 0
+                taken.append(actions[:: self._parallel])
             step = self._env.wait_step()
             returns[index, episode] += np.where(active, step.reward, 0)
             successes[index, episode] |= active & step.success
@@ -106,6 +118,11 @@ class Evaluator:
         return Evaluation(
             self._by_episode(returns[played]),
             self._by_episode(successes[played]),
+            {
+                spec.id: Recording(self._reset_seed(task * self._parallel, 0), np.stack(taken)[: lengths[task], task])
+                for task, spec in enumerate(self._specs)
+                if self._film
+            },
         )
 
     def _by_episode(self, values: np.ndarray) -> np.ndarray:

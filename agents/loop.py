@@ -24,9 +24,11 @@ from agents.record import Row, RunRecord
 from agents.replay import Replay
 from agents.reward_scale import ReturnBounds
 from conf.schema import RunConfig
+from envs.envpool import for_training
 from envs.seeding import episode_seed, seed_sequence
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import Episodes, Step, VectorEnv
+from envs.video import Filmer
 
 PHASES = ("act", "sample", "dispatch", "env_wait", "insert", "evaluation", "checkpoint")
 
@@ -87,8 +89,16 @@ class Clock:
 class Training:
     """One run's state and its loop. Everything that a checkpoint must hold is an attribute here."""
 
-    def __init__(self, config: RunConfig, specs: Sequence[TaskSpec], record: RunRecord, store: CheckpointStore):
+    def __init__(
+        self,
+        config: RunConfig,
+        specs: Sequence[TaskSpec],
+        record: RunRecord,
+        store: CheckpointStore,
+        filmer: Filmer | None = None,
+    ):
         self.config, self.specs, self.record, self.store = config, list(specs), record, store
+        self.filmer = filmer
         self.settings = settings_from(config, specs)
         self.env_steps = 0
         self.evaluated_at = -1
@@ -97,7 +107,7 @@ class Training:
         num_tasks, train = len(specs), config.train
         self.task_ids = np.arange(num_tasks, dtype=np.int32)
         self.env = VectorEnv(
-            specs,
+            for_training(specs, config.env.backend),
             lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
             backend="inline" if config.env.backend == "inline" else "process",
             workers=config.env.workers,
@@ -224,6 +234,8 @@ class Training:
         self.clock.lap("insert")
         with progress.evaluating() as tell:
             evaluation = self.evaluator.run(act, self.env_steps, stop, tell)
+        if self.filmer is not None:
+            self.filmer.record(self.env_steps, evaluation.recordings)
         self.clock.lap("evaluation")
         self.last_evaluation, self.score = self._evaluation_rows(evaluation)
         self.evaluated_at = self.env_steps

@@ -98,7 +98,7 @@ class Mirror:
                 "metrics": 0,
                 "timing": 0,
                 "described": 0,
-                "artifacts": False,
+                "films": [],
             }
             write_json(self.run_dir / record.TRACKING, states)
         return states[self.uri]
@@ -150,6 +150,15 @@ class Mirror:
                 self._state[name] = position
                 self._save()
 
+    def send_films(self) -> None:
+        """Send all finished films that MLflow lacks."""
+        for path in sorted(self.run_dir.glob(f"{record.VIDEOS}/*/[!.]*.mp4")):
+            name = str(path.relative_to(self.run_dir))
+            if name not in self._state["films"]:
+                self.client.log_artifact(self.run_id, str(path), str(Path(name).parent))
+                self._state["films"].append(name)
+                self._save()
+
     def _key(self, name: str, task: str | None) -> str:
         """`eval/return/<task>`, with the task's short name where that is unambiguous."""
         if task is None:
@@ -162,6 +171,7 @@ class Mirror:
         """Final rows, figures and state."""
         self.describe()
         self.send_rows()
+        self.send_films()
         status = record.read_json(self.run_dir / record.STATUS) or {}
         done = record.read_json(self.run_dir / record.DONE)
         if done is not None and done["score"] is not None:
@@ -267,6 +277,7 @@ def follow(run_dir: Path, stdin: IO[str]) -> None:
                 monitor = system_monitor(mirror)
             mirror.describe()
             mirror.send_rows()
+            mirror.send_films()
             failures = 0
             if not running:
                 if monitor:

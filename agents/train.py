@@ -84,6 +84,18 @@ def check_memory(config: RunConfig) -> None:
         )
 
 
+def check_backend(config: RunConfig) -> None:
+    """Refuses EnvPool where it is missing or right for none of the tasks.
+
+    Raises:
+      ConfigError: says which, and what to do.
+    """
+    from envs import registry
+    from envs.envpool import for_training
+
+    for_training(registry.specs(config.benchmark.task_ids, config.env), config.env.backend)
+
+
 def execute(config: RunConfig) -> int:
     """Run, or continue, what `config` (with absolute paths) describes.
 
@@ -97,7 +109,9 @@ def execute(config: RunConfig) -> int:
     if (done := finished(config, run_dir)) is not None:
         print(f"finished already: {done['env_steps']:,} steps, score {as_score(done['score'])}: {run_dir}")
         return record.EXIT_DONE
+    check_backend(config)
     check_memory(config)
+    gl = check_video(config)
     run_dir.mkdir(parents=True, exist_ok=True)
 
     from agents.record import LockedError, lock, write_config
@@ -106,15 +120,31 @@ def execute(config: RunConfig) -> int:
     try:
         with stop.installed(), lock(run_dir):
             write_config(run_dir, config)
-            return _execute(config, run_dir, stop)
+            return _execute(config, run_dir, stop, gl)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
         return record.EXIT_FAILED
 
 
-def _execute(config: RunConfig, run_dir: Path, stop: StopFlag) -> int:
-    from agents.tracking import Follower
+def check_video(config: RunConfig) -> str | None:
+    """The OpenGL back end that films will use; None where none are asked for.
 
+    Raises:
+      ConfigError: nothing here renders.
+    """
+    if not config.eval.video:
+        return None
+    from envs import registry
+    from envs.video import usable_gl
+
+    return usable_gl(registry.specs(config.benchmark.task_ids, config.env))
+
+
+def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -> int:
+    from agents.tracking import Follower
+    from envs.video import Filmer
+
+    filmer = Filmer(run_dir, gl) if gl else None
     follower = Follower(run_dir) if config.tracking.name == "mlflow" else None
     configure_jax(config)
     from agents.checkpoint import DamagedError
@@ -124,7 +154,7 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag) -> int:
     run_record = RunRecord(run_dir)
     run_record.status("running")
     try:
-        outcome = _train(config, run_dir, run_record, stop)
+        outcome = _train(config, run_dir, run_record, stop, filmer)
     except Exception as error:
         reason = str(error) or type(error).__name__
         run_record.status("failed", reason=reason, traceback=traceback.format_exc())
@@ -136,6 +166,10 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag) -> int:
         run_record.close()
     if outcome == "done":
         write_report(run_dir)
+        if filmer is not None:
+            print(f"filming the rest into {filmer.folder}", file=sys.stderr)
+            if not filmer.finish():
+                print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
         run_record.status("done")
     elif outcome == "interrupted":
         run_record.status("interrupted", signal=stop.signal)
@@ -160,7 +194,7 @@ def configure_jax(config: RunConfig) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag) -> str:
+def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag, filmer) -> str:
     from agents.checkpoint import CheckpointStore
     from agents.loop import Training
     from agents.progress import Progress
@@ -180,7 +214,7 @@ def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag) -> str:
     checkpoint, problems = store.load()
     for problem in problems:
         print(f"warning: {problem}; using the one before it", file=sys.stderr)
-    with contextlib.closing(Training(config, specs, run_record, store)) as training:
+    with contextlib.closing(Training(config, specs, run_record, store, filmer)) as training:
         if checkpoint is not None:
             training.restore(checkpoint)
             print(f"continuing from {training.env_steps:,} steps", file=sys.stderr)

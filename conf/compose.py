@@ -278,7 +278,7 @@ def _narrow(config: schema.RunConfig) -> schema.RunConfig:
 
 
 def _task_id(benchmark: schema.BenchmarkConfig, name: str) -> str:
-    matches = [task for task in benchmark.available if name in (task, task.split("/", 1)[1])]
+    matches = [task for task in benchmark.available if name in _names(task, benchmark.published_suffixes)]
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -289,10 +289,16 @@ def _task_id(benchmark: schema.BenchmarkConfig, name: str) -> str:
     raise ConfigError(f"benchmark.tasks={name}: not in {benchmark.name}; {nearest}allowed: {', '.join(short)}")
 
 
+def _names(task: str, published_suffixes: Iterable[str]) -> set[str]:
+    """The task's full, short and published names."""
+    short = task.split("/", 1)[1]
+    return {task, short, *(f"{short}{suffix}" for suffix in published_suffixes)}
+
+
 def _task_names(merged: dict) -> set[str]:
-    """Full and short names of the benchmark's tasks."""
-    tasks = merged["benchmark"]["available"]
-    return {*tasks, *(task.split("/", 1)[1] for task in tasks)}
+    """All names of the benchmark's tasks."""
+    benchmark = merged["benchmark"]
+    return set().union(*(_names(task, benchmark["published_suffixes"]) for task in benchmark["available"]))
 
 
 def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = None) -> schema.RunConfig:

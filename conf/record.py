@@ -33,6 +33,8 @@ DURABLE = "durable.json"
 TRACKING = "tracking.json"
 """Which MLflow run mirrors this one, and how much of the files it has."""
 REPORT = "report"
+VIDEOS = "videos"
+"""Recorded evaluation episodes (.npz) until they are filmed, and their films, a folder an evaluation."""
 LOG = "log.txt"
 """Standard output and error of a run that a sweep launched."""
 SWEEPS = "_sweeps"
@@ -44,10 +46,11 @@ EXIT_DONE, EXIT_FAILED, EXIT_BAD_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 75
 def identity_of(config: RunConfig) -> dict[str, Any]:
     """The nested values that determine a run's results, with defaults that follow from others resolved.
 
-    The environments' family is one: "native" stepping, whatever the number of processes.
+    The environments' family is one: "native" stepping, whatever the number of processes, or training by "envpool".
     """
     agent = dataclasses.replace(config.agent, batch_size=config.batch_size, conditioning=config.conditioning)
-    return identity_values(dataclasses.replace(config, agent=agent)) | {"env_family": "native"}
+    family = "envpool" if config.env.backend == "envpool" else "native"
+    return identity_values(dataclasses.replace(config, agent=agent)) | {"env_family": family}
 
 
 def identity(config: RunConfig) -> str:

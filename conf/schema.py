@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from conf.typed import ConfigError, NotIdentity, Range
+from conf.typed import ConfigError, NotIdentity, Range, Since
 
 TRACKING_SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "databricks")
 
@@ -84,7 +84,9 @@ class BenchmarkConfig:
     available: Annotated[tuple[str, ...], NotIdentity()]
     """Task ids of the benchmark, in its order."""
     tasks: tuple[str, ...] | None
-    """Narrows the benchmark: full or short task names; null: all. Composition resolves it to ids in order."""
+    """Narrows the benchmark: full, short or published names; null: all. Composition resolves it to ids in order."""
+    published_suffixes: Annotated[tuple[str, ...], NotIdentity(), Since(())]
+    """What published names have after the short ones."""
 
     @property
     def task_ids(self) -> tuple[str, ...]:
@@ -119,16 +121,27 @@ class EvalConfig:
     """Environments per task that play them at once, at most one an episode."""
     max_episode_steps: Annotated[int | None, Range(ge=1)]
     """Cuts episodes short, for quick trials; null: the tasks' own limits."""
+    video: Annotated[bool, NotIdentity()]
+    """Film the first episode of each task at every evaluation (mp4, without a screen)."""
+
+
+@dataclass(frozen=True)
+class MetaworldConfig:
+    """Meta-World's tasks."""
+
+    goal_sampling: Annotated[Literal["per_reset", "fixed"], Since("per_reset")]
+    """New object positions and goal at every reset; or one of each for a task, in all episodes of all runs."""
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """How environments are stepped; changes no number."""
+    """How environments are stepped, which changes no number but for EnvPool's; and options of suites, which do."""
 
-    backend: Annotated[Literal["auto", "process", "inline"], NotIdentity()]
-    """Worker processes, or the training process itself (to debug); auto: process."""
+    backend: Annotated[Literal["auto", "process", "envpool", "inline"], NotIdentity()]
+    """Worker processes (auto), these with EnvPool in training where it is right, or the training process (to debug)."""
     workers: Annotated[int | None, Range(ge=1), NotIdentity()]
     """Worker processes; null: one a core, at most one a task."""
+    metaworld: MetaworldConfig
 
 
 @dataclass(frozen=True)

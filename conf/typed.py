@@ -48,7 +48,7 @@ class NotIdentity:
 
 @dataclass(frozen=True)
 class Since:
-    """Marks a field younger than some run records: the value that those runs had."""
+    """Marks a field younger than some run records: the value that those runs had, and that they are read with."""
 
     value: Any
 
@@ -80,7 +80,7 @@ def _field(hint: Any) -> Field:
 
 
 def build(cls: type[T], values: Any, prefix: str = "") -> T:
-    """A `cls` from nested dicts.
+    """A `cls` from nested dicts; a missing field that is marked `Since` gets that value.
 
     Raises:
       ConfigError: unknown or missing key, wrong type, or a value out of range.
@@ -94,10 +94,12 @@ def build(cls: type[T], values: Any, prefix: str = "") -> T:
     built = {}
     for name, field in fields.items():
         key = f"{prefix}{name}"
-        if name not in values:
-            raise ConfigError(f"{key}: missing; must be {describe(field)}")
         if dataclasses.is_dataclass(field.type):
-            built[name] = build(field.type, values[name], f"{key}.")  # type: ignore[arg-type]
+            built[name] = build(field.type, values.get(name, {}), f"{key}.")  # type: ignore[arg-type]
+        elif name not in values:
+            if field.since is None:
+                raise ConfigError(f"{key}: missing; must be {describe(field)}")
+            built[name] = field.since.value
         else:
             built[name] = convert(key, field, values[name])
     return cls(**built)

@@ -1,8 +1,9 @@
 """Task id -> TaskSpec and environment. Suites are imported only when one of their tasks is asked for.
 
-A suite is a module with `TASKS` (name -> TaskSpec), `PRELOAD` (modules worth importing before workers fork) and
-`make(spec)`; one whose environments can be configured (`env.<suite>.*`) has `configured(spec, options)` too, which
-returns the spec as those options make it.
+A suite is a module with `TASKS` (name -> TaskSpec), `PRELOAD` (modules worth importing before workers fork),
+`make(spec, render)` and `NEEDS_GL` (whether rendering takes OpenGL). One whose environments can be configured
+(`env.<suite>.*`) has `configured(spec, options)` too, which returns the spec as those options make it; one that steps
+faster than its library has `plain(spec)`, for benchmarks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from conf.schema import EnvConfig
 
-SUITES = {"dmc": "envs.suites.dmc"}
+SUITES = {"dmc": "envs.suites.dmc", "metaworld": "envs.suites.metaworld"}
 
 
 class UnknownTaskError(ConfigError):
@@ -54,14 +55,29 @@ def specs(task_ids: Iterable[str], env: EnvConfig | None = None) -> list[TaskSpe
     return [spec(task_id, env) for task_id in task_ids]
 
 
-def make(task: TaskSpec) -> gymnasium.Env:
-    """A fresh environment of the task. `reset(seed=...)` alone determines an episode's start."""
-    return suite_module(task.id).make(task)
+def make(task: TaskSpec, *, render: bool = False) -> gymnasium.Env:
+    """A fresh environment of the task. `reset(seed=...)` alone determines an episode's start; where EnvPool steps it,
+    the seed is a stream's, and `reset(seed=..., options={"episode": n})` begins its episode `n`.
+
+    With `render`, its `render()` gives a frame `[H, W, 3]`, uint8; that may be slower and need OpenGL.
+    """
+    return _stepper(task).make(task, render=render)
+
+
+def _stepper(task: TaskSpec) -> ModuleType:
+    """The module that makes the task's environments."""
+    return importlib.import_module("envs.envpool") if task.family == "envpool" else suite_module(task.id)
+
+
+def plain(task: TaskSpec) -> gymnasium.Env:
+    """The task as its library's users step it, to compare with; `make` where the suite has no other way."""
+    module = suite_module(task.id)
+    return getattr(module, "plain", module.make)(task)
 
 
 def preload(specs: Iterable[TaskSpec]) -> list[str]:
     """Modules worth importing once before worker processes fork."""
-    return sorted({name for spec in specs for name in suite_module(spec.id).PRELOAD})
+    return sorted({name for spec in specs for name in _stepper(spec).PRELOAD})
 
 
 def all_tasks() -> list[TaskSpec]:

@@ -26,6 +26,8 @@ class TaskSpec:
       source: where the numbers come from.
       options: how the suite's environments are configured, the suite's own dataclass of `conf.schema`; None where a
         suite has no options.
+      step_ms: measured cost of a native step on one core, by which tasks are dealt to workers; only ratios matter.
+      family: what steps it: the suite's own simulator, or EnvPool.
     """
 
     id: str
@@ -40,6 +42,8 @@ class TaskSpec:
     obs_dtype: Literal["float32", "uint8"] = "float32"
     action_kind: Literal["continuous", "discrete"] = "continuous"
     options: Any = None
+    step_ms: float = 0.1
+    family: Literal["native", "envpool"] = "native"
 
     @property
     def suite(self) -> str:

@@ -112,8 +112,14 @@ class VectorEnv:
         for row in np.flatnonzero(step.episode_over & arrays.active):
             self.episode[row] += 1
             self.length[row] = 0
-            arrays.next_seed[row] = self._reset_seed(int(row), int(self.episode[row]) + 1)
+            self._announce(int(row), int(self.episode[row]) + 1)
         return step
+
+    def _announce(self, row: int, episode: int) -> None:
+        """Tell which episode the row's next reset begins; EnvPool's are resets of one stream, that of episode 0."""
+        stream = self.specs[row].family == "envpool"
+        self._arrays.next_seed[row] = self._reset_seed(row, 0 if stream else episode)
+        self._arrays.next_episode[row] = episode
 
     def snapshot(self) -> Episodes:
         """The state of all episodes between two steps."""
@@ -124,7 +130,7 @@ class VectorEnv:
         """Bring every row to where `snapshot` was taken, by repeating its episode; observations `[N, O]`."""
         self.episode[:], self.length[:] = episodes.number, episodes.length
         for row in range(self.num_envs):
-            self._arrays.next_seed[row] = self._reset_seed(row, int(self.episode[row]))
+            self._announce(row, int(self.episode[row]))
         if self.length.any():
             for row, actions in enumerate(episodes.actions):
                 self._actions[: len(actions), row] = actions
@@ -133,7 +139,7 @@ class VectorEnv:
             self._backend.start("reset")
         self._backend.wait()
         for row in range(self.num_envs):
-            self._arrays.next_seed[row] = self._reset_seed(row, int(self.episode[row]) + 1)
+            self._announce(row, int(self.episode[row]) + 1)
         return self._arrays.obs.copy()
 
     def close(self) -> None:
@@ -250,9 +256,14 @@ class ProcessBackend:
 
 
 def deal(specs: Sequence[TaskSpec], workers: int) -> list[list[int]]:
-    """Rows of each worker, dealt in turn by observation width, so that costly tasks are spread."""
-    widest_first = sorted(range(len(specs)), key=lambda row: -int(np.prod(specs[row].obs_shape)))
-    return [sorted(widest_first[worker::workers]) for worker in range(workers)]
+    """Rows of each worker: the costliest first, each to the worker that has least to do."""
+    hands: list[list[int]] = [[] for _ in range(workers)]
+    cost = [0.0] * workers
+    for row in sorted(range(len(specs)), key=lambda row: -specs[row].step_ms):
+        least = cost.index(min(cost))
+        hands[least].append(row)
+        cost[least] += specs[row].step_ms
+    return [sorted(hand) for hand in hands]
 
 
 def describe_exit(exitcode: int | None) -> str:

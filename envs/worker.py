@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class StepArrays:
 
     Attributes:
       action: `[N, A]` (or `[N]`), from the caller.
-      next_seed: `[N]`, from the caller: reset seed of the episode that follows.
+      next_seed, next_episode: `[N]`, from the caller: reset seed and number of the episode that follows.
       active: `[N]`, from the caller: rows to step.
       next_obs: `[N, *obs_shape]`, the true successor, zero-padded.
       obs: `[N, *obs_shape]`, what to act on next: the first observation of a new episode, else `next_obs`.
@@ -35,6 +36,7 @@ class StepArrays:
 
     action: np.ndarray
     next_seed: np.ndarray
+    next_episode: np.ndarray
     active: np.ndarray
     next_obs: np.ndarray
     obs: np.ndarray
@@ -52,6 +54,7 @@ class StepArrays:
         return {
             "action": ((num_envs, *space.action_shape), space.action_dtype),
             "next_seed": ((num_envs,), "uint32"),
+            "next_episode": ((num_envs,), "int64"),
             "active": flag,
             "next_obs": obs,
             "obs": obs,
@@ -79,80 +82,83 @@ class EnvGroup:
 
     def __init__(self, arrays: StepArrays, rows: Sequence[int], specs: Sequence[TaskSpec], max_steps: Sequence[int]):
         self.arrays = arrays
-        self.rows = rows
-        self.specs = specs
-        self.max_steps = max_steps
-        self.elapsed = [0] * len(rows)
-        self.envs = []
-        for spec in specs:
-            with naming(spec):
-                self.envs.append(registry.make(spec))
+        self.members = [Member(arrays, *member) for member in zip(rows, specs, max_steps, strict=True)]
 
     def reset(self) -> None:
         """Start an episode in every row with its `next_seed`; fills `obs`."""
-        for index, (row, spec) in enumerate(zip(self.rows, self.specs, strict=True)):
-            with naming(spec):
-                self._reset(index, row)
+        for member in self.members:
+            member.named(member.reset)
 
     def step(self) -> None:
         """Step every active row with its `action`; fills all outputs."""
-        for index, (row, spec) in enumerate(zip(self.rows, self.specs, strict=True)):
-            if self.arrays.active[row]:
-                with naming(spec):
-                    self._step(index, row, self.arrays.action[row])
+        for member in self.members:
+            if self.arrays.active[member.row]:
+                member.named(member.step)
 
     def replay(self, actions: dict[int, np.ndarray]) -> None:
         """Reset each row with its `next_seed` and repeat `actions[row]`, `[L, A]`, of an unfinished episode."""
-        for index, (row, spec) in enumerate(zip(self.rows, self.specs, strict=True)):
-            with naming(spec):
-                self._reset(index, row)
-                for action in actions[row]:
-                    self._step(index, row, action)
+        for member in self.members:
+            member.named(lambda: member.replay(actions[member.row]))  # noqa: B023
 
     def close(self) -> None:
-        for env in self.envs:
-            env.close()
+        for member in self.members:
+            member.env.close()
 
-    def _reset(self, index: int, row: int) -> None:
-        obs, _ = self.envs[index].reset(seed=int(self.arrays.next_seed[row]))
-        self._put(self.arrays.obs, index, row, obs)
-        self.elapsed[index] = 0
 
-    def _step(self, index: int, row: int, action: np.ndarray) -> None:
-        arrays, spec = self.arrays, self.specs[index]
-        own = action[: spec.action_dim] if spec.action_kind == "continuous" else int(action)
-        next_obs, reward, terminated, truncated, info = self.envs[index].step(own)
-        self.elapsed[index] += 1
+class Member:
+    """One row's environment, and the row's part of the shared arrays."""
+
+    def __init__(self, arrays: StepArrays, row: int, spec: TaskSpec, max_steps: int):
+        self.row, self.spec, self.max_steps = row, spec, max_steps
+        self.elapsed = 0
+        self._arrays = arrays
+        own_obs = (row, slice(spec.obs_shape[0])) if len(spec.obs_shape) == 1 else row
+        self._obs, self._next_obs = arrays.obs[own_obs], arrays.next_obs[own_obs]
+        self._continuous = spec.action_kind == "continuous"
+        self._action = arrays.action[row, : spec.action_dim] if self._continuous else arrays.action
+        self.env = self.named(lambda: registry.make(spec))
+
+    def named(self, call: Callable[[], Any]) -> Any:
+        """The call's result, or an `EnvError` that names the task."""
+        try:
+            return call()
+        except Exception as error:
+            detail = "".join(traceback.format_exception(error)).strip()
+            raise EnvError(f"task {self.spec.id}: {type(error).__name__}: {error}\n{detail}") from error
+
+    def reset(self) -> None:
+        """Begin the episode of the row's `next_seed`."""
+        seed, episode = int(self._arrays.next_seed[self.row]), int(self._arrays.next_episode[self.row])
+        obs, _ = self.env.reset(seed=seed, options={"episode": episode})
+        self._obs[:] = obs
+        self.elapsed = 0
+
+    def step(self) -> None:
+        """Take the row's `action`; a step that ends the episode begins the next one too."""
+        arrays, row = self._arrays, self.row
+        action = self._action if self._continuous else int(self._action[row])
+        next_obs, reward, terminated, truncated, info = self.env.step(action)
+        self.elapsed += 1
         over = info.get("episode_over", terminated or truncated)
-        if not over and self.elapsed[index] >= self.max_steps[index]:
+        if not over and self.elapsed >= self.max_steps:
             truncated = over = True
-        self._put(arrays.next_obs, index, row, next_obs)
+        self._next_obs[:] = next_obs
         arrays.reward[row] = reward
         arrays.terminated[row] = terminated
         arrays.truncated[row] = truncated
         arrays.episode_over[row] = over
-        arrays.success[row] = any(bool(info.get(key)) for key in ("success", "is_success", "solved"))
+        arrays.success[row] = bool(info.get("success") or info.get("is_success") or info.get("solved"))
         if over:
-            self._reset(index, row)
+            self.reset()
         else:
-            arrays.obs[row] = arrays.next_obs[row]
+            self._obs[:] = self._next_obs
 
-    def _put(self, target: np.ndarray, index: int, row: int, obs: np.ndarray) -> None:
-        spec = self.specs[index]
-        if len(spec.obs_shape) == 1:
-            target[row, : spec.obs_shape[0]] = obs
-        else:
-            target[row] = obs
-
-
-@contextlib.contextmanager
-def naming(spec: TaskSpec):
-    """Turns any error inside into an `EnvError` that names the task."""
-    try:
-        yield
-    except Exception as error:
-        detail = "".join(traceback.format_exception(error)).strip()
-        raise EnvError(f"task {spec.id}: {type(error).__name__}: {error}\n{detail}") from error
+    def replay(self, actions: np.ndarray) -> None:
+        """Begin the episode and repeat its `actions` `[L, A]`."""
+        self.reset()
+        for action in actions:
+            self._arrays.action[self.row] = action
+            self.step()
 
 
 def serve(

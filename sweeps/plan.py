@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agents.sizes import RunSize, available_bytes, readable_bytes, run_size
+from agents.train import check_backend
 from conf import record
 from conf.compose import Composed
 from conf.schema import RunConfig
@@ -48,11 +49,12 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
     """Sizes and present state of every run; two members with one identity are one run.
 
     Raises:
-      ConfigError: a run's replay cannot fit into this machine's memory, with both sizes.
+      ConfigError: a run asks for EnvPool where it is missing or right for none of the tasks.
     """
     planned: dict[Path, Planned] = {}
     for member in members:
         config = member.config
+        check_backend(config)
         specs = registry.specs(config.benchmark.task_ids, config.env)
         run_dir = record.run_dir(config)
         size = run_size(config, specs)

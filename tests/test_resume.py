@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from conf import record
@@ -103,6 +104,32 @@ def test_sigterm_checkpoints_and_ends_as_resumable_and_resuming_changes_nothing(
     assert any(run_dir.glob("checkpoints/step-*"))
     assert run(tmp_path, *SETTINGS).returncode == 0
     assert_equal_runs(run_dir, uninterrupted)
+
+
+def test_a_killed_environment_worker_ends_the_run_with_its_tasks_named_and_loses_nothing(
+    tmp_path: Path, uninterrupted: Path
+):
+    process = subprocess.Popen(
+        command(*SETTINGS, OFTEN), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not any(tmp_path.glob("runs/*/*/checkpoints/step-*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    workers = [one for one in family if not one.children() and "forkserver" in " ".join(one.cmdline())]
+    assert len(workers) >= 2  # of training and of evaluation
+    for worker in workers:
+        worker.kill()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == record.EXIT_FAILED
+    lines = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, errors
+    assert "dmc/" in lines[0]
+    assert "died (killed by SIGKILL)" in lines[0]
+    assert json.loads((only_run(tmp_path) / record.STATUS).read_text())["state"] == "failed"
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert run(tmp_path, *SETTINGS).returncode == 0
+    assert_equal_runs(only_run(tmp_path), uninterrupted)
 
 
 def test_damaged_checkpoint_is_noticed_and_the_one_before_it_is_used(tmp_path: Path, uninterrupted: Path):

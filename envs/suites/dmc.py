@@ -1,4 +1,4 @@
-"""Stock DeepMind Control tasks: 1,000 steps, no action repeat, always ended by truncation (specs: DMC)."""
+"""DeepMind Control tasks, stock and custom: 1,000 steps, no action repeat, always ended by truncation."""
 
 from __future__ import annotations
 
@@ -12,38 +12,53 @@ import numpy as np
 
 from envs.spec import TaskSpec
 
-PRELOAD = ("dm_control.suite",)
+PRELOAD = ("envs.suites.dmc_custom", "envs.suites.dmc_lean")
+NEEDS_GL = True
 MAX_EPISODE_STEPS = 1000
-SOURCE = "dm_control 1.0.28; random_return: mean of 20 episodes, `python -m envs.random_return`"
+FRAME_SIZE = 240, 320  # height, width of a rendered frame
+SOURCE = (
+    "dm_control 1.0.28; random_return: mean of 100 episodes (20 of dogs and humanoids), `python -m envs.random_return`"
+)
 
 # name: (obs_dim, action_dim, random_return)
 _SIZES: dict[str, tuple[int, int, float]] = {
-    "dog-stand": (223, 38, 20.6),
-    "dog-walk": (223, 38, 7.3),
-    "dog-trot": (223, 38, 6.8),
-    "dog-run": (223, 38, 5.4),
-    "humanoid-stand": (67, 21, 5.9),
+    "dog-stand": (223, 38, 20.5),
+    "dog-walk": (223, 38, 7.2),
+    "dog-trot": (223, 38, 6.5),
+    "dog-run": (223, 38, 5.3),
+    "humanoid-stand": (67, 21, 5.7),
     "humanoid-walk": (67, 21, 1.1),
     "humanoid-run": (67, 21, 0.8),
-    "walker-stand": (24, 6, 129.9),
-    "walker-walk": (24, 6, 32.0),
-    "walker-run": (24, 6, 22.2),
-    "cheetah-run": (17, 6, 3.7),
-    "reacher-easy": (6, 2, 70.0),
-    "reacher-hard": (6, 2, 14.7),
-    "acrobot-swingup": (6, 1, 5.8),
-    "pendulum-swingup": (3, 1, 0.5),
-    "cartpole-balance": (5, 1, 370.4),
-    "cartpole-balance_sparse": (5, 1, 47.4),
-    "cartpole-swingup": (5, 1, 30.7),
+    "walker-stand": (24, 6, 128.3),
+    "walker-walk": (24, 6, 33.2),
+    "walker-run": (24, 6, 23.1),
+    "cheetah-run": (17, 6, 3.6),
+    "reacher-easy": (6, 2, 58.7),
+    "reacher-hard": (6, 2, 10.6),
+    "acrobot-swingup": (6, 1, 3.9),
+    "pendulum-swingup": (3, 1, 0.9),
+    "cartpole-balance": (5, 1, 358.0),
+    "cartpole-balance_sparse": (5, 1, 50.5),
+    "cartpole-swingup": (5, 1, 26.0),
     "cartpole-swingup_sparse": (5, 1, 0.0),
-    "ball_in_cup-catch": (8, 2, 272.6),
-    "finger-spin": (9, 2, 0.5),
-    "finger-turn_easy": (12, 2, 121.2),
-    "finger-turn_hard": (12, 2, 52.4),
-    "fish-swim": (24, 5, 92.4),
-    "hopper-stand": (15, 4, 0.7),
-    "hopper-hop": (15, 4, 0.0),
+    "ball_in_cup-catch": (8, 2, 127.3),
+    "finger-spin": (9, 2, 0.4),
+    "finger-turn_easy": (12, 2, 165.1),
+    "finger-turn_hard": (12, 2, 74.0),
+    "fish-swim": (24, 5, 81.5),
+    "hopper-stand": (15, 4, 1.5),
+    "hopper-hop": (15, 4, 0.1),
+    "cheetah-run_backwards": (17, 6, 24.8),
+    "cheetah-run_front": (17, 6, 6.5),
+    "cheetah-run_back": (17, 6, 6.4),
+    "cheetah-jump": (17, 6, 176.7),
+    "walker-walk_backwards": (24, 6, 36.5),
+    "walker-run_backwards": (24, 6, 23.2),
+    "hopper-hop_backwards": (15, 4, 0.1),
+    "reacher-three_easy": (8, 3, 13.0),
+    "reacher-three_hard": (8, 3, 2.1),
+    "ball_in_cup-spin": (8, 2, 35.6),
+    "pendulum-spin": (3, 1, 103.1),
 }
 
 
@@ -70,16 +85,19 @@ def flatten(observation: dict[str, np.ndarray]) -> np.ndarray:
 
 
 class DmcEnv(gymnasium.Env):
-    """One dm_control suite task as a gymnasium environment; actions are in [-1, 1] already."""
+    """One dm_control task as a gymnasium environment; actions are in [-1, 1] already."""
 
-    def __init__(self, name: str):
-        from dm_control import suite
+    def __init__(self, name: str, *, lean: bool = True):
+        from envs.suites import dmc_custom, dmc_lean
 
         domain, task = name.split("-", 1)
-        self._env = suite.load(domain, task, task_kwargs={"random": 0})
+        self._env = dmc_custom.load(domain, task, task_kwargs={"random": 0})
+        if lean:
+            dmc_lean.remember_names(self._env.physics)
         obs_dim, action_dim, _ = _SIZES[name]
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (action_dim,), np.float32)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / self._env.control_timestep())}
 
     def reset(self, *, seed: int | None = None, options=None) -> tuple[np.ndarray, dict]:
         if seed is not None:
@@ -92,9 +110,18 @@ class DmcEnv(gymnasium.Env):
         truncated = timestep.last() and not terminated
         return flatten(timestep.observation), float(timestep.reward), terminated, truncated, {}
 
+    def render(self) -> np.ndarray:
+        """A frame of the task's first camera, `[H, W, 3]`; needs MUJOCO_GL set before dm_control is imported."""
+        return self._env.physics.render(*FRAME_SIZE, camera_id=0)
+
     def close(self) -> None:
         self._env.close()
 
 
-def make(spec: TaskSpec) -> DmcEnv:
+def make(spec: TaskSpec, *, render: bool = False) -> DmcEnv:
     return DmcEnv(spec.name)
+
+
+def plain(spec: TaskSpec) -> DmcEnv:
+    """As dm_control steps it, to compare with."""
+    return DmcEnv(spec.name, lean=False)

@@ -117,6 +117,14 @@ def test_narrowed_benchmark_keeps_the_benchmarks_order(tasks):
     assert config.benchmark.task_ids == ("dmc/cartpole-balance", "dmc/ball_in_cup-catch")
 
 
+def test_published_names_are_understood():
+    tasks = "[reach,push-v3,assembly-v2-goal-observable]"
+    config = compose(["benchmark=metaworld", f"benchmark.tasks={tasks}"])
+    assert config.benchmark.task_ids == ("metaworld/assembly", "metaworld/push", "metaworld/reach")
+    with pytest.raises(ConfigError, match=r"not in quickstart; it is in benchmark=metaworld, metaworld_dmc"):
+        compose(["benchmark.tasks=[push-v3]"])
+
+
 def test_a_single_task_has_no_conditioning_and_the_small_batch():
     single = compose(["benchmark=dmc_hard", "benchmark.tasks=[dog-run]"])
     assert (single.conditioning, single.batch_size) == ("none", 256)

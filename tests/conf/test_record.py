@@ -1,6 +1,7 @@
 """A run's name is derived from what determines its results, and from nothing else."""
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -53,6 +54,7 @@ def test_identity_is_unchanged_by_how_and_how_long_a_run_is_executed(override):
         "train.deterministic=true",
         "eval.episodes=11",
         "eval.max_episode_steps=10",
+        "env.metaworld.goal_sampling=fixed",
     ],
 )
 def test_identity_changes_with_what_determines_results(override):
@@ -89,6 +91,16 @@ def test_config_comes_back_from_json_with_its_identity():
     again = record.config_from_json(record.config_to_json(config))
     assert again == config
     assert record.identity(again) == record.identity(config)
+
+
+def test_a_record_without_younger_fields_is_read_with_the_values_it_had():
+    values = json.loads(record.config_to_json(compose([])))
+    del values["env"]["metaworld"], values["benchmark"]["published_suffixes"]
+    again = record.config_from_json(json.dumps(values))
+    assert again == compose([])
+    del values["env"]["backend"]
+    with pytest.raises(ConfigError, match=r"env\.backend: missing"):
+        record.config_from_json(json.dumps(values))
 
 
 def test_json_with_a_key_that_the_schema_does_not_know_is_refused():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -9,17 +10,60 @@ from envs import registry
 from envs.registry import UnknownTaskError
 from envs.spec import SpaceSpec
 
-CHEAP = [
-    "walker-walk", "cheetah-run", "reacher-hard", "acrobot-swingup", "pendulum-swingup", "cartpole-swingup_sparse",
-    "ball_in_cup-catch", "finger-turn_easy", "fish-swim", "hopper-hop",
-]  # fmt: skip
+FAST = (
+    "dmc/walker-walk", "dmc/cheetah-run", "dmc/reacher-hard", "dmc/finger-turn_easy", "dmc/fish-swim", "dmc/hopper-hop",
+    "dmc/cheetah-jump", "dmc/reacher-three_hard", "dmc/ball_in_cup-spin", "metaworld/soccer", "metaworld/hammer",
+    "metaworld/peg-insert-side",
+)  # fmt: skip
 
 
-def check_against_dm_control(task_id: str) -> None:
-    from dm_control import suite
+def sweep(prefix: str = "") -> list:
+    """All tasks whose id begins so; all but a handful are slow."""
+    ids = [spec.id for spec in registry.all_tasks() if spec.id.startswith(prefix)]
+    return [pytest.param(task_id, marks=[] if task_id in FAST else pytest.mark.slow) for task_id in ids]
+
+
+@pytest.mark.parametrize("task_id", sweep())
+def test_environment_keeps_its_specification(task_id):
+    """Spaces, types, finite values; cut at the limit; an episode repeats from its seed, after another one too."""
+    spec = registry.spec(task_id)
+    env = registry.make(spec)
+    obs_space, action_space = env.observation_space, env.action_space
+    assert isinstance(obs_space, gymnasium.spaces.Box)
+    assert isinstance(action_space, gymnasium.spaces.Box)
+    assert (obs_space.shape, obs_space.dtype) == (spec.obs_shape, spec.obs_dtype)
+    assert (action_space.shape, action_space.dtype) == ((spec.action_dim,), np.float32)
+    assert (action_space.low == -1).all()
+    assert (action_space.high == 1).all()
+
+    def play(seed: int, steps: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(0)
+        obs, _ = env.reset(seed=seed)
+        seen = [obs]
+        for time in range(1, steps + 1):
+            obs, reward, terminated, truncated, _ = env.step(rng.uniform(-1, 1, spec.action_dim).astype(np.float32))
+            assert (obs.shape, obs.dtype) == (spec.obs_shape, spec.obs_dtype)
+            assert isinstance(reward, float)
+            assert np.isfinite(obs).all()
+            assert np.isfinite(reward)
+            assert (terminated, truncated) == (False, time == spec.max_episode_steps)
+            seen.append(np.append(obs, np.float32(reward)))
+        return seen
+
+    episode = play(1, spec.max_episode_steps)
+    other = play(2, 10)
+    assert not np.array_equal(other[0], episode[0])
+    for found, expected in zip(play(1, 30), episode, strict=False):
+        np.testing.assert_array_equal(found, expected)
+    env.close()
+
+
+@pytest.mark.parametrize("task_id", sweep("dmc/"))
+def test_sizes_and_limits_are_dm_controls(task_id):
+    from envs.suites import dmc_custom
 
     spec = registry.spec(task_id)
-    original = suite.load(*spec.name.split("-", 1))
+    original = dmc_custom.load(*spec.name.split("-", 1))
     observations = sum(int(np.prod(entry.shape)) for entry in original.observation_spec().values())
     action = original.action_spec()
     assert spec.obs_shape == (observations,)
@@ -27,21 +71,6 @@ def check_against_dm_control(task_id: str) -> None:
     assert (action.minimum == -1).all()
     assert (action.maximum == 1).all()
     assert spec.max_episode_steps == original._step_limit
-    env = registry.make(registry.spec(task_id))
-    obs, _ = env.reset(seed=1)
-    assert (obs.shape, obs.dtype) == (spec.obs_shape, np.float32)
-    env.close()
-
-
-@pytest.mark.parametrize("name", CHEAP)
-def test_sizes_and_limits_are_dm_controls(name):
-    check_against_dm_control(f"dmc/{name}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task_id", [spec.id for spec in registry.all_tasks()])
-def test_sizes_and_limits_are_dm_controls_for_every_task(task_id):
-    check_against_dm_control(task_id)
 
 
 def test_specifications_are_stored_under_their_own_id():
@@ -53,8 +82,8 @@ def test_specifications_are_stored_under_their_own_id():
     ("task_id", "message"),
     [
         ("dmc/dog-fly", "dmc/dog-fly: no such task; tasks of the suite: dog-stand, "),
-        ("dmcc/dog-run", "dmcc/dog-run: no suite 'dmcc'; suites: dmc"),
-        ("dog-run", "dog-run: no suite 'dog-run'; suites: dmc"),
+        ("dmcc/dog-run", "dmcc/dog-run: no suite 'dmcc'; suites: dmc, metaworld"),
+        ("dog-run", "dog-run: no suite 'dog-run'; suites: dmc, metaworld"),
         ("dmc/", "dmc/: no such task"),
     ],
 )
@@ -69,6 +98,19 @@ def test_benchmarks_name_registered_tasks_only():
     for name in groups()["benchmark"]:
         for task_id in compose([f"benchmark={name}"]).benchmark.task_ids:
             assert registry.spec(task_id).id == task_id
+
+
+def test_metaworld_dmc_is_thirty_tasks_of_dm_control_and_then_metaworld():
+    from conf.compose import compose
+
+    both, metaworld = (compose([f"benchmark={name}"]).benchmark.task_ids for name in ("metaworld_dmc", "metaworld"))
+    assert len(metaworld) == 50
+    assert metaworld == tuple(spec.id for spec in registry.all_tasks() if spec.suite == "metaworld")
+    assert both[30:] == metaworld
+    hard = compose(["benchmark=dmc_hard"]).benchmark.task_ids
+    assert {*both[:30], *hard} == {spec.id for spec in registry.all_tasks() if spec.suite == "dmc"}
+    space = SpaceSpec.of(registry.specs(both))
+    assert (space.obs_shape, space.action_shape) == ((39,), (6,))
 
 
 def test_common_space_is_the_widest_and_normalised_score_is_linear():

@@ -1,5 +1,6 @@
 """Streams of the vector environment depend on (seed, task) alone; its failures name the task."""
 
+import dataclasses
 import hashlib
 import multiprocessing
 import os
@@ -193,7 +194,7 @@ def test_an_environment_that_raises_is_reported_with_its_tasks_name(monkeypatch)
 
     with make([BALANCE, REACHER], backend="inline") as env:
         env.reset()
-        monkeypatch.setattr(env._backend._group.envs[1], "step", fail.__get__(env))
+        monkeypatch.setattr(env._backend._group.members[1].env, "step", fail.__get__(env))
         with pytest.raises(EnvError, match=f"task {REACHER}: RuntimeError: the simulation diverged"):
             advance(env, 0)
 
@@ -220,10 +221,11 @@ def test_close_leaves_no_process_and_may_be_repeated():
     assert not set(processes) & set(multiprocessing.active_children())
 
 
-def test_rows_are_dealt_in_turn_from_the_widest():
-    names = ["pendulum-swingup", "dog-run", "cheetah-run", "humanoid-run"]  # 3, 223, 17, 67 observations
-    specs = [registry.spec(f"dmc/{name}") for name in names]
-    assert deal(specs, 2) == [[1, 2], [0, 3]]
+def test_rows_are_dealt_so_that_workers_have_as_much_to_do():
+    spec = registry.spec(BALANCE)
+    specs = [dataclasses.replace(spec, step_ms=cost) for cost in (1.0, 4.0, 2.0, 2.5)]
+    assert deal(specs, 2) == [[0, 1], [2, 3]]
+    assert sorted(row for hand in deal(specs, 3) for row in hand) == [0, 1, 2, 3]
 
 
 def test_seed_of_an_episode_keeps_its_value():

@@ -1,0 +1,173 @@
+"""Meta-World's 50 tasks: goal visible, reward "v2", 200 steps, always ended by truncation.
+
+These are version 3 of the tasks; published results are of version 2, which drew the same starts and goals and paid
+rewards within 0.5 (of 10) of these. The score of an episode is whether any of its steps succeeded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+# Physics needs no renderer, and none may be there.
+os.environ.setdefault("MUJOCO_GL", "disabled")
+
+import gymnasium
+import numpy as np
+
+from conf.schema import MetaworldConfig
+from envs.seeding import episode_seed
+from envs.spec import TaskSpec
+
+PRELOAD = ("envs.suites.metaworld_lean", "metaworld.env_dict")
+NEEDS_GL = True
+MAX_EPISODE_STEPS = 200
+FRAME_SIZE = 240, 320  # height, width of a rendered frame
+OBS_DIM = 39
+ACTION_DIM = 4
+SOURCE = "metaworld 3.1.1; random_return: mean of 100 episodes, `python -m envs.random_return`"
+
+# name: random_return, in the order of MT50
+_RANDOM_RETURNS: dict[str, float] = {
+    "assembly": 91.4,
+    "basketball": 4.4,
+    "bin-picking": 4.1,
+    "box-close": 138.8,
+    "button-press-topdown": 63.5,
+    "button-press-topdown-wall": 112.2,
+    "button-press": 67.0,
+    "button-press-wall": 20.8,
+    "coffee-button": 63.1,
+    "coffee-pull": 8.3,
+    "coffee-push": 9.0,
+    "dial-turn": 70.3,
+    "disassemble": 76.2,
+    "door-close": 13.2,
+    "door-lock": 214.3,
+    "door-open": 115.9,
+    "door-unlock": 187.9,
+    "hand-insert": 6.1,
+    "drawer-close": 223.8,
+    "drawer-open": 272.0,
+    "faucet-open": 504.6,
+    "faucet-close": 524.6,
+    "hammer": 186.1,
+    "handle-press-side": 103.5,
+    "handle-press": 154.3,
+    "handle-pull-side": 4.0,
+    "handle-pull": 16.6,
+    "lever-pull": 112.9,
+    "pick-place-wall": 0.0,
+    "pick-out-of-hole": 3.0,
+    "pick-place": 3.0,
+    "plate-slide": 139.8,
+    "plate-slide-side": 48.9,
+    "plate-slide-back": 70.2,
+    "plate-slide-back-side": 61.8,
+    "peg-insert-side": 3.4,
+    "peg-unplug-side": 8.5,
+    "soccer": 10.8,
+    "stick-push": 4.8,
+    "stick-pull": 5.2,
+    "push": 11.4,
+    "push-wall": 12.3,
+    "push-back": 2.3,
+    "reach": 294.4,
+    "reach-wall": 287.9,
+    "shelf-place": 0.0,
+    "sweep-into": 28.9,
+    "sweep": 19.0,
+    "window-open": 86.1,
+    "window-close": 119.2,
+}
+
+
+def _spec(name: str, random_return: float) -> TaskSpec:
+    return TaskSpec(
+        id=f"metaworld/{name}",
+        obs_shape=(OBS_DIM,),
+        action_dim=ACTION_DIM,
+        max_episode_steps=MAX_EPISODE_STEPS,
+        score_metric="success",
+        norm_low=0.0,
+        norm_high=1.0,
+        random_return=random_return,
+        source=SOURCE,
+        options=MetaworldConfig(goal_sampling="per_reset"),
+    )
+
+
+TASKS = {name: _spec(name, random_return) for name, random_return in _RANDOM_RETURNS.items()}
+
+
+def configured(spec: TaskSpec, options: MetaworldConfig) -> TaskSpec:
+    """The task with these options."""
+    return dataclasses.replace(spec, options=options)
+
+
+class MetaworldEnv(gymnasium.Env):
+    """One Meta-World task as a gymnasium environment whose episodes are determined by `reset(seed=...)` alone.
+
+    Meta-World seeds an environment once and lets its episodes differ by what was drawn since; here the seed of each
+    reset determines where objects start and what the goal is. With `goal_sampling="fixed"` every episode of every run
+    starts as the first training episode of seed 0 does. BRC's release fixes goals too, but by a run's seed, and
+    evaluates on other ones; here evaluation has the goals of training.
+    """
+
+    def __init__(self, spec: TaskSpec, *, render: bool = False):
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+        from envs.suites.metaworld_lean import lean
+
+        task_class = ALL_V3_ENVIRONMENTS[f"{spec.name}-v3"]
+        if render:  # what lean tasks leave out is what there is to see
+            height, width = FRAME_SIZE
+            view = {"render_mode": "rgb_array", "camera_name": "corner2", "height": height, "width": width}
+            self._env = task_class(reward_function_version="v2", **view)
+        else:
+            self._env = lean(task_class)(reward_function_version="v2")
+        self._env._partially_observable = False
+        self._env._freeze_rand_vec = False
+        self._env.seeded_rand_vec = True
+        self._env._set_task_called = True
+        # Cached with a hidden goal's bounds of [0, 0], to which steps would clip the goal.
+        self._env.__dict__.pop("sawyer_observation_space", None)
+        self._fixed_seed = episode_seed(0, spec.id, "train", 0) if spec.options.goal_sampling == "fixed" else None
+        self._elapsed = 0
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (OBS_DIM,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 80}
+
+    def reset(self, *, seed: int | None = None, options=None) -> tuple[np.ndarray, dict]:
+        if self._fixed_seed is not None:
+            self._env.seed(self._fixed_seed)
+        elif seed is not None:
+            self._env.seed(seed)
+        self._elapsed = 0
+        obs, _ = self._env.reset()
+        return obs.astype(np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self._elapsed += 1
+        obs, reward, _, _, info = self._env.step(action)
+        truncated = self._elapsed >= MAX_EPISODE_STEPS
+        return obs.astype(np.float32), float(reward), False, truncated, {"success": bool(info["success"])}
+
+    def render(self) -> np.ndarray:
+        """A frame `[H, W, 3]`, where made with `render`; Meta-World's cameras hang upside down."""
+        return np.asarray(self._env.render())[::-1, ::-1]
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def make(spec: TaskSpec, *, render: bool = False) -> MetaworldEnv:
+    return MetaworldEnv(spec, render=render)
+
+
+def plain(spec: TaskSpec) -> gymnasium.Env:
+    """As Meta-World's users step it, to compare with."""
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
+
+    env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{spec.name}-v3-goal-observable"](seed=0)  # type: ignore[call-arg]
+    return gymnasium.wrappers.TimeLimit(env, MAX_EPISODE_STEPS)

@@ -1,0 +1,194 @@
+"""Films recorded episodes by repeating them in environments that render, in a process beside the run.
+
+    python -m envs.video RUN_DIR     # film what was recorded and not yet filmed, and stop
+
+A recording is `videos/<name>.npz` in a run directory: seeds and actions of one episode a task. Its films are
+`videos/<name>/<suite>-<task>.mp4`; then it is deleted. Training neither waits for this process nor needs OpenGL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from conf import record
+from conf.files import write_atomic
+from conf.typed import ConfigError
+from envs import registry
+from envs.spec import TaskSpec
+
+POLL_S = 2.0
+MAX_FPS = 30
+PROBE_S = 60
+BACKENDS = ("egl", "osmesa")
+PROBE = """
+import mujoco
+model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='.1'/></worldbody></mujoco>")
+mujoco.Renderer(model, 16, 16).render()
+"""
+
+
+class Recording(NamedTuple):
+    """One episode: its reset seed and its actions `[L, A]`."""
+
+    seed: int
+    actions: np.ndarray
+
+
+class Filmer:
+    """The process that films a run's recordings; it ends by itself when the run's process does."""
+
+    def __init__(self, run_dir: Path, gl: str):
+        self.folder = run_dir / record.VIDEOS
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / "log.txt").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "envs.video", str(run_dir), "--follow"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"MUJOCO_GL": gl},
+                start_new_session=True,  # a Ctrl-C is for the run
+            )
+
+    def record(self, env_steps: int, episodes: Mapping[str, Recording]) -> None:
+        """Leave the episodes of an evaluation, by task id, to be filmed."""
+        arrays = {}
+        for task_id, episode in episodes.items():
+            arrays |= {f"seed:{task_id}": np.asarray(episode.seed), f"actions:{task_id}": episode.actions}
+        path = self.folder / f"step-{env_steps:09d}.npz"
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        temporary.rename(path)
+
+    def finish(self) -> bool:
+        """Wait until everything is filmed; whether it was."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        return self._process.wait() == 0
+
+
+def usable_gl(specs: Sequence[TaskSpec]) -> str:
+    """The OpenGL back end that renders without a screen here: MUJOCO_GL's own choice, or the first that works.
+
+    Raises:
+      ConfigError: none does.
+    """
+    if not any(registry.suite_module(spec.id).NEEDS_GL for spec in specs):
+        return "disabled"
+    chosen = os.environ.get("MUJOCO_GL", "disabled")
+    tried = {}
+    for gl in BACKENDS if chosen == "disabled" else (chosen,):
+        command = [sys.executable, "-c", PROBE]
+        try:
+            result = subprocess.run(
+                command, env=os.environ | {"MUJOCO_GL": gl}, capture_output=True, text=True, timeout=PROBE_S
+            )
+        except subprocess.TimeoutExpired:
+            tried[gl] = f"no answer in {PROBE_S} s"
+            continue
+        if result.returncode == 0:
+            return gl
+        tried[gl] = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
+    reasons = "; ".join(f"{gl}: {reason}" for gl, reason in tried.items())
+    raise ConfigError(
+        f"eval.video=true: no OpenGL that renders without a screen ({reasons}); "
+        "install one (on Debian: apt-get install libosmesa6), or leave eval.video=false"
+    )
+
+
+def film(spec: TaskSpec, episode: Recording, path: Path) -> None:
+    """Repeat the episode and write it as an mp4 in real time, at most `MAX_FPS` frames a second."""
+    import imageio_ffmpeg
+
+    env = registry.make(spec, render=True)
+    env.reset(seed=episode.seed, options={"episode": 0})
+    fps = env.metadata["render_fps"]
+    stride = -(-fps // MAX_FPS)
+    frame = np.asarray(env.render())
+    writer = imageio_ffmpeg.write_frames(
+        str(path), (frame.shape[1], frame.shape[0]), fps=fps / stride, macro_block_size=2, ffmpeg_log_level="error"
+    )
+    writer.send(None)
+    writer.send(np.ascontiguousarray(frame))
+    for number, action in enumerate(episode.actions, 1):
+        env.step(action[: spec.action_dim] if spec.action_kind == "continuous" else int(action))
+        if number % stride == 0:
+            writer.send(np.ascontiguousarray(env.render()))
+    writer.close()
+    env.close()
+
+
+def film_all(run_dir: Path) -> None:
+    """Film every recording of a run directory."""
+    config = record.config_from_json((run_dir / record.CONFIG).read_text())
+    specs = registry.specs(config.benchmark.task_ids, config.env)
+    for source in sorted((run_dir / record.VIDEOS).glob("*.npz")):
+        folder = source.with_suffix("")
+        folder.mkdir(exist_ok=True)
+        with np.load(source, allow_pickle=False) as arrays:
+            for spec in specs:
+                path = folder / f"{spec.id.replace('/', '-')}.mp4"
+                if not path.exists():
+                    unfinished = path.with_name(f".{path.name}")
+                    film(spec, Recording(int(arrays[f"seed:{spec.id}"]), arrays[f"actions:{spec.id}"]), unfinished)
+                    unfinished.rename(path)
+        source.unlink()
+        write_atomic(folder / "index.html", index_page(folder.name, sorted(path.name for path in folder.glob("*.mp4"))))
+
+
+def index_page(title: str, names: Sequence[str]) -> str:
+    """All films of an evaluation side by side."""
+    figures = [
+        f'<figure><video src="{name}" width="320" controls loop muted autoplay></video>'
+        f"<figcaption>{name.removesuffix('.mp4')}</figcaption></figure>"
+        for name in names
+    ]
+    style = "body{font-family:sans-serif;display:flex;flex-wrap:wrap}h1{width:100%}figure{margin:8px}"
+    return f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{style}</style><h1>{title}</h1>" + "".join(
+        figures
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Film the recorded episodes of a run.")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--follow", action="store_true", help="go on until standard input closes")
+    arguments = parser.parse_args()
+    run_dir: Path = arguments.run_dir.resolve()
+    try:
+        if not (run_dir / record.CONFIG).is_file():
+            raise ConfigError(f"{run_dir}: no run here ({record.CONFIG} is missing)")
+        if not arguments.follow:
+            config = record.config_from_json((run_dir / record.CONFIG).read_text())
+            os.environ["MUJOCO_GL"] = usable_gl(registry.specs(config.benchmark.task_ids, config.env))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(record.EXIT_BAD_CONFIG)
+    if arguments.follow:
+        follow(run_dir)
+    film_all(run_dir)
+
+
+def follow(run_dir: Path) -> None:
+    """Film recordings as they come until standard input closes."""
+    import signal
+
+    os.nice(10)
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
+        signal.signal(number, signal.SIG_IGN)
+    while not select.select([sys.stdin], [], [], POLL_S)[0]:
+        film_all(run_dir)
+
+
+if __name__ == "__main__":
+    main()
