@@ -145,7 +145,7 @@ class _Lean:
             return False
         for pad in self._pads:
             rows = contacts.efc_address[with_object & (pairs == pad).any(1)]
-            if not 0 < sum(self.data.efc_force[rows]):
+            if not sum(self.data.efc_force[rows]) > 0:
                 return False
         return True
 
