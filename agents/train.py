@@ -236,9 +236,12 @@ def write_report(run_dir: Path) -> None:
 def print_summary(config: RunConfig, run_dir: Path) -> None:
     done = record.read_json(run_dir / record.DONE) or {}
     print(f"done: {done['env_steps']:,} steps, mean normalised score {as_score(done['score'])}")
+    manifest = record.read_json(run_dir / record.MANIFEST) or {}
+    metrics = {task["id"]: task["score_metric"] for task in manifest["tasks"]}
+    digits = {"return": 1, "success": 2}
     for row in done["evaluation"]:
-        if row["name"] == "eval/return" and row["task"] is not None:
-            print(f"  {row['task']:32s} return {row['value']:8.1f}")
+        if row["task"] is not None and row["name"] == f"eval/{metrics[row['task']]}":
+            print(f"  {row['task']:40s} {metrics[row['task']]} {row['value']:8.{digits[metrics[row['task']]]}f}")
     print(f"run:    {run_dir}")
     print(f"report: {run_dir / record.REPORT} (learning_curves.png)")
     if config.tracking.name == "mlflow":

@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from conf import record
+from conf.typed import ConfigError
+from envs import registry
+from envs.video import usable_gl
 from tests.commands import TINY, command, only_run, rows, run
 
 pytestmark = pytest.mark.slow
@@ -53,6 +56,30 @@ def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     assert [artifact.path for artifact in client.list_artifacts(mirrored.info.run_id)] == ["report"]
     assert any(key.startswith("system/") for key in mirrored.data.metrics)
     assert_mirrored_once(client, mirrored.info.run_id, run_dir)
+
+
+def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
+    try:
+        usable_gl([registry.spec("dmc/cartpole-balance")])
+    except ConfigError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    result = run(tmp_path, *SHORT, "eval.video=true", "eval.max_episode_steps=20")
+    assert result.returncode == 0, result.stderr
+    folder = only_run(tmp_path) / record.VIDEOS
+    films = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.mp4"))
+    points = ("step-000000000", "step-000000150", "step-000000300")
+    tasks = ("ball_in_cup-catch", "cartpole-balance")
+    assert films == [f"{point}/dmc-{task}.mp4" for point in points for task in tasks]
+    assert not list(folder.glob("*.npz"))  # nothing is left to be filmed
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (mirrored,) = client.search_runs([client.get_experiment_by_name("quickstart").experiment_id])
+    sent = client.list_artifacts(mirrored.info.run_id, f"{record.VIDEOS}/{points[-1]}")
+    assert len(sent) == 2
 
 
 def assert_mirrored_once(client, run_id: str, run_dir: Path) -> None:
