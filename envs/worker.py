@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -169,11 +170,14 @@ def serve(
     rows: Sequence[int],
     specs: Sequence[TaskSpec],
     max_steps: Sequence[int],
+    cpu: int | None,
 ) -> None:
     """A worker process: obeys ("reset" | "step" | "replay" | "close", argument), answers (error or None, busy seconds).
 
-    Ends when the caller's end of the connection closes, however the caller died.
+    Ends when the caller's end of the connection closes, however the caller died. With `cpu`, stays on that core.
     """
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
     group: EnvGroup | None = None
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
