@@ -1,4 +1,5 @@
-# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false  (fields are weak proxies, axes get an attribute)
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false
+# (fields are weak proxies, axes get an attribute)
 """dm_control's tasks with less Python between two physics steps: the same numbers, sooner."""
 
 from __future__ import annotations
