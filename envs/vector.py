@@ -16,7 +16,7 @@ import numpy as np
 
 from envs import registry
 from envs.spec import SpaceSpec, TaskSpec
-from envs.worker import EnvError, EnvGroup, StepArrays, serve
+from envs.worker import EnvError, EnvGroup, StepArrays, message, serve
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -227,23 +227,22 @@ class ProcessBackend:
         self._send(command, argument)
 
     def _send(self, command: str, argument: Any = None) -> None:
+        content = message(command, argument)
         for connection in self._connections:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reported by wait
-                connection.send((command, argument))
+                connection.send_bytes(content)
 
     def wait(self) -> float:
         """Seconds that the busiest worker took."""
-        busiest = 0.0
         for connection, process, tasks in zip(self._connections, self._processes, self._tasks, strict=True):
             try:
-                error, busy_s = connection.recv()
+                error = connection.recv_bytes()
             except (EOFError, ConnectionResetError):
                 process.join(CLOSE_TIMEOUT_S)
                 raise EnvError(f"the worker of {tasks} died ({describe_exit(process.exitcode)})") from None
-            if error is not None:
-                raise EnvError(error)
-            busiest = max(busiest, busy_s)
-        return busiest
+            if error:
+                raise EnvError(error.decode())
+        return float(self.arrays.busy_s.max())
 
     def close(self) -> None:
         self._send("close")
