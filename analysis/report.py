@@ -1,4 +1,4 @@
-"""Figures and their tables from a folder of runs.
+"""One page, figures and tables from a folder of runs.
 
 python -m analysis.report runs --out report
 """
@@ -6,29 +6,34 @@ python -m analysis.report runs --out report
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time only after the arguments are known, so that --help is quick
-    import pandas as pd
-    from matplotlib.figure import Figure
+    from analysis.figures import Plot
+    from analysis.table import Loaded
 
 EXIT_BAD_INPUT = 2
+PAGE = "index.html"
 
 DESCRIPTION = """\
-Draw learning curves of each task, the aggregate (interquartile mean) score of each variant, and, where runs differ in
-size, the score against the critic's parameters. Each figure is a PNG beside a CSV of its numbers. Runs that differ in
-anything but the seed are never averaged. Runs may still be in progress; what cannot be used yet is named."""
+Write one self-contained HTML page (DIR/index.html) with headline numbers, every figure that the runs allow and sortable
+tables; beside it each figure as PNG and PDF, its numbers as CSV and a LaTeX table. INPUT is a runs folder, one
+benchmark's folder, one run, an MLflow tracking URI, or published curves (csv, csv.gz, or the authors' results folder).
+Runs that differ in anything but the seed are never averaged. Runs may still be in progress; what cannot be used is
+named."""
 
 EPILOG = """\
 examples:
   python -m analysis.report runs --out report
-  python -m analysis.report runs/dmc_hard --out report --replicates 10000"""
+  python -m analysis.report runs/dmc_hard --out report --reference published.csv.gz
+  python -m analysis.report sqlite:///mlflow.db --out report --benchmarks dmc_hard metaworld"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,19 +42,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from analysis.load import LoadError, load
+    from analysis.table import LoadError
 
     try:
-        loaded = load(arguments.input)
+        loaded = gather(arguments.input, arguments.reference, arguments.benchmarks)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        for path in write(loaded.table, arguments.out, arguments.seed, arguments.replicates):
-            print(path)
+        command = shlex.join(["python", "-m", "analysis.report", *(sys.argv[1:] if argv is None else argv)])
+        page = write(loaded, arguments.out, arguments.seed, arguments.replicates, command)
     except (LoadError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    if loaded.left_out:
-        print(f"left out {len(loaded.left_out)} run(s):")
-    for line in loaded.left_out:
+    print(page)
+    from analysis.figures import omissions
+
+    lines = [*omissions(loaded), *loaded.notes]
+    if lines:
+        print("left out, or to be known:")
+    for line in lines:
         print(f"  {line}")
     return 0
 
@@ -61,14 +70,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", metavar="INPUT", type=Path, help="runs folder, one benchmark's folder, or one run")
+    parser.add_argument("input", metavar="INPUT", help="runs, a tracking URI or published curves, see above")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--replicates", type=_at_least(1), default=2000, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--reference", metavar="CSV", type=Path, help="published curves to lay over the runs")
+    parser.add_argument("--benchmarks", metavar="NAME", nargs="+", help="only these (default: all that INPUT has)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--replicates", type=at_least(1), default=2000, help="of the bootstrap (default: %(default)s)")
     return parser.parse_args(argv)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def at_least(least: int) -> Callable[[str], int]:
+    """An argument's type: an integer that is not below `least`."""
+
     def integer(text: str) -> int:
         value = int(text)
         if value < least:
@@ -78,66 +91,91 @@ def _at_least(least: int) -> Callable[[str], int]:
     return integer
 
 
-@dataclass(frozen=True)
-class Plot:
-    """One figure, not yet drawn, and the table it is drawn from."""
+def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None) -> Loaded:
+    """What a report is of.
 
-    name: str
-    values: pd.DataFrame
-    draw: Callable[[pd.DataFrame, Figure], None]
-    size_in: tuple[float, float]
+    Raises:
+      LoadError: nothing to read, or a benchmark that is not there.
+    """
+    from analysis.import_reference import import_reference, overlay
+    from analysis.load import load
+    from analysis.table import LoadError
 
-
-def write(table: pd.DataFrame, out: Path, seed: int, replicates: int) -> Iterator[str]:
-    """Write all figures and tables to `out`, one set a benchmark; yields a line for each file and each omission."""
-    benchmarks = list(dict.fromkeys(table["benchmark"]))
-    for benchmark in benchmarks:
-        plots, left_out = figures(table.loc[table["benchmark"] == benchmark], seed, replicates)
-        suffix = f"-{benchmark}" if len(benchmarks) > 1 else ""
-        for plot in plots:
-            yield _replace(out / f"{plot.name}{suffix}.png", _png(plot))
-            yield _replace(out / f"{plot.name}{suffix}.csv", plot.values.to_csv(index=False).encode())
-        yield from left_out
-
-
-def figures(table: pd.DataFrame, seed: int, replicates: int) -> tuple[list[Plot], list[str]]:
-    """The figures that one benchmark's table allows, and one line for all that is not in them."""
-    from analysis.plots import aggregate, learning_curves, scaling
-    from analysis.select import common_steps, last_shared_step, scored
-
-    benchmark = table["benchmark"].iloc[0]
-    curves = learning_curves.compute(table)
-    plots = [Plot("learning_curves", curves, learning_curves.draw, learning_curves.figure_size(curves))]
-    usable = scored(table)
-    comparable = common_steps(usable.table)
-    left_out = usable.left_out + comparable.left_out
-    if comparable.table.empty:
-        return plots, [*left_out, f"{benchmark}: no aggregate and no scaling figure: no scores to average"]
-    plots.append(Plot("aggregate", aggregate.compute(table, seed, replicates), aggregate.draw, aggregate.SIZE_IN))
-    points = scaling.compute(table, seed, replicates)
-    if not scaling.has_sizes(points):
-        return plots, [*left_out, f"{benchmark}: no scaling figure: fewer than two critic sizes to compare"]
-    plots.append(Plot("scaling", points, scaling.draw, scaling.SIZE_IN))
-    return plots, left_out + last_shared_step(comparable.table).left_out
+    loaded = load(source)
+    if reference is not None:
+        loaded = overlay(loaded, import_reference(reference))
+    if benchmarks is None:
+        return loaded
+    known = list(dict.fromkeys(loaded.table["benchmark"]))
+    unknown = [name for name in benchmarks if name not in known]
+    if unknown:
+        raise LoadError(f"--benchmarks {unknown[0]}: not in {source}, which has {', '.join(known)}")
+    table, runs = (part.loc[part["benchmark"].isin(benchmarks)] for part in (loaded.table, loaded.runs))
+    return loaded._replace(table=table, runs=runs)
 
 
-def _png(plot: Plot) -> bytes:
+def write(loaded: Loaded, out: Path, seed: int, replicates: int, command: str) -> Path:
+    """Write the page, and every figure with its tables beside it; the page's path."""
+    from analysis.figures import ALL, benchmarks_of
+    from analysis.page import Shown, render
+
+    several = len(benchmarks_of(loaded)) > 1
+    shown = []
+    for plot in _with_progress(loaded, seed, replicates):
+        stem = f"{plot.name}-{plot.group}" if several and plot.group != ALL else plot.name
+        png, pdf = images(plot)
+        from analysis.latex import latex
+
+        for suffix, content in (
+            ("png", png),
+            ("pdf", pdf),
+            ("csv", plot.values.to_csv(index=False).encode()),
+            ("tex", latex(plot.summary, f"{plot.title}, {plot.group}. {plot.caption}", f"tab:{stem}").encode()),
+        ):
+            _replace(out / f"{stem}.{suffix}", content)
+        width_px, height_px = (int(size * 96) for size in plot.size_in)
+        shown.append(Shown(plot, stem, base64.b64encode(png).decode(), width_px, height_px))
+    page = render(loaded, shown, out, seed, replicates, command)
+    return _replace(out / PAGE, page.encode())
+
+
+def _with_progress(loaded: Loaded, seed: int, replicates: int) -> Iterator[Plot]:
+    """All plots; those over benchmarks first. A bar shows how far it is, where someone looks on."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from analysis.figures import benchmarks_of, of_all, of_benchmark
+
+    yield from of_all(loaded, seed, replicates)
+    console = Console(stderr=True)
+    for benchmark in track(benchmarks_of(loaded), "figures", console=console, disable=not console.is_terminal):
+        yield from of_benchmark(loaded, benchmark, seed, replicates)
+
+
+def images(plot: Plot) -> tuple[bytes, bytes]:
+    """The figure as PNG and as PDF, without a date, so that equal numbers give equal files."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     from analysis import style
 
+    png, pdf = io.BytesIO(), io.BytesIO()
     with style.look():
         figure = style.new_figure(*plot.size_in)
         plot.draw(plot.values, figure)
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-    return image.getvalue()
+        # By the canvas itself: savefig draws everything once more, only to lay it out.
+        FigureCanvasAgg(figure).print_png(png)
+        figure.set_layout_engine("none")  # solved by now
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+    return png.getvalue(), pdf.getvalue()
 
 
-def _replace(path: Path, content: bytes) -> str:
+def _replace(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all; its path."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
     temporary.replace(path)
-    return str(path)
+    return path
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.analysis.conftest import rows_of
 
 def test_each_evaluation_of_each_task_is_one_row(runs: Path, write_run):
     write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, seed=3)
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert tuple(table.columns) == COLUMNS
     assert left_out == []
     assert table[["env_steps", "task", "return_", "success", "score"]].to_numpy().tolist() == [
@@ -59,11 +59,21 @@ def test_runs_that_differ_in_discount_are_not_averaged_as_seeds(runs: Path, writ
 def test_task_lists_with_the_same_short_name_stay_apart(runs: Path, write_run):
     write_run({0: [0.1, 0.2]}, seed=0, tasks=("dmc/a-walk", "dmc/b-run"), name="one")
     write_run({0: [0.1, 0.2]}, seed=1, tasks=("dmc/a-walk", "dmc/c-stand"), name="two")
-    write_run({0: [0.1]}, seed=1, tasks=("dmc/a-walk",), name="three")
     names = load(runs).table["variant"].unique()
-    assert len(names) == 3
-    assert "brc w64 a-walk" in names
-    assert sum(name.startswith("brc w64 2 tasks #") for name in names) == 2
+    assert len(names) == 2
+    assert all(name.startswith("brc w64 2 tasks #") for name in names)
+
+
+def test_single_task_runs_of_all_tasks_are_one_variant(runs: Path, write_run):
+    write_run({0: [0.1, 0.2]}, seed=0)
+    for task in ("dmc/a-walk", "dmc/b-run"):
+        write_run({0: [0.1]}, seed=0, tasks=(task,), name=task.split("/")[1], settings={"batch_size": 8})
+    table = load(runs).table
+    assert table.groupby("variant")["task"].unique().map(list).to_dict() == {
+        "brc w64": ["dmc/a-walk", "dmc/b-run"],
+        "brc w64 single-task": ["dmc/a-walk", "dmc/b-run"],
+    }
+    assert set(table.loc[table["mode"] == "single-task", "variant"]) == {"brc w64 single-task"}
 
 
 def test_cut_off_last_line_is_ignored(runs: Path, write_run):
@@ -78,7 +88,7 @@ def test_evaluation_that_is_being_written_is_ignored(runs: Path, write_run):
     run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
     lines = (run / record.METRICS).read_text().splitlines(keepends=True)
     (run / record.METRICS).write_text("".join(lines[:-2]))  # ends after the last task's success, before its score
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert set(table["env_steps"]) == {0}
     assert left_out == []
 
@@ -102,7 +112,7 @@ def test_unusable_runs_are_named_with_the_reason(runs: Path, write_run):
     damaged = write_run({0: [0.1, 0.2]}, seed=4, name="damaged") / record.METRICS
     damaged.write_text('{"env_steps":0,"name":"eval/ret\n' + damaged.read_text())
     write_run({}, seed=5, name="waiting")
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert set(table["run"]) == {good.name}
     assert sorted(left_out) == [
         "damaged: metrics.jsonl, line 1: not a row",
@@ -118,7 +128,7 @@ def test_copy_of_a_run_is_not_another_seed(runs: Path, write_run):
     shutil.copytree(run, runs / "backup" / "older")
     shutil.rmtree(run)
     write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, name="newer")
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert set(table["run"]) == {"newer"}
     assert left_out == ["older: the same run as newer, which got to 500"]
 
@@ -126,8 +136,8 @@ def test_copy_of_a_run_is_not_another_seed(runs: Path, write_run):
 def test_nothing_to_load_is_one_clear_line(tmp_path: Path, runs: Path, write_run):
     with pytest.raises(LoadError, match="no such folder"):
         load(tmp_path / "missing")
-    with pytest.raises(LoadError, match="no run directory"):
+    with pytest.raises(LoadError, match="no run here or below"):
         load(tmp_path)
     write_run({}, name="waiting")
-    with pytest.raises(LoadError, match=r"none of its 1 run directories can be used: waiting: no evaluation yet$"):
+    with pytest.raises(LoadError, match=r"none of its 1 runs can be used: waiting: no evaluation yet$"):
         load(runs)
