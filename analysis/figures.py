@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -125,7 +126,7 @@ def of_benchmark(loaded: Loaded, benchmark: str, seed: int, replicates: int) -> 
             if x == "critic_flops":
                 text += " FLOPs: 12 for each critic parameter and sampled transition."
             name = "scaling" if x == "critic_params" else "scaling_compute"
-            yield plot(name, title, text, values, scaling.drawer(x), scaling.SIZE_IN, notes=at_end_notes)
+            yield plot(name, title, text, values, scaling.draw, scaling.SIZE_IN, notes=at_end_notes)
     for mode, values in groups_of(ablation.compute(table, runs, seed, replicates), "mode"):
         text = f"{mode}, at {_steps(values)} env steps per task: one setting changed. {aggregate.describe(values)}"
         name = "ablation" if mode == "multi-task" else "ablation-single"
@@ -191,10 +192,11 @@ def _steps(values: pd.DataFrame) -> str:
 
 
 def _interval(values: pd.DataFrame, kind: str = "") -> str:
-    if values["low"].isna().all():
+    missing = np.isnan(values["low"].to_numpy(float))
+    if missing.all():
         return "No interval: one seed says nothing about the spread over seeds."
     text = f"{CONFIDENCE:.0%} {kind}stratified-bootstrap interval over seeds"
-    return f"{text}, none where there is one seed." if values["low"].isna().any() else f"{text}."
+    return f"{text}, none where there is one seed." if missing.any() else f"{text}."
 
 
 def _with_notes(caption: str, notes: list[str], loaded: Loaded) -> str:

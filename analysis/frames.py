@@ -18,3 +18,8 @@ def groups_of(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, pd.Data
     for key, group in frame.groupby(list(columns), sort=False):
         assert isinstance(key, tuple)
         yield (key if len(columns) > 1 else key[0]), group
+
+
+def distinct(frame: pd.DataFrame, column: str) -> list[Any]:
+    """The values of a column, each once, in order of appearance."""
+    return list(dict.fromkeys(frame[column]))

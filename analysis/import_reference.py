@@ -185,13 +185,13 @@ def _sound(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     }
     bad: set[int] = set()
     for flaw, rows in flaws.items():
-        flawed = curves.loc[rows & ~curves["curve"].isin(bad)].drop_duplicates("curve")
+        flawed = curves.loc[rows & ~curves["curve"].isin(list(bad))].drop_duplicates("curve")
         names = _names(flawed)
         if names:
             more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
             left_out.append(f"{len(names)} published curves with {flaw}: {', '.join(names[:MAX_LISTED])}{more}")
             bad |= set(flawed["curve"])
-    return curves.loc[~curves["curve"].isin(bad)].astype({"eval_index": int, "seed": int}), left_out
+    return curves.loc[~curves["curve"].isin(list(bad))].astype({"eval_index": int, "seed": int}), left_out
 
 
 def _names(rows: pd.DataFrame) -> list[str]:
@@ -212,8 +212,9 @@ def _table(curves: pd.DataFrame) -> pd.DataFrame:
         known = PUBLISHED[str(benchmark)]
         group = group.sort_values(["task", "seed", "eval_index"], kind="stable")
         names = {task: short_name(task) for task in group["task"].unique()}
-        task = group["task"].map(names)
-        low, high = _constants(known, list(names.values()))
+        task = pd.Series([names[name] for name in group["task"]], group.index)
+        constants = _constants(known, list(names.values()))
+        low, high = np.array([constants[name] for name in task]).T
         variant = f"{method} (published){' single-task' if MODES[str(mode)] == 'single-task' else ''}"
         single = " " + task if MODES[str(mode)] == "single-task" else ""
         parts.append(
@@ -233,7 +234,7 @@ def _table(curves: pd.DataFrame) -> pd.DataFrame:
                     "critic_flops": np.nan,
                     "return_": group["score"] if known.metric == "return" else np.nan,
                     "success": group["score"] if known.metric == "success" else np.nan,
-                    "score": (group["score"] - task.map(low)) / (task.map(high) - task.map(low)),
+                    "score": (group["score"] - low) / (high - low),
                     "score_metric": known.metric,
                 }
             )
@@ -248,14 +249,11 @@ def short_name(task: str) -> str:
     return task
 
 
-def _constants(known: Published, tasks: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+def _constants(known: Published, tasks: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Each task's raw value of score 0 and of score 1; NaN where no constants exist."""
     if known.suite == "humanoidbench":
-        none = (float("nan"), float("nan"))
-        pairs = {task: HUMANOIDBENCH.get(task, none) for task in tasks}
-    else:
-        pairs = dict.fromkeys(tasks, (0.0, 1000.0 if known.metric == "return" else 1.0))
-    return {task: pair[0] for task, pair in pairs.items()}, {task: pair[1] for task, pair in pairs.items()}
+        return {task: HUMANOIDBENCH.get(task, (float("nan"), float("nan"))) for task in tasks}
+    return dict.fromkeys(tasks, (0.0, 1000.0 if known.metric == "return" else 1.0))
 
 
 def overlay(ours: Loaded, reference: Loaded) -> Loaded:
@@ -268,9 +266,9 @@ def overlay(ours: Loaded, reference: Loaded) -> Loaded:
     from analysis.frames import rows_of
 
     ids: dict[tuple[str, str], str] = {}
-    for benchmark, task in rows_of(ours.table[["benchmark", "task"]].drop_duplicates()):
+    for benchmark, task in rows_of(ours.table.drop_duplicates(["benchmark", "task"]).filter(["benchmark", "task"])):
         ids[benchmark, short_name(task.split("/", 1)[-1])] = task
-    known = reference.table.loc[reference.table["benchmark"].isin(set(ours.table["benchmark"]))]
+    known = reference.table.loc[reference.table["benchmark"].isin(list(dict.fromkeys(ours.table["benchmark"])))]
     keys = zip(known["benchmark"], known["task"].str.split("/", n=1).str[-1], known["task"], strict=True)
     renamed = known.assign(task=[ids.get((benchmark, short), task) for benchmark, short, task in keys])
     left_out = [*ours.left_out, *reference.left_out]

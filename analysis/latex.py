@@ -23,7 +23,7 @@ SPECIAL = {
 
 def latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """The table with its caption; a `longtable` where it does not fit on a page. Needs the booktabs package."""
-    kinds = "".join("r" if _is_number(table[name]) else "l" for name in table)
+    kinds = "".join("r" if _is_number(kind) else "l" for kind in table.dtypes)
     head = " & ".join(escape(str(name)) for name in table) + r" \\"
     rows = [" & ".join(cell(value) for value in row) + r" \\" for row in rows_of(table)]
     title = f"\\caption{{{escape(caption)}}}\\label{{{label}}}"
@@ -40,11 +40,12 @@ def cell(value: Any) -> str:
         return "--"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return escape(str(value))
-    if math.isinf(value):
-        return r"$\infty$" if value > 0 else r"$-\infty$"
-    if float(value).is_integer():
-        return f"{int(value):,}"
-    return f"{float(value):.3f}" if 1e-3 <= abs(value) < 1e6 else f"{float(value):.2e}"
+    known = float(value)
+    if math.isinf(known):
+        return r"$\infty$" if known > 0 else r"$-\infty$"
+    if known.is_integer():
+        return f"{known:,.0f}"
+    return f"{known:.3f}" if 1e-3 <= abs(known) < 1e6 else f"{known:.2e}"
 
 
 def escape(text: str) -> str:
@@ -52,5 +53,5 @@ def escape(text: str) -> str:
     return "".join(SPECIAL.get(character, character) for character in text)
 
 
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+def _is_number(kind: Any) -> bool:
+    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)

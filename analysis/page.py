@@ -309,9 +309,9 @@ def cost(loaded: Loaded) -> list[dict[str, Cell]]:
     """What each variant took: hours of wall time and of GPUs, and rates."""
     rows = []
     for (benchmark, variant), group in groups_of(loaded.runs, "benchmark", "variant"):
-        hours = group["hours"].astype(float)
+        hours: Any = group["hours"].astype(float)
         on_gpu = ~group["device"].fillna("").str.lower().isin(["", "cpu"])
-        gpu_hours = (hours * group["devices"].astype(float)).where(on_gpu)
+        gpu_hours: Any = (hours * group["devices"].astype(float)).where(on_gpu)
         unknown = int(hours.isna().sum())
         rows.append(
             {
@@ -321,12 +321,18 @@ def cost(loaded: Loaded) -> list[dict[str, Cell]]:
                 "without a clock": number_cell(unknown),
                 "hours": number_cell(float(hours.sum(min_count=1)), 2),
                 "GPU-hours": number_cell(float(gpu_hours.sum(min_count=1)), 2),
-                "env steps/s": number_cell(float(group["env_steps_per_s"].astype(float).mean()), 1),
-                "updates/s": number_cell(float(group["updates_per_s"].astype(float).mean()), 1),
+                "env steps/s": number_cell(_mean(group["env_steps_per_s"]), 1),
+                "updates/s": number_cell(_mean(group["updates_per_s"]), 1),
                 "device": text_cell(", ".join(sorted(set(group["device"].dropna()))) or None),
             }
         )
     return rows
+
+
+def _mean(rates: Any) -> float:
+    """Of the runs that have one."""
+    known = rates.dropna().to_numpy(float)
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _data_table(name: str, rows: Sequence[dict[str, Cell]]) -> str:

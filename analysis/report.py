@@ -8,19 +8,25 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import multiprocessing
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time only after the arguments are known, so that --help is quick
     from analysis.figures import Plot
+    from analysis.page import Shown
     from analysis.table import Loaded
 
 EXIT_BAD_INPUT = 2
 PAGE = "index.html"
+CSS_DPI = 96
+ROWS_OF_ONE_PROCESS = 20_000
+"""A smaller table is drawn sooner than other processes have started."""
 
 DESCRIPTION = """\
 Write one self-contained HTML page (DIR/index.html) with headline numbers, every figure that the runs allow and sortable
@@ -39,9 +45,6 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; the process's exit status."""
     arguments = parse(argv)
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     from analysis.table import LoadError
 
     try:
@@ -117,39 +120,79 @@ def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None
 def write(loaded: Loaded, out: Path, seed: int, replicates: int, command: str) -> Path:
     """Write the page, and every figure with its tables beside it; the page's path."""
     from analysis.figures import ALL, benchmarks_of
-    from analysis.page import Shown, render
+    from analysis.page import render
 
-    several = len(benchmarks_of(loaded)) > 1
-    shown = []
-    for plot in _with_progress(loaded, seed, replicates):
-        stem = f"{plot.name}-{plot.group}" if several and plot.group != ALL else plot.name
-        png, pdf = images(plot)
-        from analysis.latex import latex
-
-        for suffix, content in (
-            ("png", png),
-            ("pdf", pdf),
-            ("csv", plot.values.to_csv(index=False).encode()),
-            ("tex", latex(plot.summary, f"{plot.title}, {plot.group}. {plot.caption}", f"tab:{stem}").encode()),
-        ):
-            _replace(out / f"{stem}.{suffix}", content)
-        width_px, height_px = (int(size * 96) for size in plot.size_in)
-        shown.append(Shown(plot, stem, base64.b64encode(png).decode(), width_px, height_px))
+    groups = benchmarks_of(loaded)
+    parts = {name: of_benchmark(loaded, name) for name in groups} if len(groups) > 1 else {groups[0]: loaded}
+    jobs = [(part, name, len(groups) > 1, out, seed, replicates) for name, part in parts.items()]
+    shown = draw_group(loaded, ALL, False, out, seed, replicates)
+    for found in _with_progress(jobs, len(loaded.table) > ROWS_OF_ONE_PROCESS):
+        shown += found
     page = render(loaded, shown, out, seed, replicates, command)
     return _replace(out / PAGE, page.encode())
 
 
-def _with_progress(loaded: Loaded, seed: int, replicates: int) -> Iterator[Plot]:
-    """All plots; those over benchmarks first. A bar shows how far it is, where someone looks on."""
+def of_benchmark(loaded: Loaded, benchmark: str) -> Loaded:
+    """What was found of one benchmark."""
+    table, runs = (part.loc[part["benchmark"] == benchmark] for part in (loaded.table, loaded.runs))
+    return loaded._replace(table=table, runs=runs)
+
+
+def _with_progress(jobs: Sequence[tuple], parallel: bool) -> Iterator[list[Shown]]:
+    """What `draw_group` returns for each job; with a bar of how far it is, where someone looks on."""
     from rich.console import Console
     from rich.progress import track
 
-    from analysis.figures import benchmarks_of, of_all, of_benchmark
-
-    yield from of_all(loaded, seed, replicates)
     console = Console(stderr=True)
-    for benchmark in track(benchmarks_of(loaded), "figures", console=console, disable=not console.is_terminal):
-        yield from of_benchmark(loaded, benchmark, seed, replicates)
+    options: dict = {"console": console, "disable": not console.is_terminal, "total": len(jobs)}
+    workers = min(len(jobs), len(os.sched_getaffinity(0)))
+    if not parallel or workers == 1:
+        yield from track((draw_group(*job) for job in jobs), "figures", **options)
+        return
+    # Spawned, because a fork of a process with threads may hang. The largest first, so that none is left for the end.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = {
+            at: pool.submit(draw_group, *jobs[at]) for at in sorted(range(len(jobs)), key=lambda at: -_rows(jobs[at]))
+        }
+        yield from track((futures[at].result() for at in range(len(jobs))), "figures", **options)
+
+
+def _rows(job: tuple) -> int:
+    return len(job[0].table)
+
+
+def draw_group(loaded: Loaded, group: str, named: bool, out: Path, seed: int, replicates: int) -> list[Shown]:
+    """Draw and write the figures of one benchmark, or those over all.
+
+    Args:
+      loaded: what they are of.
+      group: the benchmark, or `analysis.figures.ALL`.
+      named: whether file names carry the benchmark, because there are several.
+      out: the folder to write to.
+      seed, replicates: of the bootstrap.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from analysis import figures
+    from analysis.latex import latex
+    from analysis.page import Shown
+
+    plots = figures.of_all(loaded, seed, replicates)
+    if group != figures.ALL:
+        plots = figures.of_benchmark(loaded, group, seed, replicates)
+    shown = []
+    for plot in plots:
+        stem = f"{plot.name}-{group}" if named else plot.name
+        png, pdf = images(plot)
+        table = latex(plot.summary, f"{plot.title}, {group}. {plot.caption}", f"tab:{stem}")
+        files = {"png": png, "pdf": pdf, "csv": plot.values.to_csv(index=False).encode(), "tex": table.encode()}
+        for suffix, content in files.items():
+            _replace(out / f"{stem}.{suffix}", content)
+        width, height = (int(size * CSS_DPI) for size in plot.size_in)
+        shown.append(Shown(plot, stem, base64.b64encode(png).decode(), width, height))
+    return shown
 
 
 def images(plot: Plot) -> tuple[bytes, bytes]:

@@ -62,11 +62,11 @@ def common_steps(table: pd.DataFrame) -> Selection:
         waiting = _waiting(group, "run")
         notes += [f"{name}: {_who(group, run)} is not averaged: no evaluation after env step 0 yet" for run in waiting]
         group = group.loc[~group["run"].isin(waiting)]
-        steps = group[["run", "env_steps"]].drop_duplicates()
-        runs_at = steps["env_steps"].value_counts()
-        common = runs_at.index[runs_at == steps["run"].nunique()]
-        kept.append(group.loc[group["env_steps"].isin(common)])
-        beyond = steps.loc[~steps["env_steps"].isin(common)].groupby("run", sort=False).size()
+        curves_at = group["env_steps"].value_counts()  # a row is one point of one curve: a run's on a task
+        common = curves_at.index[curves_at == len(group.drop_duplicates(["run", "task"]))]
+        is_common = group["env_steps"].isin(common)
+        kept.append(group.loc[is_common])
+        beyond = group.loc[~is_common].drop_duplicates(["run", "env_steps"]).groupby("run", sort=False).size()
         if len(beyond):
             end = f"averages up to env step {max(common):,}" if len(common) else "averages nothing"
             runs = ", ".join(f"{count} of {_who(group, run)}" for run, count in beyond.items())
@@ -130,8 +130,8 @@ def _who(rows: pd.DataFrame, run: Any) -> str:
 
 def _waiting(rows: pd.DataFrame, by: str) -> list[Any]:
     """Values of a column that have been evaluated at the start only, where another has got further."""
-    last = rows.groupby(by, sort=False)["env_steps"].max()
-    return list(last.index[last == 0]) if last.max() > 0 else []
+    last = {value: max(group["env_steps"]) for value, group in groups_of(rows, by)}
+    return [value for value, env_steps in last.items() if env_steps == 0 < max(last.values())]
 
 
 def _joined(parts: list[pd.DataFrame], whole: pd.DataFrame) -> pd.DataFrame:

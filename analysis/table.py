@@ -148,7 +148,7 @@ def assemble(source: str, runs: Sequence[Run], left_out: Sequence[str]) -> Loade
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with `COLUMNS` in order; sizes are integers that may be missing."""
-    return table.astype({"width": "Int64", "critic_params": "Int64"})[list(COLUMNS)]
+    return table.astype({"width": "Int64", "critic_params": "Int64"}).reindex(columns=list(COLUMNS))
 
 
 def empty_runs() -> pd.DataFrame:
@@ -252,6 +252,6 @@ def _mixed(runs: pd.DataFrame) -> list[str]:
             different = sorted({found.get(package, "none") for found in versions})
             if len(different) > 1:
                 notes.append(f"{benchmark}, {variant}: runs with {package} {' and '.join(different)}")
-        if group["changed"].fillna(False).astype(bool).any():
+        if any(changed is True for changed in group["changed"]):
             notes.append(f"{benchmark}, {variant}: runs of code that differs from its commit")
     return notes

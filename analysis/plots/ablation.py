@@ -39,7 +39,7 @@ def compute(table: pd.DataFrame, runs: pd.DataFrame, seed: int = 0, replicates: 
             continue
         rows = table.loc[(table["benchmark"] == benchmark) & (table["mode"] == mode) & table["variant"].isin(changes)]
         finals = final.iqms(final.compute(rows, seed, replicates))
-        parts.append(finals.assign(change=finals["variant"].map(changes)))
+        parts.append(finals.assign(change=[changes[variant] for variant in finals["variant"]]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 

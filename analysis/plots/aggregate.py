@@ -96,7 +96,7 @@ def describe(rows: pd.DataFrame) -> str:
     over = f"IQM over {style.count(by_variant['tasks'], 'task')} and {seeds}"
     single = by_variant.loc[by_variant["most_seeds"] == 1, "variant"].unique()
     interval = f"{CONFIDENCE:.0%} stratified-bootstrap interval over seeds"
-    if len(single) and (by_variant["most_seeds"] == 1).all():
+    if len(single) and max(by_variant["most_seeds"]) == 1:
         return f"{over}. No interval: one seed says nothing about the spread over seeds."
     if len(single):
         return f"{over}; {interval}, none where there is one seed ({', '.join(single)})."

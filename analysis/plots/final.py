@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import style
-from analysis.frames import groups_of
+from analysis.frames import distinct, groups_of
 from analysis.plots.aggregate import described
 from analysis.select import at_end, common_steps, points, scored
 from analysis.stats import REPLICATES, STATISTICS, estimate
@@ -46,7 +46,11 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
         for name, statistic in STATISTICS.items():
             values = estimate(found.values, found.strata, statistic, np.random.default_rng(seed), replicates)
             parts.append(about.assign(statistic=name, value=values.value, low=values.low, high=values.high))
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)] if parts else pd.DataFrame(columns=list(COLUMNS))
+    return (
+        pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
+        if parts
+        else pd.DataFrame(columns=list(COLUMNS))
+    )
 
 
 def iqms(finals: pd.DataFrame) -> pd.DataFrame:
@@ -56,7 +60,7 @@ def iqms(finals: pd.DataFrame) -> pd.DataFrame:
 
 def figure_size(finals: pd.DataFrame) -> tuple[float, float]:
     """Width and height in inches."""
-    return style.PAGE_IN, 0.7 + 0.34 * finals["variant"].nunique()
+    return style.PAGE_IN, 0.7 + 0.34 * len(distinct(finals, "variant"))
 
 
 def draw(finals: pd.DataFrame, figure: Figure) -> None:

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis import style
-from analysis.frames import groups_of
+from analysis.frames import distinct, groups_of
 from analysis.select import common_steps, points, scored, shared_tasks
 from analysis.variants import MULTI, SINGLE, short_task
 
@@ -49,7 +49,7 @@ def compute(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 def _of_scores(benchmark: str, variant: str, rows: pd.DataFrame) -> list[tuple]:
     both = shared_tasks(rows).table
-    if both["variant"].nunique() < 2:
+    if len(distinct(both, "variant")) < 2:
         return []
     multi, single = (points(both.loc[both["mode"] == mode]) for mode in (MULTI, SINGLE))
     steps = np.intersect1d(multi.env_steps, single.env_steps)
@@ -69,7 +69,7 @@ def _of_scores(benchmark: str, variant: str, rows: pd.DataFrame) -> list[tuple]:
 
 def figure_size(values: pd.DataFrame) -> tuple[float, float]:
     """Width and height in inches."""
-    rows, columns = values["row"].nunique(), values["column"].nunique()
+    rows, columns = len(distinct(values, "row")), len(distinct(values, "column"))
     return max(style.COLUMN_IN, min(style.PAGE_IN, 1.9 + 0.26 * columns)), max(2.2, 0.9 + 0.125 * rows)
 
 
@@ -78,7 +78,8 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
     ax = figure.subplots()
     order = list(dict.fromkeys(values["row"]))
     if values["measure"].iloc[0] == SCORES:
-        order = list(values.groupby("row", sort=False)["value"].mean().sort_values(ascending=False).index)
+        means = {task: float(np.mean(group["value"])) for task, group in groups_of(values, "row")}
+        order = sorted(means, key=lambda task: -means[task])
     matrix = values.pivot(index="row", columns="column", values="value").loc[order]
     if values["measure"].iloc[0] == GRADIENTS:
         matrix = matrix[[task for task in order if task in matrix]]
@@ -97,7 +98,7 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
 
 def caption(values: pd.DataFrame) -> str:
     """What the colours are."""
-    one, tasks = values.iloc[0], style.count([values["row"].nunique()], "task")
+    one, tasks = values.iloc[0], style.count([len(distinct(values, "row"))], "task")
     if one.measure == GRADIENTS:
         return f"{one.variant}, {tasks}: mean over training and seeds of the cosine between two tasks' gradients."
     return (

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import style
-from analysis.frames import groups_of
+from analysis.frames import distinct, groups_of
 from analysis.select import common_steps
 from analysis.variants import short_task
 
@@ -41,25 +41,26 @@ def compute(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[[*point, "seed"]].assign(value=value, averaged=table.index.isin(common_steps(table).table.index))
     averaged = rows.loc[rows["averaged"]].groupby(point, sort=False)["value"].agg(["mean", "count"])
     by_seed = rows.pivot(index=point, columns="seed", values="value").add_prefix("seed ")
-    order = pd.MultiIndex.from_frame(rows[point].drop_duplicates())
+    order = pd.MultiIndex.from_frame(rows.drop_duplicates(point).filter(point))
     found = by_seed.assign(mean=averaged["mean"], seeds=averaged["count"]).loc[order].reset_index()
     found = found.rename(columns={"score_metric": "metric"}).fillna({"seeds": 0}).astype({"seeds": int})
-    return found[[*COLUMNS, *by_seed.columns]]
+    return found.reindex(columns=[*COLUMNS, *by_seed.columns])
 
 
 def seeds_of(curves: pd.DataFrame) -> pd.DataFrame:
     """The columns of single seeds."""
-    return curves[[name for name in curves if name not in COLUMNS]]
+    return curves.drop(columns=list(COLUMNS))
 
 
 def final(curves: pd.DataFrame) -> pd.DataFrame:
     """The last mean of each task and variant."""
-    return curves.dropna(subset="mean").groupby(["task", "variant"], sort=False)[list(COLUMNS)].tail(1)
+    means = curves.dropna(subset="mean").filter(list(COLUMNS))
+    return means.drop_duplicates(["task", "variant"], keep="last")
 
 
 def figure_size(curves: pd.DataFrame) -> tuple[float, float]:
     """Width and height in inches for the tasks of `compute`'s table."""
-    rows, columns, (width, height) = _grid(curves["task"].nunique())
+    rows, columns, (width, height) = _grid(len(distinct(curves, "task")))
     return max(style.COLUMN_IN, width * columns), height * rows + _top_in(curves) + 0.15
 
 
@@ -93,7 +94,7 @@ def draw(curves: pd.DataFrame, figure: Figure) -> None:
         ax.tick_params(labelbottom=is_bottom, labelsize=6 if small else 7)
         if is_bottom:
             ax.set_xlabel("env steps" if small else "env steps per task")
-        if number % columns == 0 or (not small and curves["metric"].nunique() > 1):
+        if number % columns == 0 or (not small and len(distinct(curves, "metric")) > 1):
             ax.set_ylabel(NAMES[str(by_task[task]["metric"].iloc[0])])
     for unused in axes[len(tasks) :]:
         unused.set_visible(False)
@@ -102,7 +103,7 @@ def draw(curves: pd.DataFrame, figure: Figure) -> None:
 
 def _draw_task(ax: Axes, curves: pd.DataFrame, lines: dict[str, dict[str, Any]]) -> None:
     for variant, group in groups_of(curves, "variant"):
-        line = lines[str(variant)]
+        line: Any = lines[str(variant)]
         x, seeds = group["env_steps"].to_numpy(float), seeds_of(group).dropna(axis=1, how="all").to_numpy(float)
         is_dense = len(group) > DENSE
         if seeds.shape[1] > 1 and is_dense:
@@ -134,7 +135,7 @@ def _grid(tasks: int) -> tuple[int, int, tuple[float, float]]:
 
 def _top_in(curves: pd.DataFrame) -> float:
     """Room for the legend: a line for each two variants."""
-    return 0.12 + 0.17 * curves["variant"].nunique()
+    return 0.12 + 0.17 * len(distinct(curves, "variant"))
 
 
 def caption(curves: pd.DataFrame) -> str:
@@ -143,5 +144,5 @@ def caption(curves: pd.DataFrame) -> str:
     points = curves.groupby(["task", "variant"]).size()
     single = "thin: each seed" if max(points) <= DENSE else f"band, above {DENSE} evaluations: lowest to highest seed"
     what = f"Thick: mean over seeds; {single}." if max(seeds) > 1 else "One seed, so no mean over seeds."
-    tasks = style.count([curves["task"].nunique()], "task")
+    tasks = style.count([len(distinct(curves, "task"))], "task")
     return f"{tasks}, {style.count(seeds, 'seed')} a line. {what} No interval is shown."

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import style
-from analysis.frames import groups_of, rows_of
+from analysis.frames import distinct, groups_of, rows_of
 from analysis.plots import final
 from analysis.select import shared_tasks
 from analysis.stats import REPLICATES
@@ -25,10 +25,10 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
     Returns:
       `COLUMNS`; two rows for each benchmark and setting.
     """
-    rows = table.assign(setting=table["variant"].map({name: setting(name) for name in table["variant"].unique()}))
+    rows = table.assign(setting=[setting(variant) for variant in table["variant"]])
     parts = []
     for _, group in groups_of(rows, "benchmark", "setting"):
-        if group["mode"].nunique() == 2:
+        if len(distinct(group, "mode")) == 2:
             finals = final.iqms(final.compute(shared_tasks(group).table, seed, replicates))
             if len(finals) == 2:
                 parts.append(finals.assign(setting=group["setting"].iloc[0]))
@@ -44,8 +44,8 @@ def figure_size(finals: pd.DataFrame) -> tuple[float, float]:
 def draw(finals: pd.DataFrame, figure: Figure) -> None:
     """Two bars for each benchmark and setting."""
     ax = figure.subplots()
-    several = finals["setting"].nunique() > 1
-    groups = list(rows_of(finals[["benchmark", "setting"]].drop_duplicates()))
+    several = len(distinct(finals, "setting")) > 1
+    groups = list(rows_of(finals.drop_duplicates(["benchmark", "setting"])))
     lines = style.lines_of([MULTI, "single-task"])
     for number, mode in enumerate(lines):
         rows = finals.loc[finals["mode"] == mode]

@@ -28,7 +28,7 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
       `COLUMNS`: `fraction` of each benchmark's training, `benchmarks` how many, `names` which.
     """
     rows = common_steps(scored(table).table).table
-    ends = at_end(rows).table.groupby(["benchmark", "variant"])["env_steps"].max().to_dict()
+    ends = {key: max(group["env_steps"]) for key, group in groups_of(at_end(rows).table, "benchmark", "variant")}
     parts = []
     for variant, of_variant in groups_of(rows, "variant"):
         members = [name for name in dict.fromkeys(of_variant["benchmark"]) if (name, variant) in ends]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, LogFormatterSciNotation, LogLocator, NullLocator
 
 from analysis import style
-from analysis.frames import groups_of, rows_of
+from analysis.frames import distinct, groups_of, rows_of
 from analysis.plots.aggregate import described
 from analysis.select import at_end, common_steps, points, scored
 from analysis.stats import REPLICATES, Fit, iqm, percentile_interval, scaling_fit
@@ -27,7 +27,7 @@ def compute(table: pd.DataFrame, x: str = "critic_params", seed: int = 0, replic
       x: column of the sizes: "critic_params" or "critic_flops".
       seed, replicates: of the bootstrap.
     Returns:
-      One row a variant, by family and increasing size: benchmark, variant, family, size, env_steps, value, low, high,
+      One row a variant, by family and increasing size: benchmark, variant, family, x (the column), size, env_steps, value, low, high,
       seeds, tasks, and `FIT_COLUMNS` of the family's `analysis.stats.Fit`, missing where it has fewer than three
       sizes.
     """
@@ -42,20 +42,22 @@ def compute(table: pd.DataFrame, x: str = "critic_params", seed: int = 0, replic
             has_interval = found.strata.sizes.max() > 1
             low, high = percentile_interval(spread) if has_interval else (np.nan, np.nan)
             value = iqm(found.values, found.strata.once(), found.strata)[0, 0]
-            about = described(group, found).assign(env_steps=found.env_steps, size=float(group[x].astype(float).mean()))
+            about = described(group, found).assign(
+                env_steps=found.env_steps, size=float(np.mean(group[x].to_numpy(float)))
+            )
             found_rows.append(about.assign(value=value, low=low, high=high))
             spreads.append(spread)
         points_of = pd.concat(found_rows, ignore_index=True)
-        resampled = np.stack(spreads) if points_of["high"].notna().all() else None
+        resampled = np.stack(spreads) if not np.isnan(points_of["high"].to_numpy(float)).any() else None
         fit = scaling_fit(points_of["size"].to_numpy(float), points_of["value"].to_numpy(float), resampled)
         fit_row = dict(zip(FIT_COLUMNS, fit or [None] * len(FIT_COLUMNS), strict=True))
-        parts.append(points_of.assign(**fit_row).sort_values("size", kind="stable"))
+        parts.append(points_of.assign(x=x, **fit_row).sort_values("size", kind="stable"))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["size"])
 
 
 def has_sizes(values: pd.DataFrame) -> bool:
     """Whether there is anything to draw: at least two sizes."""
-    return values["size"].nunique() > 1
+    return len(distinct(values, "size")) > 1
 
 
 def fits(values: pd.DataFrame) -> dict[str, Fit]:
@@ -64,35 +66,29 @@ def fits(values: pd.DataFrame) -> dict[str, Fit]:
     return {one.family: Fit(*(getattr(one, name) for name in FIT_COLUMNS)) for one in rows_of(rows)}
 
 
-def drawer(x: str):
-    """`draw` for one column of sizes."""
-
-    def draw(values: pd.DataFrame, figure: Figure) -> None:
-        """A line a family of variants that differ in size alone, dotted the fitted law; of one benchmark."""
-        ax = figure.subplots()
-        lines = style.lines_of(values["family"])
-        for family, group in groups_of(values, "family"):
-            line = lines[str(family)]
-            ax.plot(group["size"], group["value"], **line, marker="o", markersize=4)
-            ax.vlines(group["size"], group["low"], group["high"], color=line["color"], linewidth=1.2)
-        for family, fit in fits(values).items():
-            sizes = values.loc[values["family"] == family, "size"]
-            grid = np.geomspace(sizes.min(), sizes.max(), 50)
-            ax.plot(grid, fit(grid), color=lines[family]["color"], linewidth=0.9, linestyle=":")
-        ax.set_xscale("log")
-        sizes = sorted(values["size"].unique())
-        few = len(sizes) <= MAX_LABELLED_SIZES and x == "critic_params"
-        ax.xaxis.set_major_locator(FixedLocator(sizes) if few else LogLocator())
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(
-            EngFormatter(places=1, sep="") if x == "critic_params" else LogFormatterSciNotation()
-        )
-        ax.tick_params(axis="x", labelsize=6.5)
-        ax.set_xlabel(AXES[x])
-        ax.set_ylabel("normalised score, IQM")
-        style.legend(figure, lines)
-
-    return draw
+def draw(values: pd.DataFrame, figure: Figure) -> None:
+    """A line a family of variants that differ in size alone, dotted the fitted law; of one benchmark."""
+    x = values["x"].iloc[0]
+    ax = figure.subplots()
+    lines = style.lines_of(values["family"])
+    for family, group in groups_of(values, "family"):
+        line = lines[str(family)]
+        ax.plot(group["size"], group["value"], **line, marker="o", markersize=4)
+        ax.vlines(group["size"], group["low"], group["high"], color=line["color"], linewidth=1.2)
+    for family, fit in fits(values).items():
+        sizes = values.loc[values["family"] == family, "size"]
+        grid = np.geomspace(sizes.min(), sizes.max(), 50)
+        ax.plot(grid, fit(grid), color=lines[family]["color"], linewidth=0.9, linestyle=":")
+    ax.set_xscale("log")
+    sizes = sorted(values["size"].unique())
+    few = len(sizes) <= MAX_LABELLED_SIZES and x == "critic_params"
+    ax.xaxis.set_major_locator(FixedLocator(sizes) if few else LogLocator())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(EngFormatter(places=1, sep="") if x == "critic_params" else LogFormatterSciNotation())
+    ax.tick_params(axis="x", labelsize=6.5)
+    ax.set_xlabel(AXES[x])
+    ax.set_ylabel("normalised score, IQM")
+    style.legend(figure, lines)
 
 
 def describe_fits(values: pd.DataFrame) -> str:

@@ -30,5 +30,5 @@ def compute(table: pd.DataFrame, runs: pd.DataFrame, seed: int = 0, replicates: 
         for one in rows_of(runs)
         if any(key.startswith(KEY) and value is not None for key, value in one.settings.items())
     }
-    held_out = table["benchmark"].str.endswith(SUFFIX) | table["benchmark"].isin(continued)
+    held_out = table["benchmark"].str.endswith(SUFFIX) | table["benchmark"].isin(list(continued))
     return aggregate.compute(table.loc[held_out], seed, replicates)
