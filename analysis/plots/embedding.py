@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def _embedding(folder: str | None) -> tuple[np.ndarray | None, int]:
         try:
             with np.load(checkpoint / STATE, allow_pickle=False) as arrays:
                 table = np.asarray(arrays[NAME], float) if NAME in arrays.files else None
-        except (OSError, ValueError):
+        except (OSError, ValueError, zipfile.BadZipFile):
             continue
         usable = table is not None and table.ndim == 2 and np.isfinite(table).all() and (table != 0).any(axis=1).all()
         return (table if usable else None), int(checkpoint.name.removeprefix("step-"))

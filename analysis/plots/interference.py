@@ -14,7 +14,7 @@ from analysis.variants import MULTI, SINGLE, short_task
 
 MAX_COLUMNS = 10
 GRADIENTS, SCORES = "cosine of gradients", "multi-task minus single-task score"
-COLUMNS = ("benchmark", "variant", "measure", "row", "column", "value")
+COLUMNS = ("benchmark", "variant", "measure", "row", "column", "value", "seeds", "most_seeds")
 
 
 def compute(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -35,8 +35,10 @@ def compute(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
             means = pd.DataFrame(recorded).mean()
             for pair, value in means.items():
                 a, b = str(pair).split("|", 1)
-                parts += [(benchmark, variant, GRADIENTS, a, b, value)]
-                parts += [(benchmark, variant, GRADIENTS, b, a, value)] if a != b and f"{b}|{a}" not in means else []
+                seeds = (len(recorded), len(recorded))
+                parts += [(benchmark, variant, GRADIENTS, a, b, value, *seeds)]
+                if a != b and f"{b}|{a}" not in means:
+                    parts += [(benchmark, variant, GRADIENTS, b, a, value, *seeds)]
     with_gradients = {(part[0], part[1]) for part in parts}
     for benchmark, group in groups_of(common_steps(scored(table).table).table, "benchmark"):
         names = set(group["variant"])
@@ -60,8 +62,10 @@ def _of_scores(benchmark: str, variant: str, rows: pd.DataFrame) -> list[tuple]:
         np.add.reduceat(one.values[np.isin(one.env_steps, steps)], one.strata.starts, axis=1) / one.strata.sizes
         for one in (multi, single)
     ]
+    sizes = np.concatenate([multi.strata.sizes, single.strata.sizes])
+    seeds = int(sizes.min()), int(sizes.max())
     return [
-        (benchmark, variant, SCORES, task, int(at), means[0][i, j] - means[1][i, j])
+        (benchmark, variant, SCORES, task, int(at), means[0][i, j] - means[1][i, j], *seeds)
         for j, task in enumerate(multi.tasks)
         for i, at in enumerate(steps)
     ]
@@ -98,7 +102,9 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
 
 def caption(values: pd.DataFrame) -> str:
     """What the colours are."""
-    one, tasks = values.iloc[0], style.count([len(distinct(values, "row"))], "task")
+    one = values.iloc[0]
+    seeds = style.count([one.seeds, one.most_seeds], "seed")
+    tasks = f"{style.count([len(distinct(values, 'row'))], 'task')}, {seeds}"
     if one.measure == GRADIENTS:
         return f"{one.variant}, {tasks}: mean over training and seeds of the cosine between two tasks' gradients."
     return (

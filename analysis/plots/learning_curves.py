@@ -66,13 +66,12 @@ def figure_size(curves: pd.DataFrame) -> tuple[float, float]:
 
 def draw(curves: pd.DataFrame, figure: Figure) -> None:
     """One panel a task, one line a variant; `curves` of one benchmark, from `compute`."""
-    tasks = list(dict.fromkeys(curves["task"]))
+    by_task = dict(groups_of(curves, "task"))
     lines = style.lines_of(curves["variant"])
-    rows, columns, (width, height) = _grid(len(tasks))
+    rows, columns, (width, height) = _grid(len(by_task))
     full_width, full_height = figure.get_size_inches()
-    figure.set_layout_engine("none")  # solving the layout of a hundred panels would take most of the time
-    small = len(tasks) > FEW_TASKS
-    gap_x, gap_y = (0.22, 0.32) if len(tasks) > FEW_TASKS else (0.5, 0.5)
+    small = len(by_task) > FEW_TASKS
+    gap_x, gap_y = (0.25, 0.32) if small else (0.5, 0.5)
     frame = {
         "left": 0.5 / full_width,
         "right": 1 - 0.08 / full_width,
@@ -81,22 +80,26 @@ def draw(curves: pd.DataFrame, figure: Figure) -> None:
         "wspace": gap_x / (width - gap_x),
         "hspace": gap_y / (height - gap_y),
     }
-    small = len(tasks) > FEW_TASKS
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=small, gridspec_kw=frame).ravel()
-    by_task = dict(list(curves.groupby("task", sort=False)))
-    for number, (ax, task) in enumerate(zip(axes, tasks, strict=False)):
-        _draw_task(ax, by_task[task], lines)
-        title = short_task(task)
-        ax.set_title(
-            title if len(title) <= TITLE_LENGTH else f"{title[: TITLE_LENGTH - 1]}…", fontsize=6 if small else 8
-        )
-        is_bottom = number + columns >= len(tasks)
-        ax.tick_params(labelbottom=is_bottom, labelsize=6 if small else 7)
+    # Solving the layout of a hundred panels, or sharing axes among them, would take most of the time.
+    figure.set_layout_engine("none")
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=frame).ravel()
+    steps = curves["env_steps"].min(), curves["env_steps"].max()
+    margin = 0.04 * max(1, steps[1] - steps[0])
+    same_scale = set(curves["metric"]) == {"success"}
+    for number, (ax, (task, group)) in enumerate(zip(axes, by_task.items(), strict=False)):
+        _draw_task(ax, group, lines)
+        title = short_task(str(task))
+        title = title if len(title) <= TITLE_LENGTH else f"{title[: TITLE_LENGTH - 1]}…"
+        ax.set_title(title, fontsize=6 if small else 8, pad=3)
+        ax.set_xlim(steps[0] - margin, steps[1] + margin)
+        is_bottom, is_left = number + columns >= len(by_task), number % columns == 0
+        size = 5 if small else 7
+        ax.tick_params(labelbottom=is_bottom, labelleft=is_left or not same_scale, labelsize=size, pad=1.5)
         if is_bottom:
             ax.set_xlabel("env steps" if small else "env steps per task")
-        if number % columns == 0 or (not small and len(distinct(curves, "metric")) > 1):
-            ax.set_ylabel(NAMES[str(by_task[task]["metric"].iloc[0])])
-    for unused in axes[len(tasks) :]:
+        if is_left or (not small and len(distinct(curves, "metric")) > 1):
+            ax.set_ylabel(NAMES[str(group["metric"].iloc[0])])
+    for unused in axes[len(by_task) :]:
         unused.set_visible(False)
     style.legend(figure, lines)
 
@@ -115,7 +118,7 @@ def _draw_task(ax: Axes, curves: pd.DataFrame, lines: dict[str, dict[str, Any]])
             xs = np.tile([*x, np.nan], seeds.shape[1])
             ax.plot(xs, np.concatenate([seeds, ends]).T.ravel(), **line | {"linewidth": 0.5, "alpha": 0.4})
         mean = group.dropna(subset="mean")
-        width = {"linewidth": 0.8} if is_dense else {}
+        width = {"linewidth": 0.8 if is_dense else 1.2}
         ax.plot(mean["env_steps"], mean["mean"], **line | width, marker=style.marker_of(len(mean)), markersize=4)
     metric = str(curves["metric"].iloc[0])
     if metric == "success":

@@ -27,18 +27,19 @@ def compute(table: pd.DataFrame, x: str = "critic_params", seed: int = 0, replic
       x: column of the sizes: "critic_params" or "critic_flops".
       seed, replicates: of the bootstrap.
     Returns:
-      One row a variant, by family and increasing size: benchmark, variant, family, x (the column), size, env_steps, value, low, high,
-      seeds, tasks, and `FIT_COLUMNS` of the family's `analysis.stats.Fit`, missing where it has fewer than three
-      sizes.
+      One row a variant, by family and increasing size: benchmark, variant, family, x (the column), size, env_steps,
+      value, low, high, seeds, tasks, and `FIT_COLUMNS` of the family's `analysis.stats.Fit`, missing where it has
+      fewer than three sizes.
     """
     sized = table.loc[table[x].notna() & (table[x].fillna(0) > 0)]
     rows = at_end(common_steps(scored(sized).table).table).table
     parts = []
     for _, of_family in groups_of(rows, "benchmark", "family"):
         found_rows, spreads = [], []
-        for _, group in groups_of(of_family, "variant"):
+        for number, (_, group) in enumerate(groups_of(of_family, "variant")):
             found = points(group)
-            spread = iqm(found.values, found.strata.resampled(np.random.default_rng(seed), replicates), found.strata)[0]
+            rng = np.random.default_rng([seed, number])  # sizes are independent, so the slope's replicates must be
+            spread = iqm(found.values, found.strata.resampled(rng, replicates), found.strata)[0]
             has_interval = found.strata.sizes.max() > 1
             low, high = percentile_interval(spread) if has_interval else (np.nan, np.nan)
             value = iqm(found.values, found.strata.once(), found.strata)[0, 0]
