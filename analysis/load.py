@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -316,4 +317,5 @@ def _write_cache(root: Path, entries: dict[str, dict[str, Any]]) -> None:
         parquet.write_table(table.replace_schema_metadata({"runs": runs}), temporary)
         temporary.replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -48,7 +48,7 @@ def load_mlflow(uri: str) -> Loaded:
                 left_out.append(f"{mirrored.info.run_name} ({mirrored.info.run_id[:8]}): {error}")
     except MlflowException as error:
         raise LoadError(f"{uri}: {str(error).splitlines()[0]}") from None
-    return assemble(uri, _judged(runs), left_out)
+    return assemble(uri, judged(runs), left_out)
 
 
 def _pages(client: Any) -> Iterator[Any]:
@@ -112,7 +112,7 @@ def _names(tasks: Sequence[str]) -> dict[str, str]:
     return {short if shorts.count(short) == 1 else task: task for task, short in zip(tasks, shorts, strict=True)}
 
 
-def _judged(runs: Sequence[Run]) -> list[Run]:
+def judged(runs: Sequence[Run]) -> list[Run]:
     """The runs with each suite's score metric: success where all of its scores are success rates."""
     unlike: dict[str, bool] = defaultdict(bool)
     succeeded: dict[str, bool] = defaultdict(bool)
