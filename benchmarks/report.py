@@ -1,7 +1,7 @@
 """Times what takes time in a report: loading, IQM intervals along curves, and the whole command.
 
-    python benchmarks/analysis.py published.csv.gz
-    python benchmarks/analysis.py published.csv.gz --rliable /path/to/python-with-rliable
+    python benchmarks/report.py published.csv.gz
+    python benchmarks/report.py published.csv.gz --rliable /path/to/python-with-rliable
 
 Prints one JSON line per measurement. rliable is measured on the same final scores in the same run, by a Python that has
 it (it cannot be imported beside pandas 3).
