@@ -308,7 +308,8 @@ def check_agent(config: RunConfig) -> None:
             raise ConfigError(f"agent.{name}={value}: must be null where agent.actions={agent.actions}")
     if (agent.backup == "soft") != (agent.soft_temperature is not None):
         raise ConfigError(
-            f"agent.soft_temperature={show(agent.soft_temperature)}: a number with agent.backup=soft only"
+            f"agent.soft_temperature={show(agent.soft_temperature)}: a number with agent.backup=soft, else null; "
+            f"agent.backup={show(agent.backup)}"
         )
     if agent.actions == "discrete":
         if agent.reward_scale in ("release", "paper"):
