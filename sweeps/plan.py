@@ -23,8 +23,8 @@ from sweeps.status import RunState, inspect
 UPDATE_OVERHEAD_S = 2e-3
 FLOPS_PER_CORE = 20e9
 ENV_STEP_S = 5e-4  # a light task; a dog takes three times as long
-# Matrix products per parameter and transition in one update, as multiples of a forward pass.
-CRITIC_PASSES = 6  # target 1, critic forward and backward 3, through it to the action 2
+# Products per transition in one update, as multiples of a forward pass.
+CRITIC_PASSES = 6  # target 1, critic forward and backward 3, through it to the action 2 (discrete: next action 1)
 ACTOR_PASSES = 4  # next action 1, forward and backward 3
 
 MAX_ROWS = 40
@@ -80,7 +80,7 @@ def check_memory(planned: Sequence[Planned], parallel: int) -> None:
 
 def estimated_seconds(config: RunConfig, size: RunSize, cores: int) -> float:
     """Rough time of a whole run on a CPU: updates' overhead and products, and environment steps."""
-    products = CRITIC_PASSES * size.critic_params + ACTOR_PASSES * size.actor_params
+    products = CRITIC_PASSES * size.critic_products + ACTOR_PASSES * size.actor_params
     update_s = UPDATE_OVERHEAD_S + 2 * products * config.batch_size / (FLOPS_PER_CORE * cores)
     step_s = len(config.benchmark.task_ids) * ENV_STEP_S / cores + config.agent.updates_per_step * update_s
     return config.train.env_steps * step_s
