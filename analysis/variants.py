@@ -73,7 +73,7 @@ def _differing(runs: Sequence[Mapping[str, Any]], modes: Sequence[str]) -> dict[
     found: dict[str, dict[str, None]] = {MULTI: {}, SINGLE: {}}
     for (_, mode), members in groups.items():
         for key in dict.fromkeys(key for run in members for key in run if key not in (AGENT, WIDTH)):
-            if len({_canonical(run[key]) if key in run else "" for run in members}) > 1:
+            if len({_value(run, key) for run in members}) > 1:
                 for one in [mode] if key in FOLLOWS_MODE else found:
                     found[one].setdefault(key)
     return {mode: list(keys) for mode, keys in found.items()}
@@ -96,6 +96,11 @@ def _usual(runs: Sequence[Mapping[str, Any]], modes: Sequence[str], mode: str, k
     return found
 
 
+def _value(run: Mapping[str, Any], key: str) -> str:
+    """A setting as text that is equal where it is; empty where the run has none."""
+    return _canonical(run[key]) if key in run else ""
+
+
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
@@ -104,8 +109,14 @@ def _short(run: Mapping[str, Any], differing: Sequence[str], usual: Mapping[str,
     size = [f"w{run[WIDTH]}"] if WIDTH in run else []
     ends = [key.rsplit(".", 1)[-1] for key in differing]
     names = {key: end if ends.count(end) == 1 else key for key, end in zip(differing, ends, strict=True)}
-    shown = [key for key in differing if key in run and usual.get(key) != _canonical(run[key])]
-    rest = [f"{len(run[key])} tasks" if key == TASKS else f"{names[key]}={show(run[key])}" for key in shown]
+    rest = []
+    for key in differing:
+        if _value(run, key) == usual.get(key, "") or (key == TASKS and key not in run):
+            continue
+        if key == TASKS:
+            rest.append(f"{len(run[key])} tasks")
+        else:
+            rest.append(f"{names[key]}={show(run[key]) if key in run else 'unset'}")
     return " ".join([str(run[AGENT]), *size, *rest])
 
 
