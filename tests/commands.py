@@ -24,6 +24,23 @@ TINY = [
     "eval.episodes=2",
     "eval.max_episode_steps=50",
 ]
+TINY_DISCRETE = [
+    "benchmark=catch",
+    "model.width=8",
+    "model.depth=0",
+    "model.encoder_channels=2",
+    "model.encoder_stride=12",
+    "agent.batch_per_task=4",
+    "agent.updates_per_step=1",
+    "agent.image_shift=2",
+    "agent.eval_epsilon=0.3",
+    "train.env_steps=1300",
+    "train.random_steps=100",
+    "train.replay_capacity=350",
+    "train.log_every_steps=50",
+    "eval.every_steps=400",
+    "eval.episodes=2",
+]
 
 
 def command(*arguments: str) -> list[str]:

@@ -259,3 +259,16 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path):
     finally:
         first.kill()
         first.wait()
+
+
+def test_atari_games_are_learnt_from_pixels_and_one_without_a_human_score_is_left_out_of_the_mean(tmp_path: Path):
+    arguments = ["benchmark=atari", "benchmark.tasks=[Breakout,Carnival]", "model.width=8", "agent.batch_per_task=2"]
+    arguments += ["train.env_steps=60", "train.random_steps=20", "eval.episodes=1", "eval.max_episode_steps=30"]
+    result = run(tmp_path, *arguments, "tracking=off")
+    assert result.returncode == 0, result.stderr
+    done = json.loads((only_run(tmp_path) / record.DONE).read_text())
+    scores = {row["task"]: row["value"] for row in done["evaluation"] if row["name"] == "eval/score"}
+    assert scores.keys() == {"atari/Breakout", None}
+    assert done["score"] == scores["atari/Breakout"]
+    assert "atari/Carnival" in result.stdout
+    assert (only_run(tmp_path) / record.REPORT / "learning_curves.png").exists()

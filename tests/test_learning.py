@@ -10,7 +10,7 @@ import pytest
 
 from conf import record
 from envs import registry
-from tests.commands import only_run, run
+from tests.commands import only_run, rows, run
 
 pytestmark = pytest.mark.slow
 
@@ -24,3 +24,13 @@ def test_half_of_the_quickstart_is_well_above_random_actions(tmp_path: Path):
     tasks = json.loads((run_dir / record.MANIFEST).read_text())["tasks"]
     random_score = np.mean([registry.spec(task["id"]).random_return for task in tasks]) / 1000
     assert json.loads((run_dir / record.DONE).read_text())["score"] > random_score + 0.1
+
+
+def test_two_pixel_tasks_that_need_opposite_actions_are_learnt_together(tmp_path: Path):
+    """About 2 minutes of two cores; random actions score 0."""
+    result = run(
+        tmp_path, "benchmark=catch", "train.env_steps=2500", "eval.every_steps=2500", "tracking=off", timeout_s=900
+    )
+    assert result.returncode == 0, result.stderr
+    scores = [row for row in rows(only_run(tmp_path) / record.METRICS) if row["name"] == "eval/score" and row["task"]]
+    assert [row["value"] > 0.4 for row in scores if row["env_steps"] == 2500] == [True, True], scores

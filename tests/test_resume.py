@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from conf import record
-from tests.commands import TINY, command, newest_state, only_run, replay_contents, rows, run
+from tests.commands import TINY, TINY_DISCRETE, command, newest_state, only_run, replay_contents, rows, run
 
 pytestmark = pytest.mark.slow
 
@@ -42,10 +43,10 @@ def assert_equal_runs(run_dir: Path, reference: Path) -> None:
     assert json.loads((run_dir / record.DONE).read_text()) == json.loads((reference / record.DONE).read_text())
 
 
-def kill_when(folder: Path, due, *overrides: str) -> int | None:
+def kill_when(folder: Path, due, *overrides: str, settings: Sequence[str] = SETTINGS) -> int | None:
     """Start the run and kill -9 it as soon as `due(seconds)` says so; its exit status if it ended before."""
     process = subprocess.Popen(
-        command(*SETTINGS, *overrides), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(*settings, *overrides), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     begun = time.monotonic()
     while process.poll() is None:
@@ -65,6 +66,35 @@ def test_run_killed_at_random_moments_equals_uninterrupted_run(tmp_path: Path, u
     result = run(tmp_path, *SETTINGS)
     assert result.returncode == 0, result.stderr
     assert_equal_runs(only_run(tmp_path), uninterrupted)
+
+
+def test_killed_run_of_the_discrete_agent_equals_uninterrupted_run(tmp_path: Path):
+    """Stacked frames, three-step returns, exploration also in evaluation, random shifts; before and after the ring of
+    replay has come round."""
+    settings = [*TINY_DISCRETE, "tracking=off"]
+    folders = [tmp_path / name for name in ("killed", "uninterrupted")]
+    for folder in folders:
+        folder.mkdir()
+    for env_steps in (150, 900):
+
+        def due(_: float, env_steps=env_steps) -> bool:
+            saved = [int(path.name.removeprefix("step-")) for path in folders[0].glob("runs/*/*/checkpoints/step-*")]
+            return max(saved, default=0) >= env_steps
+
+        assert kill_when(folders[0], due, OFTEN, settings=settings) is None
+    for folder in folders:
+        result = run(folder, *settings)
+        assert result.returncode == 0, result.stderr
+    killed, reference = map(only_run, folders)
+    assert (killed / record.METRICS).read_bytes() == (reference / record.METRICS).read_bytes()
+    ours, theirs = newest_state(killed), newest_state(reference)
+    assert ours.keys() == theirs.keys()
+    for name, values in ours.items():
+        np.testing.assert_array_equal(values, theirs[name], err_msg=name)
+    # Segments begin where checkpoints happened to be; what can be sampled is the last 350 transitions.
+    ours, theirs = replay_contents(killed), replay_contents(reference)
+    for name in ("obs", "action", "reward", "terminated", "truncated"):
+        np.testing.assert_array_equal(ours[name][-350:], theirs[name][-350:], err_msg=name)
 
 
 def test_run_killed_while_it_writes_checkpoints_equals_uninterrupted_run(tmp_path: Path, uninterrupted: Path):

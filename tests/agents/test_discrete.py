@@ -93,11 +93,8 @@ def test_greedy_target_and_loss_are_those_of_rlax():
     """`rlax.categorical_double_q_learning`, transition by transition, for one critic."""
     settings = variant(ensemble_size=1)
     batch = 16
-    logits, next_logits, selector = (
-        random_logits(1, batch, 4, 11),
-        random_logits(1, batch, 4, 11),
-        random_logits(batch, 4),
-    )
+    logits, next_logits = random_logits(1, 1, batch, 4, 11), random_logits(2, 1, batch, 4, 11)
+    selector = random_logits(3, batch, 4)
     rng = np.random.default_rng(0)
     action = jnp.asarray(rng.integers(0, 4, batch))
     reward = jnp.asarray(rng.normal(size=batch), jnp.float32)
