@@ -24,7 +24,19 @@ from conf.files import write_atomic, write_json
 from conf.schema import RunConfig
 from envs.spec import TaskSpec
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "mujoco", "dm-control", "gymnasium", "hydra-core", "mlflow")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "mujoco",
+    "dm-control",
+    "gymnasium",
+    "ale-py",
+    "hydra-core",
+    "mlflow",
+)
 
 
 class Row(NamedTuple):

@@ -96,7 +96,7 @@ class ModelConfig:
     encoder_channels: Annotated[int | None, Range(ge=1), Since(None)]
     """Channels of the image encoder's first stage; the other two have twice as many."""
     encoder_stride: Annotated[int | None, Range(ge=1), Since(None)]
-    """Of the image encoder's first convolution: 1 sees every pixel, 4 is some thirty times as fast on a CPU."""
+    """Of the image encoder's first convolution: 1 sees every pixel, 4 is ten times as fast on a CPU."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ BAD = [
     ("agent=sac", ["allowed: brc, brc_discrete"]),
     ("agent=brc_discrete", ["takes discrete actions", "benchmark=quickstart has continuous ones: agent=brc"]),
     ("agent.epsilon=0.1", ["must be null where agent.actions=continuous"]),
+    ("agent.actor_network=cnn", ["one of bronet, mlp or null"]),
     ("agent.init_temperature=null", ["needed where agent.actions=continuous"]),
     ("model=glob(z*)", ["no such model", "allowed: l, m,"]),
     ("agent.tau=glob(*)", ["glob is for groups", "must be a finite number"]),
