@@ -104,7 +104,7 @@ def test_greedy_target_and_loss_are_those_of_rlax():
     target, target_value = value.critic_target(settings, next_outputs, reward, discount, bonus)
     found = losses.cross_entropy(losses.of_action(logits, action), target)
 
-    loss = jax.vmap(rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0))
+    loss = jax.jit(jax.vmap(rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0)))
     expected = loss(settings.bins, logits[0], action, reward, discount, settings.bins, next_logits[0], selector)
     np.testing.assert_allclose(found, expected.mean(), rtol=1e-5)
     np.testing.assert_allclose(target_value, target @ settings.bins, rtol=1e-6)
@@ -279,9 +279,10 @@ def test_update_is_one_adamw_step_on_the_loss_of_rlax():
     factor = 5.0 / np.maximum(RETURN_SCALE, 1)
     reward = jnp.asarray(batch.reward * factor[batch.task_ids])
     bins = jnp.linspace(-5, 5, 11)
-    selector = discrete.critic_outputs(settings, state.critic, batch.next_obs, batch.task_ids)
+    outputs_of = jax.jit(functools.partial(discrete.critic_outputs, settings))
+    selector = outputs_of(state.critic, batch.next_obs, batch.task_ids)
     selector = jnp.mean(jax.nn.softmax(selector), axis=0) @ bins
-    next_logits = discrete.critic_outputs(settings, state.target_critic, batch.next_obs, batch.task_ids)
+    next_logits = outputs_of(state.target_critic, batch.next_obs, batch.task_ids)
     mean_logits = jnp.log(jnp.mean(jax.nn.softmax(next_logits), axis=0))
     member_loss = jax.vmap(rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0))
 
@@ -292,7 +293,7 @@ def test_update_is_one_adamw_step_on_the_loss_of_rlax():
             for one in logits
         )
 
-    expected_loss, grads = jax.value_and_grad(loss)(state.critic)
+    expected_loss, grads = jax.jit(jax.value_and_grad(loss))(state.critic)
     found, metrics = discrete.update(settings, fresh(settings), Batch(*(array[None] for array in batch)), RETURN_SCALE)
     np.testing.assert_allclose(metrics["critic/loss"], expected_loss, rtol=1e-5)
     trees = (state.critic, grads, state.target_critic, found.critic, found.target_critic)
