@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PLAIN = "one after another"
+TURN = 20  # steps: short, as a shared machine's clock changes within seconds
 SAMPLED_PROCESSES = 4  # of those that one process per task would take
 
 
@@ -108,17 +109,18 @@ def random_actions(space: SpaceSpec, shape: tuple[int, ...]) -> np.ndarray:
 def step_seconds(
     contenders: dict[str, Contender], actions: np.ndarray, rounds: int, advance: Callable[[], None]
 ) -> dict[str, list[float]]:
-    """Seconds that each contender takes in each round for `actions` `[steps, N, A]`, in turns."""
+    """Seconds that each contender takes in each round for `actions` `[steps, N, A]`, in turns of `TURN` steps."""
     for one in contenders.values():
         one.reset()
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, one in contenders.items():
-            begun = time.perf_counter()
-            for action in actions:
-                one.step(action)
-            seconds[name].append(time.perf_counter() - begun)
-            advance()
+    seconds: dict[str, list[float]] = {name: [0.0] * rounds for name in contenders}
+    for turn in range(rounds):
+        for first in range(0, len(actions), TURN):
+            for name, one in contenders.items():
+                begun = time.perf_counter()
+                for action in actions[first : first + TURN]:
+                    one.step(action)
+                seconds[name][turn] += time.perf_counter() - begun
+        advance()
     return seconds
 
 
@@ -181,7 +183,7 @@ def print_steps(
     """The table of rates."""
     from rich.table import Table
 
-    job = progress.add_task("stepping", total=len(names) * rounds)
+    job = progress.add_task("stepping", total=rounds)
     contenders = {name: contender(name, specs, workers) for name in names}
     try:
         actions = random_actions(SpaceSpec.of(specs), (steps, len(specs)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import time
@@ -16,7 +15,7 @@ import numpy as np
 
 from envs import registry
 from envs.spec import SpaceSpec, TaskSpec
-from envs.worker import EnvError, EnvGroup, StepArrays, message, serve
+from envs.worker import Channel, EnvError, EnvGroup, StepArrays, serve
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -202,7 +201,7 @@ class ProcessBackend:
         }
         self.arrays = StepArrays.over(buffers, space, len(specs))
         self._processes: list[Any] = []
-        self._connections: list[multiprocessing.connection.Connection] = []
+        self._channels: list[Channel] = []
         self._tasks: list[str] = []
         hands = deal(specs, min(workers, len(specs)))
         for rows, cpu in zip(hands, places(len(hands)), strict=True):
@@ -216,7 +215,7 @@ class ProcessBackend:
             process.start()
             theirs.close()
             self._processes.append(process)
-            self._connections.append(ours)
+            self._channels.append(Channel(ours))
             self._tasks.append(", ".join(dict.fromkeys(spec.id for spec in own)))
         self._ready = False
 
@@ -227,32 +226,32 @@ class ProcessBackend:
         self._send(command, argument)
 
     def _send(self, command: str, argument: Any = None) -> None:
-        content = message(command, argument)
-        for connection in self._connections:
+        content = None if command == "step" else (command, argument)
+        for channel in self._channels:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # reported by wait
-                connection.send_bytes(content)
+                channel.send(content)
 
     def wait(self) -> float:
         """Seconds that the busiest worker took."""
-        for connection, process, tasks in zip(self._connections, self._processes, self._tasks, strict=True):
+        for channel, process, tasks in zip(self._channels, self._processes, self._tasks, strict=True):
             try:
-                error = connection.recv_bytes()
+                error = channel.receive()
             except (EOFError, ConnectionResetError):
                 process.join(CLOSE_TIMEOUT_S)
                 raise EnvError(f"the worker of {tasks} died ({describe_exit(process.exitcode)})") from None
             if error:
-                raise EnvError(error.decode())
+                raise EnvError(error)
         return float(self.arrays.busy_s.max())
 
     def close(self) -> None:
         self._send("close")
-        for process, connection in zip(self._processes, self._connections, strict=True):
+        for process, channel in zip(self._processes, self._channels, strict=True):
             process.join(CLOSE_TIMEOUT_S)
             if process.is_alive():
                 process.kill()
                 process.join()
-            connection.close()
-        self._processes, self._connections = [], []
+            channel.connection.close()
+        self._processes, self._channels = [], []
 
 
 def places(workers: int) -> list[int | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -176,23 +175,23 @@ def serve(
     max_steps: Sequence[int],
     cpu: int | None,
 ) -> None:
-    """A worker process: obeys `message`s, answers each with an error's text, empty where there is none.
+    """A worker process: obeys commands and answers each, as `Channel` has them.
 
     Ends when the caller's end of the connection closes, however the caller died. With `cpu`, stays on that core.
     """
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
     arrays = StepArrays.over(buffers, space, num_envs)
+    channel = Channel(connection)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
             group = EnvGroup(arrays, rows, specs, max_steps)
         except EnvError as error:
-            connection.send_bytes(str(error).encode())
+            channel.send(str(error))
             return
-        connection.send_bytes(b"")
+        channel.send(None)
         while True:
-            received = connection.recv_bytes()
-            command, argument = pickle.loads(received) if received else ("step", {})
+            command, argument = channel.receive() or ("step", {})
             start = time.perf_counter()
             try:
                 match command:
@@ -206,12 +205,34 @@ def serve(
                         group.close()
                         return
             except EnvError as error:
-                connection.send_bytes(str(error).encode())
+                channel.send(str(error))
                 return
             arrays.busy_s[rows[0]] = time.perf_counter() - start
-            connection.send_bytes(b"")
+            channel.send(None)
 
 
-def message(command: str, argument: Any = None) -> bytes:
-    """What tells a worker to "reset", "step", "replay" or "close"; empty for a step, which is to cost little."""
-    return b"" if command == "step" else pickle.dumps((command, argument))
+class Channel:
+    """Between a caller and a worker: `None`, which tells to step and that all went well, costs one byte and no pickle."""
+
+    NOTHING, SOMETHING = b"\0", b"\1"
+
+    def __init__(self, connection: Connection):
+        self.connection = connection
+        self._fd = connection.fileno()
+
+    def send(self, content: Any) -> None:
+        """Raises BrokenPipeError or ConnectionResetError where nobody listens any more."""
+        if content is None:
+            os.write(self._fd, self.NOTHING)
+        else:
+            os.write(self._fd, self.SOMETHING)
+            self.connection.send(content)
+
+    def receive(self) -> Any:
+        """Raises EOFError or ConnectionResetError where nobody speaks any more."""
+        match os.read(self._fd, 1):
+            case self.NOTHING:
+                return None
+            case self.SOMETHING:
+                return self.connection.recv()
+        raise EOFError

@@ -14,18 +14,15 @@ from dm_control.mujoco.index import Axes, FieldIndexer
 from dm_control.rl import control
 from dm_control.utils import rewards
 
-from envs.suites.rebinding import rebound_methods
+from envs.suites.rebinding import rebound_class
 
 PACKAGES = ("dm_control.", "envs.suites.dmc_custom.")
 
 
 def make_lean(env: control.Environment) -> None:
-    """Let an environment translate names of `physics.named` once, and compute its rewards from plain scalars."""
+    """Let an environment translate names of `physics.named` once, and compute its rewards without ceremony."""
     remember_names(env.physics)
-    task = env.task
-    task_class = type(task)
-    methods = rebound_methods(task_class, PACKAGES, {"rewards": _REWARDS})
-    task.__class__ = type(f"Lean{task_class.__name__}", (task_class,), methods)
+    env.task.__class__ = rebound_class(type(env.task), PACKAGES, {"rewards": _REWARDS})
 
 
 def remember_names(physics: Physics) -> None:
@@ -51,13 +48,22 @@ class RememberingIndexer(FieldIndexer):
     def __getitem__(self, key: Any) -> Any:
         known = self._axes.known
         try:
-            name = (list, *key) if type(key) is list else key
+            name = _hashable(key)
             index = known.get(name)
-        except TypeError:  # arrays, slices and lists inside a tuple
+        except TypeError:  # arrays and slices
             return self._field[self._convert_key(key)]
         if index is None:
             index = known[name] = self._convert_key(key)
         return self._field[index]
+
+
+def _hashable(key: Any) -> Any:
+    """A name, or names in lists and tuples, as what a dictionary can hold; a list differs from a tuple."""
+    if type(key) is list:
+        return (list, *key)
+    if type(key) is tuple:
+        return tuple([(list, *one) if type(one) is list else one for one in key])
+    return key
 
 
 def _tolerance(
@@ -67,15 +73,21 @@ def _tolerance(
     sigmoid: str = "gaussian",
     value_at_margin: float = 0.1,
 ) -> Any:
-    """`rewards.tolerance`, quick for a scalar."""
+    """`rewards.tolerance`, quick for what most rewards ask of it."""
     lower, upper = bounds
-    if not isinstance(x, float) or margin < 0 or lower > upper or sigmoid not in _SIGMOIDS:
+    quick = _SIGMOIDS.get(sigmoid)
+    if quick is None or margin < 0 or lower > upper:
         return rewards.tolerance(x, bounds, margin, sigmoid, value_at_margin)
-    if lower <= x <= upper:
-        return 1.0
-    if margin == 0:
-        return 0.0
-    return float(_SIGMOIDS[sigmoid]((lower - x if x < lower else x - upper) / margin, value_at_margin))
+    if isinstance(x, float):
+        if lower <= x <= upper:
+            return 1.0
+        if margin == 0:
+            return 0.0
+        return float(quick((lower - x if x < lower else x - upper) / margin, value_at_margin))
+    if margin == 0 or type(x) is not np.ndarray:
+        return rewards.tolerance(x, bounds, margin, sigmoid, value_at_margin)
+    distance = np.where(x < lower, lower - x, x - upper) / margin
+    return np.where((lower <= x) & (x <= upper), 1.0, quick(distance, value_at_margin))
 
 
 def _gaussian(x: Any, value_at_1: float) -> Any:
@@ -84,12 +96,16 @@ def _gaussian(x: Any, value_at_1: float) -> Any:
 
 def _linear(x: Any, value_at_1: float) -> Any:
     scaled = x * (1 - value_at_1)
-    return 1 - scaled if abs(scaled) < 1 else 0.0
+    return _positive_part(1 - scaled, abs(scaled) < 1)
 
 
 def _quadratic(x: Any, value_at_1: float) -> Any:
     scaled = x * math.sqrt(1 - value_at_1)
-    return 1 - scaled**2 if abs(scaled) < 1 else 0.0
+    return _positive_part(1 - scaled**2, abs(scaled) < 1)
+
+
+def _positive_part(value: Any, near: Any) -> Any:
+    return np.where(near, value, 0.0) if type(near) is np.ndarray else value if near else 0.0
 
 
 _SIGMOIDS = {"gaussian": _gaussian, "linear": _linear, "quadratic": _quadratic}
