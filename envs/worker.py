@@ -212,7 +212,7 @@ def serve(
 
 
 class Channel:
-    """Between a caller and a worker: `None`, which tells to step and that all went well, costs one byte and no pickle."""
+    """Between a caller and a worker. `None`, which tells to step and that all went well, is a byte and no pickle."""
 
     NOTHING, SOMETHING = b"\0", b"\1"
 

@@ -22,7 +22,7 @@ from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.utils import reward_utils
 
-from envs.suites.rebinding import rebound, rebound_class
+from envs.suites.rebinding import hstack, rebound, rebound_class
 
 OBJECT_SLOTS = 14  # padded object poses in an observation
 ROBOT_MESHES = "meshes/xyz_base/"
@@ -55,8 +55,8 @@ class _Lean:
 
     def step(self: Any, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         data, (hand, fingers) = self.data, self._controls
-        target = hand + np.minimum(np.maximum(action[:3], -1), 1) * self.action_scale
-        hand[:] = np.minimum(np.maximum(target, self.mocap_low), self.mocap_high)
+        target = hand + action[:3].clip(-1, 1) * self.action_scale
+        target.clip(self.mocap_low, self.mocap_high, out=hand)
         fingers[0] = close = action.item(3)
         fingers[1] = -close
         mujoco.mj_step(self.model, data, self.frame_skip)
@@ -65,7 +65,8 @@ class _Lean:
             self._site_position(name)[:] = position[:3]
         mujoco.mj_forward(self.model, data)
         low, high = self._observation_bounds
-        obs = np.minimum(np.maximum(self._get_obs(), low), high)
+        obs = self._get_obs()
+        obs.clip(low, high, out=obs)
         self._last_stable_obs = obs
         reward, info = self.evaluate_state(obs, action)
         return obs, reward, False, False, info
@@ -82,7 +83,7 @@ class _Lean:
         return obs, info
 
     def _reset_hand(self: Any, steps: int = 50) -> None:
-        """As the library's, in which the hand settles in simulation; for an equal start it begins before the last step."""
+        """As the library's, in which the hand settles in simulation; an equal start resumes before the last step."""
         if self._settles:
             start = (steps, *(part.tobytes() for part in (self.hand_init_pos, self.model.body_pos, self._state())))
             if self._settled[0] == start:
@@ -168,10 +169,10 @@ class _Lean:
 
     def _get_obs(self: Any) -> np.ndarray:
         obs = np.empty(2 * (4 + OBJECT_SLOTS) + 3)
-        obs[:18] = self._get_curr_obs_combined_no_goal()
+        obs[:18] = current = self._get_curr_obs_combined_no_goal()
         obs[18:36] = self._prev_obs
         obs[36:] = self._get_pos_goal()
-        self._prev_obs = obs[:18].copy()
+        self._prev_obs = current
         return obs
 
 
@@ -244,8 +245,9 @@ def _tolerance(
 
 _LONG_TAIL_SCALE = math.sqrt(1 / 0.1 - 1)  # a tenth is left at the margin
 
+_LINALG = types.SimpleNamespace(**vars(np.linalg) | {"norm": _norm})
 _STAND_INS = {
-    "np": types.SimpleNamespace(**vars(np) | {"linalg": types.SimpleNamespace(**vars(np.linalg) | {"norm": _norm})}),
+    "np": types.SimpleNamespace(**vars(np) | {"hstack": hstack, "linalg": _LINALG}),
     "reward_utils": types.SimpleNamespace(**vars(reward_utils) | {"tolerance": _tolerance}),
     "Rotation": _Rotation,
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 
 def rebound_class(cls: type, packages: Iterable[str], stand_ins: Mapping[str, Any]) -> type:
@@ -41,3 +43,16 @@ def rebound(
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
+
+
+def hstack(parts: Sequence[Any]) -> Any:
+    """`np.hstack`, quick for numbers and short vectors."""
+    values: list[float] = []
+    for part in parts:
+        if isinstance(part, float):
+            values.append(part)
+        elif part.ndim == 1:
+            values += part.tolist()
+        else:
+            return np.hstack(parts)
+    return np.array(values)
