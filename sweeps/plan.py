@@ -132,9 +132,10 @@ def check_fit(planned: Sequence[Planned]) -> None:
         needed = sum(sorted((one.size.device_bytes for one in pending), reverse=True)[:at_once])
         usable = MEMORY_FRACTION * launcher.gpu_memory_gb * 2**30
         if needed > usable:
+            there = f"{MEMORY_FRACTION:.0%} of launcher.gpu_memory_gb={launcher.gpu_memory_gb:g}"
             raise ConfigError(
                 f"launcher.runs_per_gpu={at_once}: needs {readable_bytes(needed)} of GPU memory, "
-                f"{MEMORY_FRACTION:.0%} of launcher.gpu_memory_gb={launcher.gpu_memory_gb:g} is {readable_bytes(usable)}"
+                f"{there} is {readable_bytes(usable)}"
             )
 
 
