@@ -265,6 +265,12 @@ def check(config: RunConfig) -> None:
     uri = config.tracking.uri
     if uri is not None and not uri.startswith(TRACKING_SCHEMES):
         raise ConfigError(f"tracking.uri={uri}: must begin with one of {', '.join(TRACKING_SCHEMES)}")
+    launcher = config.launcher
+    if launcher.runs_per_job is not None and launcher.runs_per_job < launcher.runs_per_gpu:
+        raise ConfigError(
+            f"launcher.runs_per_job={launcher.runs_per_job}: "
+            f"at least launcher.runs_per_gpu, which is {launcher.runs_per_gpu}"
+        )
     if config.train.replay_capacity < config.train.random_steps:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: "

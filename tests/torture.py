@@ -35,7 +35,8 @@ SWEEP = [
     "launcher.max_crashes=1000",
     "launcher.backoff_s=0.1",
 ]
-PAUSE_S = (2.0, 6.0)
+PAUSE_S = (1.0, 5.0)
+EARLY = 0.2
 
 
 def kill(run_dir: Path, _: str) -> None:
@@ -77,13 +78,18 @@ def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int) -> 
     assert launched.returncode == 0, launched.stderr
     sweep = manifest.find(folder / "runs", None)
     happened: Counter[str] = Counter()
+    seen = dict.fromkeys((member.run_dir for member in sweep.members), 0)
     while (states := alive(sweep)) or not over(sweep):
         running = [(run_dir, state.job) for run_dir, state in states.items() if state.name == "running" and state.job]
+        # Mostly to runs that have come further since the last time, so that the sweep ends; some while they begin.
+        early = moments.random() < EARLY
+        running = [(run_dir, job) for run_dir, job in running if early or states[run_dir].env_steps > seen[run_dir]]
         if running and happened.total() < events:
             run_dir, job = moments.choice(running)
             event = moments.choice(EVENTS)
             try:
                 event(run_dir, job)
+                seen[run_dir] = states[run_dir].env_steps
                 happened[event.__name__] += 1
                 print(f"{event.__name__} {run_dir.name} at {states[run_dir].env_steps} steps", flush=True)
             except (OSError, KeyError, TypeError, ValueError, subprocess.CalledProcessError):
@@ -97,7 +103,8 @@ def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int) -> 
         mirrored_once(member.run_dir)
         starts = json.loads((member.run_dir / record.MANIFEST).read_text())["starts"]
         happened["start"] += len(starts)
-        happened["restart of a job"] += max(int(one["slurm"].get("SLURM_RESTART_COUNT", "0")) for one in starts)
+        happened["job requeued"] += max(int(one["slurm"].get("SLURM_RESTART_COUNT", "0")) for one in starts)
+    happened["by a time limit"] = happened["job requeued"] - happened["requeue"] - happened["warn"]
     return happened
 
 
@@ -121,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--env-steps", type=int, default=12000)
+    parser.add_argument("--env-steps", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     reason = slurm_cluster.missing()
