@@ -1,4 +1,4 @@
-"""Figures and their tables from a folder of runs.
+"""One page, figures and tables from a folder of runs.
 
 python -m analysis.report runs --out report
 """
@@ -6,50 +6,62 @@ python -m analysis.report runs --out report
 from __future__ import annotations
 
 import argparse
+import base64
 import io
+import multiprocessing
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time only after the arguments are known, so that --help is quick
-    import pandas as pd
-    from matplotlib.figure import Figure
+    from analysis.figures import Plot
+    from analysis.page import Shown
+    from analysis.table import Loaded
 
 EXIT_BAD_INPUT = 2
+PAGE = "index.html"
+CSS_DPI = 96
+ROWS_OF_ONE_PROCESS = 20_000
+"""A smaller table is drawn sooner than other processes have started."""
 
 DESCRIPTION = """\
-Draw learning curves of each task, the aggregate (interquartile mean) score of each variant, and, where runs differ in
-size, the score against the critic's parameters. Each figure is a PNG beside a CSV of its numbers. Runs that differ in
-anything but the seed are never averaged. Runs may still be in progress; what cannot be used yet is named."""
+Write one self-contained HTML page (DIR/index.html) with headline numbers, every figure that the runs allow and sortable
+tables; beside it each figure as PNG and PDF, its numbers as CSV and a LaTeX table. INPUT is a runs folder, one
+benchmark's folder, one run, an MLflow tracking URI, or published curves (csv, csv.gz, or the authors' results folder).
+Runs that differ in anything but the seed are never averaged. Runs may still be in progress; what cannot be used is
+named."""
 
 EPILOG = """\
 examples:
   python -m analysis.report runs --out report
-  python -m analysis.report runs/dmc_hard --out report --replicates 10000"""
+  python -m analysis.report runs/dmc_hard --out report --reference published.csv.gz
+  python -m analysis.report sqlite:///mlflow.db --out report --benchmarks dmc_hard metaworld"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; the process's exit status."""
     arguments = parse(argv)
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from analysis.load import LoadError, load
+    from analysis.table import LoadError
 
     try:
-        loaded = load(arguments.input)
+        loaded = gather(arguments.input, arguments.reference, arguments.benchmarks)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        for path in write(loaded.table, arguments.out, arguments.seed, arguments.replicates):
-            print(path)
+        command = shlex.join(["python", "-m", "analysis.report", *(sys.argv[1:] if argv is None else argv)])
+        page = write(loaded, arguments.out, arguments.seed, arguments.replicates, command)
     except (LoadError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    if loaded.left_out:
-        print(f"left out {len(loaded.left_out)} run(s):")
-    for line in loaded.left_out:
+    print(page)
+    from analysis.figures import omissions
+
+    lines = [*omissions(loaded), *loaded.notes]
+    if lines:
+        print("left out, or to be known:")
+    for line in lines:
         print(f"  {line}")
     return 0
 
@@ -61,14 +73,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", metavar="INPUT", type=Path, help="runs folder, one benchmark's folder, or one run")
+    parser.add_argument("input", metavar="INPUT", help="runs, a tracking URI or published curves, see above")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--replicates", type=_at_least(1), default=2000, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--reference", metavar="CSV", type=Path, help="published curves to lay over the runs")
+    parser.add_argument("--benchmarks", metavar="NAME", nargs="+", help="only these (default: all that INPUT has)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--replicates", type=at_least(1), default=2000, help="of the bootstrap (default: %(default)s)")
     return parser.parse_args(argv)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def at_least(least: int) -> Callable[[str], int]:
+    """An argument's type: an integer that is not below `least`."""
+
     def integer(text: str) -> int:
         value = int(text)
         if value < least:
@@ -78,66 +94,131 @@ def _at_least(least: int) -> Callable[[str], int]:
     return integer
 
 
-@dataclass(frozen=True)
-class Plot:
-    """One figure, not yet drawn, and the table it is drawn from."""
+def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None) -> Loaded:
+    """What a report is of.
 
-    name: str
-    values: pd.DataFrame
-    draw: Callable[[pd.DataFrame, Figure], None]
-    size_in: tuple[float, float]
+    Raises:
+      LoadError: nothing to read, or a benchmark that is not there.
+    """
+    from analysis.import_reference import import_reference, overlay
+    from analysis.load import load
+    from analysis.table import LoadError
 
-
-def write(table: pd.DataFrame, out: Path, seed: int, replicates: int) -> Iterator[str]:
-    """Write all figures and tables to `out`, one set a benchmark; yields a line for each file and each omission."""
-    benchmarks = list(dict.fromkeys(table["benchmark"]))
-    for benchmark in benchmarks:
-        plots, left_out = figures(table.loc[table["benchmark"] == benchmark], seed, replicates)
-        suffix = f"-{benchmark}" if len(benchmarks) > 1 else ""
-        for plot in plots:
-            yield _replace(out / f"{plot.name}{suffix}.png", _png(plot))
-            yield _replace(out / f"{plot.name}{suffix}.csv", plot.values.to_csv(index=False).encode())
-        yield from left_out
-
-
-def figures(table: pd.DataFrame, seed: int, replicates: int) -> tuple[list[Plot], list[str]]:
-    """The figures that one benchmark's table allows, and one line for all that is not in them."""
-    from analysis.plots import aggregate, learning_curves, scaling
-    from analysis.select import common_steps, last_shared_step, scored
-
-    benchmark = table["benchmark"].iloc[0]
-    curves = learning_curves.compute(table)
-    plots = [Plot("learning_curves", curves, learning_curves.draw, learning_curves.figure_size(curves))]
-    usable = scored(table)
-    comparable = common_steps(usable.table)
-    left_out = usable.left_out + comparable.left_out
-    if comparable.table.empty:
-        return plots, [*left_out, f"{benchmark}: no aggregate and no scaling figure: no scores to average"]
-    plots.append(Plot("aggregate", aggregate.compute(table, seed, replicates), aggregate.draw, aggregate.SIZE_IN))
-    points = scaling.compute(table, seed, replicates)
-    if not scaling.has_sizes(points):
-        return plots, [*left_out, f"{benchmark}: no scaling figure: fewer than two critic sizes to compare"]
-    plots.append(Plot("scaling", points, scaling.draw, scaling.SIZE_IN))
-    return plots, left_out + last_shared_step(comparable.table).left_out
+    loaded = load(source)
+    if reference is not None:
+        loaded = overlay(loaded, import_reference(reference))
+    if benchmarks is None:
+        return loaded
+    known = list(dict.fromkeys(loaded.table["benchmark"]))
+    unknown = [name for name in benchmarks if name not in known]
+    if unknown:
+        raise LoadError(f"--benchmarks {unknown[0]}: not in {source}, which has {', '.join(known)}")
+    table, runs = (part.loc[part["benchmark"].isin(benchmarks)] for part in (loaded.table, loaded.runs))
+    return loaded._replace(table=table, runs=runs)
 
 
-def _png(plot: Plot) -> bytes:
+def write(loaded: Loaded, out: Path, seed: int, replicates: int, command: str) -> Path:
+    """Write the page, and every figure with its tables beside it; the page's path."""
+    from analysis.figures import ALL, benchmarks_of
+    from analysis.page import render
+
+    groups = benchmarks_of(loaded)
+    parts = {name: of_benchmark(loaded, name) for name in groups} if len(groups) > 1 else {groups[0]: loaded}
+    jobs = [(part, name, len(groups) > 1, out, seed, replicates) for name, part in parts.items()]
+    shown = draw_group(loaded, ALL, False, out, seed, replicates)
+    for found in _with_progress(jobs, len(loaded.table) > ROWS_OF_ONE_PROCESS):
+        shown += found
+    page = render(loaded, shown, out, seed, replicates, command)
+    return _replace(out / PAGE, page.encode())
+
+
+def of_benchmark(loaded: Loaded, benchmark: str) -> Loaded:
+    """What was found of one benchmark."""
+    table, runs = (part.loc[part["benchmark"] == benchmark] for part in (loaded.table, loaded.runs))
+    return loaded._replace(table=table, runs=runs)
+
+
+def _with_progress(jobs: Sequence[tuple], parallel: bool) -> Iterator[list[Shown]]:
+    """What `draw_group` returns for each job; with a bar of how far it is, where someone looks on."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    options: dict = {"console": console, "disable": not console.is_terminal, "total": len(jobs)}
+    workers = min(len(jobs), len(os.sched_getaffinity(0)))
+    if not parallel or workers == 1:
+        yield from track((draw_group(*job) for job in jobs), "figures", **options)
+        return
+    # Spawned, because a fork of a process with threads may hang. The largest first, so that none is left for the end.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = {
+            at: pool.submit(draw_group, *jobs[at]) for at in sorted(range(len(jobs)), key=lambda at: -_rows(jobs[at]))
+        }
+        yield from track((futures[at].result() for at in range(len(jobs))), "figures", **options)
+
+
+def _rows(job: tuple) -> int:
+    return len(job[0].table)
+
+
+def draw_group(loaded: Loaded, group: str, named: bool, out: Path, seed: int, replicates: int) -> list[Shown]:
+    """Draw and write the figures of one benchmark, or those over all.
+
+    Args:
+      loaded: what they are of.
+      group: the benchmark, or `analysis.figures.ALL`.
+      named: whether file names carry the benchmark, because there are several.
+      out: the folder to write to.
+      seed, replicates: of the bootstrap.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from analysis import figures
+    from analysis.latex import latex
+    from analysis.page import Shown
+
+    plots = figures.of_all(loaded, seed, replicates)
+    if group != figures.ALL:
+        plots = figures.of_benchmark(loaded, group, seed, replicates)
+    shown = []
+    for plot in plots:
+        stem = f"{plot.name}-{group}" if named else plot.name
+        png, pdf = images(plot)
+        table = latex(plot.summary, f"{plot.title}, {group}. {plot.caption}", f"tab:{stem}")
+        files = {"png": png, "pdf": pdf, "csv": plot.values.to_csv(index=False).encode(), "tex": table.encode()}
+        for suffix, content in files.items():
+            _replace(out / f"{stem}.{suffix}", content)
+        width, height = (int(size * CSS_DPI) for size in plot.size_in)
+        shown.append(Shown(plot, stem, base64.b64encode(png).decode(), width, height))
+    return shown
+
+
+def images(plot: Plot) -> tuple[bytes, bytes]:
+    """The figure as PNG and as PDF, without a date, so that equal numbers give equal files."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     from analysis import style
 
+    png, pdf = io.BytesIO(), io.BytesIO()
     with style.look():
         figure = style.new_figure(*plot.size_in)
         plot.draw(plot.values, figure)
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-    return image.getvalue()
+        # By the canvas itself: savefig draws everything once more, only to lay it out.
+        FigureCanvasAgg(figure).print_png(png)
+        figure.set_layout_engine("none")  # solved by now
+        FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
+    return png.getvalue(), pdf.getvalue()
 
 
-def _replace(path: Path, content: bytes) -> str:
+def _replace(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all; its path."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(content)
     temporary.replace(path)
-    return str(path)
+    return path
 
 
 if __name__ == "__main__":

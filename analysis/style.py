@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from analysis.frames import rows_of
+
 DPI = 200
+COLUMN_IN, PAGE_IN = 3.4, 7.0
+"""Widths of a paper's column and page."""
 GREY = "0.35"
 DASHES = ("-", "--", ":", "-.")
 
@@ -45,13 +49,13 @@ def _settings() -> dict[Any, Any]:
         "grid.color": "0.92",
         "grid.linewidth": 0.6,
         "lines.linewidth": 1.6,
-        "savefig.dpi": DPI,
+        "pdf.fonttype": 42,  # text stays text
     }
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
     """An empty figure, independent of any window system."""
-    return Figure(figsize=(width_in, height_in), layout="constrained")
+    return Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
 
 
 def lines_of(names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -71,6 +75,11 @@ def marker_of(points: int) -> str | None:
     return "o" if points == 1 else None
 
 
+def steps_text(env_steps: float) -> str:
+    """Env steps as 250k or 1M."""
+    return EngFormatter(sep="")(env_steps)
+
+
 def steps_axis(ax: Axes, intervals: int) -> None:
     """Write env steps as 250k or 1M, with at most so many intervals between ticks."""
     ax.xaxis.set_major_locator(MaxNLocator(intervals, steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=1))
@@ -82,13 +91,37 @@ def legend(figure: Figure, lines: dict[str, dict[str, Any]]) -> None:
     widest = max(map(len, lines))
     columns = max(1, min(len(lines), int(figure.get_figwidth() * 14 / (widest + 5))))
     handles = [Line2D([], [], label=name, **line) for name, line in lines.items()]
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+    where = "outside upper left" if figure.get_layout_engine() else "upper left"
+    figure.legend(handles=handles, loc=where, ncols=columns)
 
 
-def caption(figure: Figure, text: str) -> None:
-    """Small print under the figure, wrapped to its width."""
-    columns = int(figure.get_figwidth() * 19)
-    figure.supxlabel(textwrap.fill(text, columns), x=0.01, ha="left", fontsize=6.5, color=GREY)
+def bars(ax: Axes, rows: pd.DataFrame, names: Sequence[str], colors: Sequence[Any]) -> None:
+    """Horizontal intervals `low` to `high` with a mark at `value`, one a row, the first on top."""
+    for position, (row, color) in enumerate(zip(rows_of(rows), colors, strict=True)):
+        if row.high > row.low:
+            ax.barh(position, row.high - row.low, left=row.low, height=0.6, color=color, alpha=0.55, linewidth=0)
+        ax.plot([row.value, row.value], [position - 0.3, position + 0.3], color=color, linewidth=1.8)
+    ax.set_yticks(range(len(rows)), names)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.use_sticky_edges = False
+    ax.margins(x=0.06)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+
+
+def sized(names: pd.DataFrame, lines: int = 1) -> dict[str, str]:
+    """Variant -> its name with what it is an average over; from columns variant, seeds, most_seeds, tasks.
+
+    Args:
+      names: any rows with those columns.
+      lines: 1 or 2.
+    """
+    begin, end = (" (", ")") if lines == 1 else ("\n", "")
+    found = {}
+    for one in rows_of(names.drop_duplicates("variant")):
+        over = f"{count([one.seeds, one.most_seeds], 'seed')}, {count([one.tasks], 'task')}"
+        found[one.variant] = f"{one.variant}{begin}{over}{end}"
+    return found
 
 
 def count(numbers: Iterable[Any], noun: str) -> str:

@@ -12,29 +12,68 @@ from conf.typed import show
 AGENT, WIDTH, BENCHMARK, TASKS, SEED = "agent.name", "model.width", "benchmark.name", "benchmark.tasks", "seed"
 CRITIC_SIZE = frozenset({WIDTH, "model.depth"})
 """What a scaling curve varies along its x axis."""
+FOLLOWS_MODE = frozenset({"agent.batch_size", "agent.conditioning"})
+"""Keys whose default depends on whether there are several tasks."""
+MULTI, SINGLE = "multi-task", "single-task"
+
+
+def mode_of(tasks: Sequence[str]) -> str:
+    """Whether a run learns several tasks or one."""
+    return SINGLE if len(tasks) == 1 else MULTI
 
 
 def labels(runs: Sequence[Mapping[str, Any]], ignored: frozenset[str] = frozenset()) -> list[str]:
-    """A short name for each run, equal for two runs exactly where all but the seed and `ignored` is equal.
+    """A short name for each run, equal for two runs of a benchmark exactly where all but the seed and `ignored` is.
+
+    Single-task runs of different tasks are one variant, which ends in "single-task": together they are what one
+    multi-task run is compared with.
 
     Args:
-      runs: flattened identity values of all runs of one benchmark.
+      runs: flattened identity values; of one or more benchmarks.
       ignored: further keys that make no difference.
     Returns:
-      Agent and width, then `key=value` for the keys whose values differ among `runs`. Where abbreviated values would
-      give different runs one name, a hash is added.
+      Agent and width, then `key=value` for the keys whose values differ among the runs of a benchmark. Where
+      abbreviated values would give different runs one name, a hash is added.
     """
-    kept = [{key: run[key] for key in run if key != SEED and key not in ignored} for run in runs]
-    keys = dict.fromkeys(key for run in kept for key in run if key not in (AGENT, WIDTH))
-    differing = [key for key in keys if len({_canonical(run.get(key)) if key in run else "" for run in kept}) > 1]
-    short = [_short(run, differing) for run in kept]
-    owners: dict[str, set[str]] = {}
-    for name, run in zip(short, kept, strict=True):
-        owners.setdefault(name, set()).add(_canonical(run))
-    return [
-        name if len(owners[name]) == 1 else f"{name} #{hashlib.sha256(_canonical(run).encode()).hexdigest()[:6]}"
-        for name, run in zip(short, kept, strict=True)
+    kept = [
+        {
+            key: value
+            for key, value in run.items()
+            if key != SEED and key not in ignored and not (key == TASKS and mode_of(value) == SINGLE)
+        }
+        for run in runs
     ]
+    modes = [mode_of(run[TASKS]) for run in runs]
+    differing = _differing(kept, modes)
+    short = [_short(run, differing[mode]) for run, mode in zip(kept, modes, strict=True)]
+    owners: dict[tuple[str, str, str], set[str]] = {}
+    for name, mode, run in zip(short, modes, kept, strict=True):
+        owners.setdefault((run[BENCHMARK], mode, name), set()).add(_canonical(run))
+    names = []
+    for name, mode, run in zip(short, modes, kept, strict=True):
+        if len(owners[run[BENCHMARK], mode, name]) > 1:
+            name = f"{name} #{hashlib.sha256(_canonical(run).encode()).hexdigest()[:6]}"
+        names.append(f"{name} {SINGLE}" if mode == SINGLE else name)
+    return names
+
+
+def setting(variant: str) -> str:
+    """What a variant's multi-task and single-task runs have in common."""
+    return variant.removesuffix(f" {SINGLE}")
+
+
+def _differing(runs: Sequence[Mapping[str, Any]], modes: Sequence[str]) -> dict[str, list[str]]:
+    """For each mode, the keys that take several values among the runs of some benchmark and mode, in order."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for run, mode in zip(runs, modes, strict=True):
+        groups.setdefault((run[BENCHMARK], mode), []).append(run)
+    found: dict[str, dict[str, None]] = {MULTI: {}, SINGLE: {}}
+    for (_, mode), members in groups.items():
+        for key in dict.fromkeys(key for run in members for key in run if key not in (AGENT, WIDTH)):
+            if len({_canonical(run[key]) if key in run else "" for run in members}) > 1:
+                for one in [mode] if key in FOLLOWS_MODE else found:
+                    found[one].setdefault(key)
+    return {mode: list(keys) for mode, keys in found.items()}
 
 
 def _canonical(value: Any) -> str:
@@ -43,12 +82,8 @@ def _canonical(value: Any) -> str:
 
 def _short(run: Mapping[str, Any], differing: Sequence[str]) -> str:
     size = [f"w{run[WIDTH]}"] if WIDTH in run else []
-    rest = [_tasks(run[key]) if key == TASKS else f"{key}={show(run[key])}" for key in differing if key in run]
+    rest = [f"{len(run[key])} tasks" if key == TASKS else f"{key}={show(run[key])}" for key in differing if key in run]
     return " ".join([str(run[AGENT]), *size, *rest])
-
-
-def _tasks(ids: Sequence[str]) -> str:
-    return short_task(ids[0]) if len(ids) == 1 else f"{len(ids)} tasks"
 
 
 def short_task(task: str) -> str:

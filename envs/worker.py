@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pickle
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -32,6 +34,7 @@ class StepArrays:
       obs: `[N, *obs_shape]`, what to act on next: the first observation of a new episode, else `next_obs`.
       reward: `[N]`, raw.
       terminated, truncated, episode_over, success: `[N]`. A terminated step need not end the episode.
+      busy_s: `[N]`, seconds that the last command took, at the first row of each worker.
     """
 
     action: np.ndarray
@@ -45,6 +48,7 @@ class StepArrays:
     truncated: np.ndarray
     episode_over: np.ndarray
     success: np.ndarray
+    busy_s: np.ndarray
 
     @staticmethod
     def layout(space: SpaceSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -63,6 +67,7 @@ class StepArrays:
             "truncated": flag,
             "episode_over": flag,
             "success": flag,
+            "busy_s": ((num_envs,), "float64"),
         }
 
     @classmethod
@@ -169,21 +174,25 @@ def serve(
     rows: Sequence[int],
     specs: Sequence[TaskSpec],
     max_steps: Sequence[int],
+    cpu: int | None,
 ) -> None:
-    """A worker process: obeys ("reset" | "step" | "replay" | "close", argument), answers (error or None, busy seconds).
+    """A worker process: obeys `message`s, answers each with an error's text, empty where there is none.
 
-    Ends when the caller's end of the connection closes, however the caller died.
+    Ends when the caller's end of the connection closes, however the caller died. With `cpu`, stays on that core.
     """
-    group: EnvGroup | None = None
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+    arrays = StepArrays.over(buffers, space, num_envs)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            group = EnvGroup(StepArrays.over(buffers, space, num_envs), rows, specs, max_steps)
+            group = EnvGroup(arrays, rows, specs, max_steps)
         except EnvError as error:
-            connection.send((str(error), 0.0))
+            connection.send_bytes(str(error).encode())
             return
-        connection.send((None, 0.0))
+        connection.send_bytes(b"")
         while True:
-            command, argument = connection.recv()
+            received = connection.recv_bytes()
+            command, argument = pickle.loads(received) if received else ("step", None)
             start = time.perf_counter()
             try:
                 match command:
@@ -197,6 +206,12 @@ def serve(
                         group.close()
                         return
             except EnvError as error:
-                connection.send((str(error), 0.0))
+                connection.send_bytes(str(error).encode())
                 return
-            connection.send((None, time.perf_counter() - start))
+            arrays.busy_s[rows[0]] = time.perf_counter() - start
+            connection.send_bytes(b"")
+
+
+def message(command: str, argument: Any = None) -> bytes:
+    """What tells a worker to "reset", "step", "replay" or "close"; empty for a step, which is to cost little."""
+    return b"" if command == "step" else pickle.dumps((command, argument))

@@ -57,9 +57,10 @@ def test_only_the_registry_names_a_suite():
 
 
 @pytest.mark.parametrize("library", HEAVY)
-def test_services_are_each_imported_in_one_module(library):
-    importers = [path for package in MAY_IMPORT for path in modules(package) if library in top_level(imports(path))]
-    assert len(importers) <= 1, importers
+def test_services_are_each_imported_in_one_module_of_a_package(library):
+    for package in MAY_IMPORT:
+        importers = [path for path in modules(package) if library in top_level(imports(path))]
+        assert len(importers) <= 1, importers
 
 
 def loaded_after(code: str) -> set[str]:

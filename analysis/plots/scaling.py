@@ -1,54 +1,104 @@
-"""Final interquartile mean against the critic's parameters."""
+"""Final interquartile mean against the critic's parameters, or against the compute that went into it."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, LogFormatterSciNotation, LogLocator, NullLocator
 
 from analysis import style
-from analysis.plots import aggregate
-from analysis.select import common_steps, last_shared_step, scored
+from analysis.frames import distinct, groups_of, rows_of
+from analysis.plots.aggregate import described
+from analysis.select import at_end, common_steps, points, scored
+from analysis.stats import REPLICATES, Fit, iqm, percentile_interval, scaling_fit
 
-SIZE_IN = (4.2, 3.0)
-MAX_LABELLED_SIZES = 8
+SIZE_IN = (style.COLUMN_IN, 2.8)
+MAX_LABELLED_SIZES = 6
+AXES = {"critic_params": "critic parameters", "critic_flops": "critic's training, FLOPs (estimate)"}
+FIT_COLUMNS = ("law", "slope", "slope_low", "slope_high", "intercept", "residual")
 
 
-def compute(table: pd.DataFrame, seed: int = 0, replicates: int = 2000) -> pd.DataFrame:
-    """Each variant's IQM at the last env step that all variants of its benchmark share.
+def compute(table: pd.DataFrame, x: str = "critic_params", seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
+    """Each variant's final IQM, and the law that fits its family.
 
     Args:
-      table: of `analysis.load`.
+      table: of `analysis.load`. Rows without a size (published curves) are left out.
+      x: column of the sizes: "critic_params" or "critic_flops".
       seed, replicates: of the bootstrap.
     Returns:
-      The columns of `aggregate.compute`, one row a variant, by increasing critic_params.
+      One row a variant, by family and increasing size: benchmark, variant, family, x (the column), size, env_steps,
+      value, low, high, seeds, tasks, and `FIT_COLUMNS` of the family's `analysis.stats.Fit`, missing where it has
+      fewer than three sizes.
     """
-    rows = last_shared_step(common_steps(scored(table).table).table).table
-    points = aggregate.compute(rows, seed, replicates)
-    return points.sort_values(["benchmark", "critic_params"], kind="stable", ignore_index=True)
+    sized = table.loc[table[x].notna() & (table[x].fillna(0) > 0)]
+    rows = at_end(common_steps(scored(sized).table).table).table
+    parts = []
+    for _, of_family in groups_of(rows, "benchmark", "family"):
+        found_rows, spreads = [], []
+        for number, (_, group) in enumerate(groups_of(of_family, "variant")):
+            found = points(group)
+            rng = np.random.default_rng([seed, number])  # sizes are independent, so the slope's replicates must be
+            spread = iqm(found.values, found.strata.resampled(rng, replicates), found.strata)[0]
+            has_interval = found.strata.sizes.max() > 1
+            low, high = percentile_interval(spread) if has_interval else (np.nan, np.nan)
+            value = iqm(found.values, found.strata.once(), found.strata)[0, 0]
+            about = described(group, found).assign(
+                env_steps=found.env_steps, size=float(np.mean(group[x].to_numpy(float)))
+            )
+            found_rows.append(about.assign(value=value, low=low, high=high))
+            spreads.append(spread)
+        points_of = pd.concat(found_rows, ignore_index=True)
+        resampled = np.stack(spreads) if not np.isnan(points_of["high"].to_numpy(float)).any() else None
+        fit = scaling_fit(points_of["size"].to_numpy(float), points_of["value"].to_numpy(float), resampled)
+        fit_row = dict(zip(FIT_COLUMNS, fit or [None] * len(FIT_COLUMNS), strict=True))
+        parts.append(points_of.assign(x=x, **fit_row).sort_values("size", kind="stable"))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["size"])
 
 
-def has_sizes(points: pd.DataFrame) -> bool:
+def has_sizes(values: pd.DataFrame) -> bool:
     """Whether there is anything to draw: at least two sizes."""
-    return len(points["critic_params"].unique()) > 1
+    return len(distinct(values, "size")) > 1
 
 
-def draw(points: pd.DataFrame, figure: Figure) -> None:
-    """A line a family of variants that differ in size alone; `points` of one benchmark, from `compute`."""
+def fits(values: pd.DataFrame) -> dict[str, Fit]:
+    """The fitted law of each family that has one."""
+    rows = values.dropna(subset="law").drop_duplicates("family") if "law" in values else values.iloc[:0]
+    return {one.family: Fit(*(getattr(one, name) for name in FIT_COLUMNS)) for one in rows_of(rows)}
+
+
+def draw(values: pd.DataFrame, figure: Figure) -> None:
+    """A line a family of variants that differ in size alone, dotted the fitted law; of one benchmark."""
+    x = values["x"].iloc[0]
     ax = figure.subplots()
-    lines = style.lines_of(points["family"])
-    for family, group in points.groupby("family", sort=False):
+    lines = style.lines_of(values["family"])
+    for family, group in groups_of(values, "family"):
         line = lines[str(family)]
-        ax.plot(group["critic_params"], group["iqm"], **line, marker="o", markersize=4)
-        ax.vlines(group["critic_params"], group["low"], group["high"], color=line["color"], linewidth=1.2)
+        ax.plot(group["size"], group["value"], **line, marker="o", markersize=4)
+        ax.vlines(group["size"], group["low"], group["high"], color=line["color"], linewidth=1.2)
+    for family, fit in fits(values).items():
+        sizes = values.loc[values["family"] == family, "size"]
+        grid = np.geomspace(sizes.min(), sizes.max(), 50)
+        ax.plot(grid, fit(grid), color=lines[family]["color"], linewidth=0.9, linestyle=":")
     ax.set_xscale("log")
-    sizes = sorted(points["critic_params"].unique())
-    ax.xaxis.set_major_locator(FixedLocator(sizes) if len(sizes) <= MAX_LABELLED_SIZES else LogLocator())
+    sizes = sorted(values["size"].unique())
+    few = len(sizes) <= MAX_LABELLED_SIZES and x == "critic_params"
+    ax.xaxis.set_major_locator(FixedLocator(sizes) if few else LogLocator())
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(EngFormatter(places=1, sep=""))
-    ax.set_xlabel("critic parameters")
+    ax.xaxis.set_major_formatter(EngFormatter(places=1, sep="") if x == "critic_params" else LogFormatterSciNotation())
+    ax.tick_params(axis="x", labelsize=6.5)
+    ax.set_xlabel(AXES[x])
     ax.set_ylabel("normalised score, IQM")
     style.legend(figure, lines)
-    steps = points["env_steps"].iloc[0]
-    text = f"{points['benchmark'].iloc[0]} at {steps:,} env steps per task: {aggregate.describe(points)}"
-    style.caption(figure, text)
+
+
+def describe_fits(values: pd.DataFrame) -> str:
+    """The fitted laws in words."""
+    found = []
+    for family, fit in fits(values).items():
+        interval = f" ({fit.low:.3f} to {fit.high:.3f})" if not np.isnan(fit.low) else ", no interval (one seed)"
+        if fit.law == "log":
+            found.append(f"{family}: {fit.slope:+.3f}{interval} a decade")
+        else:
+            found.append(f"{family}: 1 - score falls as size to the -{fit.slope:.3f}{interval}")
+    return f" Dotted, the better of a log-linear and a power law: {'; '.join(found)}." if found else ""

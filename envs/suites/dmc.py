@@ -100,7 +100,7 @@ class DmcEnv(gymnasium.Env):
         domain, task = name.split("-", 1)
         self._env = dmc_custom.load(domain, task, task_kwargs={"random": 0})
         if lean:
-            dmc_lean.remember_names(self._env.physics)
+            dmc_lean.make_lean(self._env)
         obs_dim, action_dim, _ = _SIZES[name]
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (action_dim,), np.float32)

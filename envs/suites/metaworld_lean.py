@@ -22,6 +22,8 @@ from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 from metaworld.utils import reward_utils
 
+from envs.suites.rebinding import rebound, rebound_methods
+
 OBJECT_SLOTS = 14  # padded object poses in an observation
 ROBOT_MESHES = "meshes/xyz_base/"
 TETRAHEDRON = [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1], [0, 2, 1, 0, 3, 2, 0, 1, 3, 1, 2, 3]  # vertices, faces
@@ -33,25 +35,11 @@ def lean(task_class: type[SawyerXYZEnv]) -> type[SawyerXYZEnv]:
     It never truncates by itself. Observations equal the library's bit by bit and rewards to 1e-6 (some are computed in
     double instead of single precision).
     """
-    methods: dict[str, Any] = {}
-    for ancestor in reversed(task_class.__mro__):
-        if ancestor.__module__.startswith("metaworld."):
-            methods |= {name: _rebound(f) for name, f in vars(ancestor).items() if isinstance(f, types.FunctionType)}
-    methods.pop("__init__")
+    methods = rebound_methods(task_class, ("metaworld.",), _STAND_INS)
+    if checked := task_class.evaluate_state.__closure__:  # what its check that a task was set goes on to
+        methods["evaluate_state"] = rebound(checked[0].cell_contents, _STAND_INS)
     own = {name: value for name, value in vars(_Lean).items() if not name.startswith("__")}
     return type(f"Lean{task_class.__name__}", (task_class,), methods | own)
-
-
-def _rebound(function: types.FunctionType) -> types.FunctionType:
-    """The function with faster stand-ins for the modules it names; without the check that a task was set."""
-    if function.__name__ == "inner" and function.__closure__ is not None:
-        function = function.__closure__[0].cell_contents
-    names = {name: _STAND_INS[name] for name in _STAND_INS.keys() & function.__globals__.keys()}
-    rebound = types.FunctionType(
-        function.__code__, function.__globals__ | names, function.__name__, function.__defaults__, function.__closure__
-    )
-    rebound.__kwdefaults__ = function.__kwdefaults__
-    return rebound
 
 
 class _Lean:

@@ -30,6 +30,11 @@ def rows_of(scores: Scores, tasks: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def write_run(tmp_path: Path) -> WriteRun:
     """`write_run(scores, seed=0, width=64, ...)` -> the run's directory below `tmp_path / "runs"`."""
@@ -43,20 +48,25 @@ def write_run(tmp_path: Path) -> WriteRun:
         benchmark: str = "toy",
         tasks: Sequence[str] = ("dmc/a-walk", "dmc/b-run"),
         score_metric: str = "return",
+        settings: Mapping[str, Any] | None = None,
+        starts: Sequence[Mapping[str, Any]] = (),
         name: str | None = None,
     ) -> Path:
         identity = {
             "seed": seed,
-            "agent": {"name": "brc", "discount": discount},
+            "agent": {"name": "brc", "discount": discount, "batch_size": 32},
             "model": {"width": width, "depth": 2},
             "benchmark": {"name": benchmark, "tasks": list(tasks)},
         }
-        specs = [{"id": task, "norm_low": 0.0, "norm_high": 1000.0, "score_metric": score_metric} for task in tasks]
+        identity["agent"] |= settings or {}
+        high = {"return": 1000.0, "success": 0.5}[score_metric]  # see rows_of
+        specs = [{"id": task, "norm_low": 0.0, "norm_high": high, "score_metric": score_metric} for task in tasks]
         manifest = {
             "version": record.VERSION,
             "identity_values": identity,
             "tasks": specs,
             "sizes": {"critic_params": width**2},
+            "starts": list(starts),
         }
         run = tmp_path / "runs" / benchmark / (name or f"brc-w{width}-d{discount}-t{len(tasks)}-s{seed}")
         (run / record.CHECKPOINTS / "step-000000000").mkdir(parents=True)

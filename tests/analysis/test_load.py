@@ -4,16 +4,21 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from analysis import mirror
 from analysis.load import COLUMNS, LoadError, load
+from analysis.load import _parsed as parsed
+from analysis.table import Evaluations, Run
 from conf import record
 from tests.analysis.conftest import rows_of
 
 
 def test_each_evaluation_of_each_task_is_one_row(runs: Path, write_run):
     write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, seed=3)
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert tuple(table.columns) == COLUMNS
     assert left_out == []
     assert table[["env_steps", "task", "return_", "success", "score"]].to_numpy().tolist() == [
@@ -59,11 +64,21 @@ def test_runs_that_differ_in_discount_are_not_averaged_as_seeds(runs: Path, writ
 def test_task_lists_with_the_same_short_name_stay_apart(runs: Path, write_run):
     write_run({0: [0.1, 0.2]}, seed=0, tasks=("dmc/a-walk", "dmc/b-run"), name="one")
     write_run({0: [0.1, 0.2]}, seed=1, tasks=("dmc/a-walk", "dmc/c-stand"), name="two")
-    write_run({0: [0.1]}, seed=1, tasks=("dmc/a-walk",), name="three")
     names = load(runs).table["variant"].unique()
-    assert len(names) == 3
-    assert "brc w64 a-walk" in names
-    assert sum(name.startswith("brc w64 2 tasks #") for name in names) == 2
+    assert len(names) == 2
+    assert all(name.startswith("brc w64 2 tasks #") for name in names)
+
+
+def test_single_task_runs_of_all_tasks_are_one_variant(runs: Path, write_run):
+    write_run({0: [0.1, 0.2]}, seed=0)
+    for task in ("dmc/a-walk", "dmc/b-run"):
+        write_run({0: [0.1]}, seed=0, tasks=(task,), name=task.split("/")[1], settings={"batch_size": 8})
+    table = load(runs).table
+    assert table.groupby("variant")["task"].unique().map(list).to_dict() == {
+        "brc w64": ["dmc/a-walk", "dmc/b-run"],
+        "brc w64 single-task": ["dmc/a-walk", "dmc/b-run"],
+    }
+    assert set(table.loc[table["mode"] == "single-task", "variant"]) == {"brc w64 single-task"}
 
 
 def test_cut_off_last_line_is_ignored(runs: Path, write_run):
@@ -78,7 +93,7 @@ def test_evaluation_that_is_being_written_is_ignored(runs: Path, write_run):
     run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
     lines = (run / record.METRICS).read_text().splitlines(keepends=True)
     (run / record.METRICS).write_text("".join(lines[:-2]))  # ends after the last task's success, before its score
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert set(table["env_steps"]) == {0}
     assert left_out == []
 
@@ -102,7 +117,7 @@ def test_unusable_runs_are_named_with_the_reason(runs: Path, write_run):
     damaged = write_run({0: [0.1, 0.2]}, seed=4, name="damaged") / record.METRICS
     damaged.write_text('{"env_steps":0,"name":"eval/ret\n' + damaged.read_text())
     write_run({}, seed=5, name="waiting")
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert set(table["run"]) == {good.name}
     assert sorted(left_out) == [
         "damaged: metrics.jsonl, line 1: not a row",
@@ -118,7 +133,7 @@ def test_copy_of_a_run_is_not_another_seed(runs: Path, write_run):
     shutil.copytree(run, runs / "backup" / "older")
     shutil.rmtree(run)
     write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, name="newer")
-    table, left_out = load(runs)
+    table, left_out, *_ = load(runs)
     assert set(table["run"]) == {"newer"}
     assert left_out == ["older: the same run as newer, which got to 500"]
 
@@ -126,8 +141,105 @@ def test_copy_of_a_run_is_not_another_seed(runs: Path, write_run):
 def test_nothing_to_load_is_one_clear_line(tmp_path: Path, runs: Path, write_run):
     with pytest.raises(LoadError, match="no such folder"):
         load(tmp_path / "missing")
-    with pytest.raises(LoadError, match="no run directory"):
+    with pytest.raises(LoadError, match="no run here or below"):
         load(tmp_path)
     write_run({}, name="waiting")
-    with pytest.raises(LoadError, match=r"none of its 1 run directories can be used: waiting: no evaluation yet$"):
+    with pytest.raises(LoadError, match=r"none of its 1 runs can be used: waiting: no evaluation yet$"):
         load(runs)
+
+
+def test_second_load_parses_only_what_changed(runs: Path, write_run, monkeypatch: pytest.MonkeyPatch):
+    for seed in range(3):
+        write_run({0: [0.1, 0.2], 500: [0.3, seed / 10]}, seed=seed)
+    write_run({}, seed=9, name="waiting")
+    first = load(runs)
+    read = []
+    monkeypatch.setattr("analysis.load._parsed", lambda path: read.append(path.name) or parsed(path))
+    again = load(runs)
+    pd.testing.assert_frame_equal(again.table, first.table)
+    assert again.left_out == first.left_out
+    assert again.runs["settings"].tolist() == first.runs["settings"].tolist()
+    assert read == []
+    changed = write_run({0: [0.1, 0.2], 500: [0.3, 0.4], 1000: [0.5, 0.6]}, seed=1, name="longer")
+    assert set(load(runs).table["env_steps"]) == {0, 500, 1000}
+    assert read == [changed.name]
+
+
+def test_cache_that_is_damaged_or_cannot_be_written_changes_nothing(runs: Path, write_run, tmp_path: Path):
+    write_run({0: [0.1, 0.2]})
+    first = load(runs).table
+    (cache,) = (tmp_path / "cache").rglob("*.parquet")
+    cache.write_bytes(b"PAR1 not really")
+    assert load(runs).table.equals(first)
+    cache.unlink()
+    cache.parent.rmdir()
+    cache.parent.write_text("a file where the folder should be")
+    assert load(runs).table.equals(first)
+
+
+def test_run_table_says_where_runs_are_and_what_they_took(runs: Path, write_run):
+    start = {"git_commit": "c" * 40, "git_diff_sha256": None, "versions": {"jax": "1"}, "device": "2 x NVIDIA H100"}
+    run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, starts=[start])
+    (run / record.STATUS).write_text('{"state": "done"}')
+    (run / record.TRACKING).write_text('{"http://host:5000": {"run_id": "abc"}}')
+    rows = [
+        {"env_steps": 500, "update_steps": 1000, "name": name, "task": None, "value": value}
+        for name, value in (("time/act_s", 40.0), ("time/env_wait_s", 60.0), ("time/environment_s", 99.0))
+    ]
+    (run / record.TIMING).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (one,) = load(runs).runs.itertuples()
+    assert (one.folder, one.state, one.commit, one.env_steps) == (str(run), "done", "c" * 40, 500)
+    assert (one.devices, one.device) == (2, "NVIDIA H100")
+    assert one.hours == pytest.approx(100 / 3600)  # what environments did beside the learner took no time of its own
+    assert (one.env_steps_per_s, one.updates_per_s) == (5.0, 10.0)
+    assert one.mlflow == {"http://host:5000": "abc"}
+
+
+def test_compute_of_a_run_is_counted_from_its_updates(runs: Path, write_run):
+    write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, width=10)
+    table = load(runs).table
+    assert table.groupby("env_steps")["critic_flops"].first().tolist() == [0.0, 12 * 10**2 * 32 * 2000]
+
+
+def test_runs_in_mlflow_are_the_same_table(runs: Path, write_run, tmp_path: Path):
+    from mlflow.entities import Metric, Param
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("toy")
+    client.create_run(experiment, run_name="a sweep's parent")
+    for seed in range(2):
+        run = write_run({0: [0.1, 0.2], 500: [0.3, seed / 10]}, seed=seed, score_metric="success")
+        manifest = json.loads((run / record.MANIFEST).read_text())
+        values = record.flat(manifest["identity_values"] | {"sizes": manifest["sizes"]})
+        texts = {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in values.items()}
+        texts |= {"agent.updates_per_step": "4", "train.random_steps": "0"}
+        run_id = client.create_run(experiment, run_name=run.name).info.run_id
+        rows = [json.loads(line) for line in (run / record.METRICS).read_text().splitlines()]
+        metrics = [
+            Metric(f"{row['name']}/{row['task'].split('/')[1]}", row["value"], 0, row["env_steps"])
+            for row in rows
+            if row["task"]
+        ]
+        client.log_batch(run_id, metrics=metrics, params=[Param(key, text) for key, text in texts.items()])
+    unfinished = client.create_run(experiment, run_name="waiting").info.run_id
+    client.log_batch(unfinished, params=[Param(key, text) for key, text in texts.items()])
+    found, files = load(uri), load(runs)
+    order = ["run", "env_steps", "task"]
+    columns = [name for name in COLUMNS if name != "score_metric"]  # MLflow has no constants to tell it by
+    ours, theirs = (one.table.sort_values(order, ignore_index=True)[columns] for one in (files, found))
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert [line.partition(" (")[0] for line in found.left_out] == ["waiting"]
+    assert found.left_out[0].endswith("no evaluation yet")
+
+
+def test_suite_whose_scores_are_success_rates_is_judged_by_them_in_mlflow(tmp_path: Path):
+    def run(scores: list[float]) -> Run:
+        values = np.array([[[7.0, score, score] for score in scores]])
+        constants = {task: ["return", None, None] for task in ("metaworld/a", "metaworld/b")}
+        return Run("one", {}, constants, 1, Evaluations(np.array([0]), np.array([0]), values))
+
+    metrics = [[one[0] for one in run.constants.values()] for run in mirror.judged([run([0.0, 0.0]), run([0.5, 0.0])])]
+    assert metrics == [["success", "success"]] * 2
+    assert [one[0] for one in mirror.judged([run([0.0, 0.0])])[0].constants.values()] == ["return", "return"]

@@ -8,7 +8,7 @@ import pytest
 from analysis import style
 from analysis.load import load
 from analysis.plots import aggregate, learning_curves, scaling
-from analysis.select import common_steps, last_shared_step, scored
+from analysis.select import at_end, common_steps, scored
 
 
 def test_learning_curve_is_the_mean_over_seeds_of_each_task(runs: Path, write_run):
@@ -20,13 +20,14 @@ def test_learning_curve_is_the_mean_over_seeds_of_each_task(runs: Path, write_ru
         {("dmc/a-walk", 0): 100, ("dmc/b-run", 0): 100, ("dmc/a-walk", 500): 400, ("dmc/b-run", 500): 500}
     )
     assert set(curves["seeds"]) == {2}
-    assert sorted(curves.loc[(curves["task"] == "dmc/a-walk") & (curves["env_steps"] == 500), "value"]) == [200, 600]
+    at_500 = curves.loc[(curves["task"] == "dmc/a-walk") & (curves["env_steps"] == 500)]
+    assert at_500[["seed 0", "seed 1"]].to_numpy().tolist() == [[200, 600]]
 
 
 def test_learning_curve_of_a_success_task_shows_success(runs: Path, write_run):
     write_run({0: [0.4, 0.8]}, score_metric="success")
     curves = learning_curves.compute(load(runs).table)
-    assert curves["value"].tolist() == [0.2, 0.4]
+    assert curves["seed 0"].tolist() == [0.2, 0.4]
     assert set(curves["metric"]) == {"success"}
 
 
@@ -40,7 +41,7 @@ def test_averages_end_where_a_seed_has_not_arrived_and_say_so(runs: Path, write_
     assert set(beyond["seeds"]) == {0}
     assert aggregate.compute(table)["env_steps"].tolist() == [0, 500]
     assert common_steps(table).left_out == [
-        "toy, brc w64: averages up to env step 500; evaluations that not all seeds have reached: 1 of seed 0"
+        "toy, brc w64: averages up to env step 500; evaluations that not all runs have reached: 1 of seed 0"
     ]
 
 
@@ -49,7 +50,7 @@ def test_seed_that_has_only_just_started_does_not_end_the_curve(runs: Path, writ
     write_run({0: [0.3, 0.3]}, seed=1)
     table = load(runs).table
     points = aggregate.compute(table)
-    assert points[["env_steps", "iqm", "seeds"]].to_numpy().tolist() == [[0, 0.1, 1], [500, 0.2, 1]]
+    assert points[["env_steps", "value", "seeds"]].to_numpy().tolist() == [[0, 0.1, 1], [500, 0.2, 1]]
     assert common_steps(table).left_out == ["toy, brc w64: seed 1 is not averaged: no evaluation after env step 0 yet"]
 
 
@@ -58,7 +59,7 @@ def test_aggregate_is_the_iqm_over_seeds_and_tasks_with_an_interval(runs: Path, 
     write_run({0: [0.0, 0.0], 500: [0.2, 0.9]}, seed=0)
     write_run({0: [0.0, 0.0], 500: [0.0, 0.4]}, seed=1)
     points = aggregate.compute(load(runs).table, replicates=500)
-    assert points["iqm"].tolist() == pytest.approx([0.0, 0.3])
+    assert points["value"].tolist() == pytest.approx([0.0, 0.3])
     start, end = points.iloc[0], points.iloc[1]
     assert (start["low"], start["high"]) == (0, 0)
     # The lowest replicate is {0, 0, .4, .4}: .2; the highest {.2, .2, .9, .9}: .55; each 1 in 16, so both in the tails.
@@ -73,7 +74,7 @@ def test_interval_does_not_depend_on_which_other_variants_there_are(runs: Path, 
     for seed in range(3):
         write_run({0: [0.2, 0.5 * seed]}, seed=seed, width=32)
     together = aggregate.compute(load(runs).table, replicates=50)
-    numbers = ["iqm", "low", "high"]
+    numbers = ["value", "low", "high"]
     assert (
         together.loc[together["variant"] == "brc w64", numbers].to_numpy().tolist()
         == alone[numbers].to_numpy().tolist()
@@ -93,7 +94,7 @@ def test_task_without_a_score_is_not_aggregated(runs: Path, write_run):
     write_run({0: [0.1, 0.2]})
     table = load(runs).table
     table.loc[table["task"] == "dmc/b-run", "score"] = float("nan")
-    assert aggregate.compute(table)["iqm"].tolist() == [0.1]
+    assert aggregate.compute(table)["value"].tolist() == [0.1]
     assert scored(table).left_out == ["toy: dmc/b-run has no score to average"]
 
 
@@ -103,9 +104,9 @@ def test_scaling_compares_sizes_at_the_last_step_they_share(runs: Path, write_ru
     write_run({0: [0.0, 0.0]}, width=256)
     table = load(runs).table
     points = scaling.compute(table)
-    assert points[["critic_params", "env_steps"]].to_numpy().tolist() == [[64**2, 500], [128**2, 500]]
-    assert points["iqm"].tolist() == pytest.approx([0.3, 0.6])
-    assert last_shared_step(common_steps(table).table).left_out == [
+    assert points[["size", "env_steps"]].to_numpy().tolist() == [[64**2, 500], [128**2, 500]]
+    assert points["value"].tolist() == pytest.approx([0.3, 0.6])
+    assert at_end(common_steps(table).table).left_out == [
         "toy, brc w256: not compared: no evaluation after env step 0 yet",
         "toy, brc w64: compared at env step 500 of its 1,000",
     ]
@@ -117,7 +118,7 @@ def test_sizes_of_different_discounts_are_different_lines(runs: Path, write_run)
             write_run({0: [0.1, 0.2]}, width=width, discount=discount)
     points = scaling.compute(load(runs).table)
     assert scaling.has_sizes(points)
-    assert points.groupby("family")["critic_params"].apply(list).to_dict() == {
+    assert points.groupby("family")["size"].apply(list).to_dict() == {
         "brc agent.discount=0.9": [64**2, 128**2],
         "brc agent.discount=0.99": [64**2, 128**2],
     }
@@ -131,4 +132,4 @@ def test_drawn_lines_are_the_computed_numbers(runs: Path, write_run):
     figure = style.new_figure(*aggregate.SIZE_IN)
     aggregate.draw(points, figure)
     drawn = pd.concat(pd.DataFrame(line.get_xydata()) for line in figure.axes[0].lines)
-    assert drawn.to_numpy().tolist() == points[["env_steps", "iqm"]].to_numpy().tolist()
+    assert drawn.to_numpy().tolist() == points[["env_steps", "value"]].to_numpy().tolist()

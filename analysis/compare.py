@@ -1,0 +1,173 @@
+"""Are two sets of runs different?
+
+python -m analysis.compare A B
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.report import EXIT_BAD_INPUT, at_least
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXIT_SAME, EXIT_DIFFERENT = 0, 1
+FAIL_ON = ("different", "worse", "better")
+
+DESCRIPTION = """\
+Say in words whether the runs of B score differently from those of A, and draw the difference. A and B are each a runs
+folder, one run, an MLflow tracking URI or published curves; they are compared on the benchmarks, tasks and length of
+training that both have. Of several benchmarks each has equal weight."""
+
+EPILOG = """\
+examples:
+  python -m analysis.compare runs-before/ runs-after/
+  python -m analysis.compare published.csv.gz runs/ --a "BRC (published)" --b "brc w4096" --fail-on worse
+
+exit status: 0 not told apart (or not as --fail-on says), 1 B is different (worse, better) by the 95% interval,
+2 bad input, or too few seeds to tell."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare, and print; the process's exit status."""
+    arguments = parse(argv)
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from analysis.plots import comparison
+    from analysis.table import LoadError
+
+    try:
+        table, names, left_out = gather(arguments)
+        usable = comparison.comparable(table)
+        if usable.table.empty:
+            raise LoadError(f"nothing that A and B share: {'; '.join(usable.left_out) or 'no benchmark'}")
+        values = comparison.compute(usable.table, arguments.seed, arguments.replicates)
+        draw(values, arguments.figure)
+    except (LoadError, OSError) as error:
+        print(f"analysis.compare: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    verdict = verdict_of(values)
+    for line in [*sentences(values, names, verdict), f"figure: {arguments.figure}"]:
+        print(line)
+    for line in [*left_out, *usable.left_out]:
+        print(f"left out: {line}")
+    if verdict == "unknown":
+        print("analysis.compare: one seed of each task says nothing about chance; run at least two", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    fails = verdict == arguments.fail_on or (arguments.fail_on == "different" and verdict != "same")
+    return EXIT_DIFFERENT if fails else EXIT_SAME
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.compare",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sets", metavar="A B", nargs=2, help="two sets of runs; A is the one to compare with")
+    for name in ("a", "b"):
+        parser.add_argument(f"--{name}", metavar="VARIANT", help=f"which variant of {name.upper()}, if it has several")
+    parser.add_argument(
+        "--fail-on", choices=FAIL_ON, default=FAIL_ON[0], help="status 1 if B is (default: %(default)s)"
+    )
+    parser.add_argument("--figure", metavar="FILE", type=Path, default=Path("compare.png"), help="png or pdf to write")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--replicates", type=at_least(1), default=2000, help="of the bootstrap (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def gather(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """One table with variants A and B, what they are called, and what could not be read.
+
+    Raises:
+      LoadError: nothing to read, or a set has several variants and none is named.
+    """
+    import pandas as pd
+
+    from analysis.import_reference import short_name
+    from analysis.load import load
+    from analysis.plots.comparison import A, B
+
+    tables, names, left_out = [], [], []
+    for source, letter, wanted in zip(arguments.sets, (A, B), (arguments.a, arguments.b), strict=True):
+        loaded = load(source)
+        variant = one_variant(loaded.table, f"{letter} ({source})", f"--{letter.lower()}", wanted)
+        rows = loaded.table.loc[loaded.table["variant"] == variant]
+        # Published curves may be one of the two: their tasks' names are ours but for an ending.
+        tables.append(rows.assign(variant=letter, task=[short_name(task) for task in rows["task"]]))
+        names.append(f"{letter}: {variant} of {source}")
+        left_out += [f"{letter}: {line}" for line in loaded.left_out]
+    return pd.concat(tables, ignore_index=True), names, left_out
+
+
+def one_variant(table: pd.DataFrame, source: str, option: str, wanted: str | None) -> str:
+    """The variant to compare.
+
+    Raises:
+      LoadError: none or several fit.
+    """
+    from analysis.table import LoadError
+
+    known = list(dict.fromkeys(table["variant"]))
+    if wanted is None and len(known) == 1:
+        return known[0]
+    if wanted in known:
+        return str(wanted)
+    problem = f"{option} {wanted}: no such variant" if wanted is not None else f"several variants, choose with {option}"
+    raise LoadError(f"{source}: {problem}: {', '.join(known)}")
+
+
+def verdict_of(values: pd.DataFrame) -> str:
+    """What the last row, over all benchmarks, says of B: "better", "worse", "same" or "unknown"."""
+    low, high = float(values["low"].iloc[-1]), float(values["high"].iloc[-1])
+    if low != low:
+        return "unknown"
+    return "better" if low > 0 else "worse" if high < 0 else "same"
+
+
+def sentences(values: pd.DataFrame, names: Sequence[str], verdict: str) -> list[str]:
+    """The comparison in words."""
+    from analysis.frames import rows_of
+
+    meaning = {
+        "better": "B scores higher than A.",
+        "worse": "B scores lower than A.",
+        "same": "A and B cannot be told apart.",
+        "unknown": "Whether A and B differ cannot be told from one seed.",
+    }
+    return [*names, *(_sentence(one) for one in rows_of(values)), meaning[verdict]]
+
+
+def _sentence(one: Any) -> str:
+    interval = f" (95% interval {one.low:+.3f} to {one.high:+.3f})" if one.low == one.low else ""
+    return (
+        f"{one.benchmark}: IQM {one.iqm_a:.3f} for A, {one.iqm_b:.3f} for B, at {one.env_steps:,} env steps on "
+        f"{one.tasks} tasks: difference {one.value:+.3f}{interval}; a run of B is above one of A with probability "
+        f"{one.improvement:.2f}; allowing for how many tasks there are, B is better on {one.better} and worse on "
+        f"{one.worse}."
+    )
+
+
+def draw(values: pd.DataFrame, path: Path) -> None:
+    """Write the figure."""
+    from analysis import style
+    from analysis.plots import comparison
+
+    with style.look():
+        figure = style.new_figure(*comparison.figure_size(values))
+        comparison.draw(values, figure)
+        try:
+            figure.savefig(path)
+        except ValueError as error:  # an ending that is no format
+            raise OSError(str(error).splitlines()[0]) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

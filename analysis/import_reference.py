@@ -1,0 +1,312 @@
+"""Published curves -> the tidy table, so that they overlay our own.
+
+    python -m analysis.import_reference PATH --out curves.csv
+
+PATH is the authors' results folder, `<suite>/<method>_<mode>/<task>.npy` with an array of seeds and evaluations, or a
+.csv (or .csv.gz) of `benchmark, mode, task, seed, eval_index, score`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.table import Loaded
+
+COLUMNS = ("benchmark", "mode", "task", "seed", "eval_index", "score")
+MODES = {"multitask": "multi-task", "singletask": "single-task"}
+METHOD = "BRC"
+MAX_LISTED = 5
+
+
+class Published(NamedTuple):
+    """How a benchmark's published curves are to be read."""
+
+    suite: str
+    steps_per_point: int
+    """Env steps per task between two evaluations; the first is not at 0."""
+    metric: str
+    """What the raw numbers are: "return" or "success"."""
+
+
+PUBLISHED = {
+    "dmc_hard": Published("dmc", 50_000, "return"),
+    "metaworld": Published("metaworld", 50_000, "success"),
+    "humanoidbench_medium": Published("humanoidbench", 50_000, "return"),
+    "humanoidbench_hard": Published("humanoidbench", 50_000, "return"),
+    "shadowhand": Published("shadowhand", 2_000, "success"),
+}
+"""The evaluation interval is the release's default; of Shadow Hand, 20 episodes of 100 steps are one point."""
+FOLDERS = {"dmc": "dmc_hard", "humanoidbench": "humanoidbench_medium", "shadow_hand": "shadowhand"}
+"""The authors' names of folders that differ from the benchmark's."""
+SUFFIXES = ("-v2-goal-observable", "-v0")
+"""Ends of published task names that ours lack."""
+
+HUMANOIDBENCH = {
+    "h1-walk": (2.377, 700),
+    "h1-stand": (10.545, 800),
+    "h1-run": (2.02, 700),
+    "h1-stair": (3.112, 700),
+    "h1-crawl": (272.658, 700),
+    "h1-pole": (20.09, 700),
+    "h1-slide": (3.191, 700),
+    "h1-hurdle": (2.214, 700),
+    "h1-maze": (106.441, 1200),
+    "h1hand-walk": (2.505, 700),
+    "h1hand-stand": (11.973, 800),
+    "h1hand-run": (1.927, 700),
+    "h1hand-stair": (3.161, 700),
+    "h1hand-crawl": (278.868, 800),
+    "h1hand-pole": (19.721, 700),
+    "h1hand-slide": (3.142, 700),
+    "h1hand-hurdle": (2.371, 700),
+    "h1hand-maze": (106.233, 1200),
+    "h1hand-sit_simple": (10.768, 750),
+    "h1hand-sit_hard": (2.477, 750),
+    "h1hand-balance_simple": (10.17, 800),
+    "h1hand-balance_hard": (10.032, 800),
+    "h1hand-reach": (-50.024, 12000),
+    "h1hand-spoon": (4.661, 650),
+    "h1hand-window": (2.713, 650),
+    "h1hand-insert_small": (1.653, 350),
+    "h1hand-insert_normal": (1.673, 350),
+    "h1hand-bookshelf_simple": (16.777, 2000),
+    "h1hand-bookshelf_hard": (14.848, 2000),
+    "h1hand-basketball": (8.979, 1200),
+    "h1hand-cabinet": (37.733, 2500),
+    "h1hand-cube": (4.787, 370),
+    "h1hand-door": (2.771, 600),
+    "h1hand-powerlift": (17.638, 800),
+    "h1hand-push": (-526.8, 700),
+    "h1hand-room": (3.018, 400),
+    "h1hand-truck": (562.419, 3000),
+}
+"""Random and success return, which published HumanoidBench returns are scored between (the authors' table)."""
+
+
+def is_reference(path: Path) -> bool:
+    """Whether a path holds published curves rather than runs."""
+    if path.is_file():
+        return path.name.endswith((".csv", ".csv.gz"))
+    return any(path.glob("*/*/*.npy"))
+
+
+def import_reference(path: Path | str) -> Loaded:
+    """Published curves as a table of `analysis.table.COLUMNS`, with variants "BRC (published)".
+
+    A curve with a missing, infinite or contradictory value is left out whole and named.
+
+    Raises:
+      LoadError: nothing can be read, a column is missing, or a benchmark or mode is unknown.
+    """
+    import pandas as pd
+
+    from analysis.table import Loaded, LoadError, empty_runs
+
+    path = Path(path)
+    try:
+        raw = pd.read_csv(path) if path.is_file() else _read_folders(path)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise LoadError(f"{path}: {str(error).splitlines()[0]}") from None
+    missing = [column for column in COLUMNS if column not in raw]
+    if missing:
+        raise LoadError(f"{path}: no column {missing[0]}; there must be {', '.join(COLUMNS)}")
+    if raw.empty:
+        raise LoadError(f"{path}: no rows")
+    for column, allowed in (("benchmark", PUBLISHED), ("mode", MODES)):
+        unknown = sorted(set(raw[column].astype(str)) - set(allowed))
+        if unknown:
+            raise LoadError(f"{path}: {column} {unknown[0]}: allowed: {', '.join(allowed)}")
+    curves, left_out = _sound(raw)
+    if curves.empty:
+        raise LoadError(f"{path}: none of its curves can be used: {'; '.join(left_out)}")
+    return Loaded(_table(curves), left_out, empty_runs(), [])
+
+
+def _read_folders(root: Path) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    parts = []
+    for file in sorted(root.glob("*/*/*.npy")):
+        method, _, mode = file.parent.name.rpartition("_")
+        folder = file.parent.parent.name
+        array = np.load(file, allow_pickle=False)
+        if array.ndim != 2 or array.shape[0] == array.shape[1]:
+            raise ValueError(f"{file}: shape {list(array.shape)}; must be seeds by evaluations, and more of the latter")
+        # Seeds are few, evaluations many; which axis is which differs from file to file.
+        curves = array if array.shape[0] < array.shape[1] else array.T
+        seeds, count = curves.shape
+        parts.append(
+            pd.DataFrame(
+                {
+                    "benchmark": FOLDERS.get(folder, folder),
+                    "method": method,
+                    "mode": mode,
+                    "task": file.stem,
+                    "seed": np.repeat(np.arange(seeds), count),
+                    "eval_index": np.tile(np.arange(1, count + 1), seeds),
+                    "score": curves.ravel(),
+                }
+            )
+        )
+    if not parts:
+        raise ValueError("no <suite>/<method>_<mode>/<task>.npy below it")
+    return pd.concat(parts, ignore_index=True)
+
+
+CURVE = ["benchmark", "method", "mode", "task", "seed"]
+
+
+def _sound(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Curves without a flaw, and one line for each kind of flaw."""
+    import numpy as np
+    import pandas as pd
+
+    given = raw if "method" in raw else raw.assign(method=METHOD)
+    numbers = {name: pd.to_numeric(given[name], errors="coerce") for name in ("seed", "eval_index", "score")}
+    given = given.assign(**numbers, curve=given.groupby(CURVE, dropna=False, sort=False).ngroup())
+    curves = given.drop_duplicates(["curve", "eval_index", "score"])
+    left_out = [f"{len(given) - len(curves)} rows that are there twice"] if len(curves) < len(given) else []
+    points = curves.groupby("curve")["eval_index"]
+    whole = (curves["eval_index"] >= 1) & (curves["eval_index"] % 1 == 0) & (curves["seed"] % 1 == 0)
+    flaws = {
+        "no task": curves["task"].isna(),
+        "a score that is not a finite number": ~np.isfinite(curves["score"]),
+        "an evaluation or a seed that is no whole number": ~whole,
+        "two scores for one evaluation": curves.duplicated(["curve", "eval_index"], keep=False),
+        "missing evaluations": points.transform("max") != points.transform("size"),
+    }
+    bad: set[int] = set()
+    for flaw, rows in flaws.items():
+        flawed = curves.loc[rows & ~curves["curve"].isin(list(bad))].drop_duplicates("curve")
+        names = _names(flawed)
+        if names:
+            more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+            left_out.append(f"{len(names)} published curves with {flaw}: {', '.join(names[:MAX_LISTED])}{more}")
+            bad |= set(flawed["curve"])
+    return curves.loc[~curves["curve"].isin(list(bad))].astype({"eval_index": int, "seed": int}), left_out
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    from analysis.frames import rows_of
+
+    return [f"{one.benchmark} {one.mode} {one.task} seed {one.seed:g}" for one in rows_of(rows)]
+
+
+def _table(curves: pd.DataFrame) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    from analysis.frames import groups_of
+    from analysis.table import typed
+
+    parts = []
+    for (benchmark, method, mode), group in groups_of(curves, "benchmark", "method", "mode"):
+        known = PUBLISHED[str(benchmark)]
+        group = group.sort_values(["task", "seed", "eval_index"], kind="stable")
+        names = {task: short_name(task) for task in group["task"].unique()}
+        task = pd.Series([names[name] for name in group["task"]], group.index)
+        constants = _constants(known, list(names.values()))
+        low, high = np.array([constants[name] for name in task]).T
+        variant = f"{method} (published){' single-task' if MODES[str(mode)] == 'single-task' else ''}"
+        single = " " + task if MODES[str(mode)] == "single-task" else ""
+        parts.append(
+            pd.DataFrame(
+                {
+                    "benchmark": benchmark,
+                    "task": f"{known.suite}/" + task,
+                    "agent": f"{method} (published)",
+                    "mode": MODES[str(mode)],
+                    "width": pd.NA,
+                    "critic_params": pd.NA,
+                    "seed": group["seed"],
+                    "variant": variant,
+                    "family": variant,
+                    "run": f"published {mode}" + single + " seed " + group["seed"].astype(str),
+                    "env_steps": group["eval_index"] * known.steps_per_point,
+                    "critic_flops": np.nan,
+                    "return_": group["score"] if known.metric == "return" else np.nan,
+                    "success": group["score"] if known.metric == "success" else np.nan,
+                    "score": (group["score"] - low) / (high - low),
+                    "score_metric": known.metric,
+                }
+            )
+        )
+    return typed(pd.concat(parts, ignore_index=True))
+
+
+def short_name(task: str) -> str:
+    """A published task's name without the ends that ours lack."""
+    for suffix in SUFFIXES:
+        task = task.removesuffix(suffix)
+    return task
+
+
+def _constants(known: Published, tasks: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Each task's raw value of score 0 and of score 1; NaN where no constants exist."""
+    if known.suite == "humanoidbench":
+        return {task: HUMANOIDBENCH.get(task, (float("nan"), float("nan"))) for task in tasks}
+    return dict.fromkeys(tasks, (0.0, 1000.0 if known.metric == "return" else 1.0))
+
+
+def overlay(ours: Loaded, reference: Loaded) -> Loaded:
+    """Our runs and, of the benchmarks they are on, the published curves; published tasks take our ids.
+
+    Curves end where our longest run does not reach them only in comparisons, never here.
+    """
+    import pandas as pd
+
+    from analysis.frames import rows_of
+
+    ids: dict[tuple[str, str], str] = {}
+    for benchmark, task in rows_of(ours.table.drop_duplicates(["benchmark", "task"]).filter(["benchmark", "task"])):
+        ids[benchmark, short_name(task.split("/", 1)[-1])] = task
+    known = reference.table.loc[reference.table["benchmark"].isin(list(dict.fromkeys(ours.table["benchmark"])))]
+    keys = zip(known["benchmark"], known["task"].str.split("/", n=1).str[-1], known["task"], strict=True)
+    renamed = known.assign(task=[ids.get((benchmark, short), task) for benchmark, short, task in keys])
+    left_out = [*ours.left_out, *reference.left_out]
+    table = pd.concat([ours.table, renamed], ignore_index=True)
+    return ours._replace(table=table, left_out=left_out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write published curves as one tidy csv; the process's exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.import_reference",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", metavar="PATH", type=Path, help="the authors' results folder, or a csv of curves")
+    parser.add_argument("--out", metavar="CSV", type=Path, required=True, help="csv to write, with normalised scores")
+    arguments = parser.parse_args(argv)
+    from analysis.table import LoadError
+
+    try:
+        loaded = import_reference(arguments.path)
+        loaded.table.to_csv(arguments.out, index=False)
+    except (LoadError, OSError) as error:
+        print(f"analysis.import_reference: {error}", file=sys.stderr)
+        return 2
+    for line in _summary(loaded):
+        print(line)
+    return 0
+
+
+def _summary(loaded: Loaded) -> Iterator[str]:
+    from analysis.frames import groups_of
+
+    for (benchmark, variant), group in groups_of(loaded.table, "benchmark", "variant"):
+        tasks, seeds = group["task"].nunique(), group["seed"].nunique()
+        yield f"{benchmark}, {variant}: {tasks} tasks, {seeds} seeds, {max(group['env_steps']):,} env steps"
+    yield from (f"left out: {line}" for line in loaded.left_out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""One score over all benchmarks, each of equal weight."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from analysis import style
+from analysis.frames import groups_of, rows_of
+from analysis.plots.aggregate import band
+from analysis.select import at_end, common_steps, points, scored
+from analysis.stats import REPLICATES, iqm, mean_of_benchmarks, percentile_interval
+
+FRACTIONS = np.arange(1, 21) / 20
+SIZE_IN = (style.PAGE_IN, 2.6)
+COLUMNS = ("variant", "fraction", "value", "low", "high", "benchmarks", "names")
+
+
+def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
+    """The mean over benchmarks of the IQM, at equal fractions of training, of variants that have several benchmarks.
+
+    Args:
+      table: of `analysis.load`.
+      seed, replicates: of the bootstrap, which resamples each benchmark on its own.
+    Returns:
+      `COLUMNS`: `fraction` of each benchmark's training, `benchmarks` how many, `names` which.
+    """
+    rows = common_steps(scored(table).table).table
+    ends = {key: max(group["env_steps"]) for key, group in groups_of(at_end(rows).table, "benchmark", "variant")}
+    parts = []
+    for variant, of_variant in groups_of(rows, "variant"):
+        members = [name for name in dict.fromkeys(of_variant["benchmark"]) if (name, variant) in ends]
+        if len(members) < 2:
+            continue
+        values, spreads, resampled = [], [], False
+        for number, name in enumerate(members):
+            found = points(of_variant.loc[of_variant["benchmark"] == name])
+            # The last evaluation at or before each fraction of training.
+            at = np.searchsorted(found.env_steps, FRACTIONS * ends[name, variant] * (1 + 1e-9), side="right") - 1
+            known = np.where(at[:, None] >= 0, found.values[np.maximum(at, 0)], np.nan)
+            values.append(iqm(known, found.strata.once(), found.strata)[:, 0])
+            counts = found.strata.resampled(np.random.default_rng([seed, number]), replicates)
+            spreads.append(iqm(known, counts, found.strata))
+            resampled |= bool(found.strata.sizes.max() > 1)
+        low, high = percentile_interval(mean_of_benchmarks(spreads)) if resampled else (np.nan, np.nan)
+        part = {
+            "variant": variant,
+            "fraction": FRACTIONS,
+            "value": mean_of_benchmarks(values),
+            "low": low,
+            "high": high,
+        }
+        parts.append(pd.DataFrame(part).assign(benchmarks=len(members), names=", ".join(members)))
+    return pd.concat(parts, ignore_index=True).dropna(subset="value") if parts else pd.DataFrame(columns=list(COLUMNS))
+
+
+def draw(curves: pd.DataFrame, figure: Figure) -> None:
+    """Curves, and the bars of their ends."""
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    lines = style.lines_of(curves["variant"])
+    for variant, group in groups_of(curves, "variant"):
+        band(left, group, "fraction", lines[str(variant)])
+    left.xaxis.set_major_formatter(PercentFormatter(1))
+    left.set_xlabel("fraction of training")
+    left.set_ylabel("IQM, mean over benchmarks")
+    ends = final(curves)
+    names = [f"{one.variant}\n{one.benchmarks} benchmarks" for one in rows_of(ends)]
+    style.bars(right, ends, names, [lines[variant]["color"] for variant in ends["variant"]])
+    right.set_xlabel("at the end")
+
+
+def final(curves: pd.DataFrame) -> pd.DataFrame:
+    """The end of each curve."""
+    return curves.loc[curves["fraction"] == 1].reset_index(drop=True)
+
+
+def caption(curves: pd.DataFrame) -> str:
+    """Which benchmarks each average is over."""
+    members = {one.variant: one.names for one in rows_of(final(curves))}
+    if len(set(members.values())) == 1:
+        over = f"over {next(iter(members.values()))}"
+    else:
+        over = "over different benchmarks, so the variants do not compare: " + "; ".join(
+            f"{variant}: {names}" for variant, names in members.items()
+        )
+    return (
+        f"Mean, of equal weight a benchmark, of the IQM {over}. x: fraction of each benchmark's training. "
+        "95% stratified-bootstrap interval, each benchmark resampled on its own; none where no task has two seeds."
+    )

@@ -1,0 +1,257 @@
+"""The tidy table that all of the analysis reads, and how it is put together from runs of any origin."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from analysis.frames import groups_of
+from analysis.variants import AGENT, BENCHMARK, CRITIC_SIZE, SEED, TASKS, WIDTH, labels, mode_of
+
+COLUMNS = (
+    "benchmark",
+    "task",
+    "agent",
+    "mode",
+    "width",
+    "critic_params",
+    "seed",
+    "variant",
+    "family",
+    "run",
+    "env_steps",
+    "critic_flops",
+    "return_",
+    "success",
+    "score",
+    "score_metric",
+)
+"""One row for each run, evaluation and task.
+
+`variant` names all but the seed: runs of one benchmark and variant are seeds of one another (single-task runs: of the
+same task). `family` names all but the seed and the critic's size. `mode` is "multi-task" or "single-task". `env_steps`
+are per task, `critic_flops` estimates what was spent on the critic up to then. `return_` is the mean undiscounted
+return of the evaluation's episodes, `success` the fraction that succeeded, `score` the normalised score (NaN where the
+task has no constants), and `score_metric` says which of the two raw values the task is judged by. What was not
+published (`width`, `critic_params` and so on of imported curves) is missing.
+"""
+RUN_COLUMNS = (
+    "benchmark",
+    "variant",
+    "mode",
+    "run",
+    "seed",
+    "width",
+    "critic_params",
+    "env_steps",
+    "state",
+    "hours",
+    "devices",
+    "device",
+    "env_steps_per_s",
+    "updates_per_s",
+    "commit",
+    "changed",
+    "versions",
+    "command",
+    "folder",
+    "mlflow",
+    "settings",
+    "interference",
+)
+"""One row a run: how far it got, what it cost and ran on, where it is, and its settings (flattened identity values)."""
+FLOPS_PER_PARAMETER = 12
+"""Of the critic, for each transition of an update: 2 a forward pass, and six such passes (one for the target, three
+for the critic's own gradient, two for the action's)."""
+
+
+class LoadError(ValueError):
+    """One line: why there is nothing to analyse."""
+
+
+class Loaded(NamedTuple):
+    """What was found."""
+
+    table: pd.DataFrame
+    """Of `COLUMNS`."""
+    left_out: list[str]
+    """One line for each thing that is not in the table."""
+    runs: pd.DataFrame
+    """Of `RUN_COLUMNS`; empty for imported curves, of which no runs are known."""
+    notes: list[str]
+    """One line for each thing that is in the table and that a reader should know."""
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """All evaluations of one run: `E` of them, `T` tasks."""
+
+    env_steps: np.ndarray
+    """`[E]`, increasing."""
+    update_steps: np.ndarray
+    """`[E]`"""
+    values: np.ndarray
+    """`[E, T, 3]`: return, success, normalised score (NaN where a task has none)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, whatever it was read from."""
+
+    name: str
+    identity: dict[str, Any]
+    """Flattened identity values."""
+    constants: dict[str, list[Any]]
+    """Task id, in the run's order -> [score metric, norm_low, norm_high]; the latter None where unknown."""
+    critic_params: int
+    evaluations: Evaluations
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Values of `RUN_COLUMNS` that the identity does not give."""
+
+    @property
+    def last_steps(self) -> int:
+        return int(self.evaluations.env_steps[-1])
+
+    @property
+    def benchmark(self) -> str:
+        return self.identity[BENCHMARK]
+
+
+def assemble(source: str, runs: Sequence[Run], left_out: Sequence[str]) -> Loaded:
+    """One table of runs of any origin.
+
+    Copies of a run are left out, and so are runs whose scores were normalised by other constants than most.
+
+    Raises:
+      LoadError: no run is left.
+    """
+    runs, copies = _without_copies(runs)
+    runs, others = _of_one_scale(runs)
+    left = [*left_out, *copies, *others]
+    if not runs and left:
+        raise LoadError(f"{source}: none of its {len(left)} runs can be used: {'; '.join(left)}")
+    if not runs:
+        raise LoadError(f"{source}: no run here or below")
+    identities = [run.identity for run in runs]
+    named = zip(runs, labels(identities), labels(identities, CRITIC_SIZE), strict=True)
+    ordered = sorted(named, key=lambda one: (one[0].benchmark, one[0].critic_params, one[1], one[0].identity[SEED]))
+    table = pd.concat([_rows(*one) for one in ordered], ignore_index=True)
+    described = pd.DataFrame([_described(run, variant) for run, variant, _ in ordered], columns=list(RUN_COLUMNS))
+    return Loaded(typed(table), left, described, _mixed(described))
+
+
+def typed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with `COLUMNS` in order; sizes are integers that may be missing."""
+    return table.astype({"width": "Int64", "critic_params": "Int64"}).reindex(columns=list(COLUMNS))
+
+
+def empty_runs() -> pd.DataFrame:
+    """A run table without runs."""
+    return pd.DataFrame(columns=list(RUN_COLUMNS))
+
+
+def _without_copies(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """One run of each identity: a copied directory is not another seed. The one that got furthest is kept."""
+    best: dict[str, Run] = {}
+    left_out = []
+    for run in runs:
+        key = json.dumps(run.identity, sort_keys=True)
+        other = best.setdefault(key, run)
+        if other is not run:
+            best[key] = max(other, run, key=lambda one: one.last_steps)
+            dropped = run if best[key] is other else other
+            left_out.append(f"{dropped.name}: the same run as {best[key].name}, which got to {best[key].last_steps}")
+    return list(best.values()), left_out
+
+
+def _of_one_scale(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Runs whose scores mean the same: of each benchmark's tasks, those with the most common constants."""
+    counts: dict[tuple[str, str], Counter[tuple]] = {}
+    for run in runs:
+        for task, constants in run.constants.items():
+            counts.setdefault((run.benchmark, task), Counter())[tuple(constants)] += 1
+    usual = {key: counter.most_common(1)[0][0] for key, counter in counts.items()}
+    kept, left_out = [], []
+    for run in runs:
+        other = [task for task, constants in run.constants.items() if tuple(constants) != usual[run.benchmark, task]]
+        if other:
+            left_out.append(
+                f"{run.name}: {other[0]} is scored by {_scale(run.constants[other[0]])}, "
+                f"in other runs by {_scale(usual[run.benchmark, other[0]])}"
+            )
+        else:
+            kept.append(run)
+    return kept, left_out
+
+
+def _scale(constants: Sequence[Any]) -> str:
+    metric, low, high = constants
+    return f"{metric} from {low:g} to {high:g}" if low is not None and high is not None else f"{metric}, unscaled"
+
+
+def _rows(run: Run, variant: str, family: str) -> pd.DataFrame:
+    """The run's rows of the table."""
+    evaluations, tasks = run.evaluations, list(run.constants)
+    each = len(tasks)
+    batch_size = run.identity.get("agent.batch_size") or float("nan")
+    flops = FLOPS_PER_PARAMETER * run.critic_params * batch_size * evaluations.update_steps
+    values = evaluations.values.reshape(-1, 3)
+    return pd.DataFrame(
+        {
+            "benchmark": run.benchmark,
+            "task": tasks * len(evaluations.env_steps),
+            "agent": run.identity[AGENT],
+            "mode": mode_of(run.identity[TASKS]),
+            "width": run.identity[WIDTH],
+            "critic_params": run.critic_params,
+            "seed": run.identity[SEED],
+            "variant": variant,
+            "family": family,
+            "run": run.name,
+            "env_steps": np.repeat(evaluations.env_steps, each),
+            "critic_flops": np.repeat(flops.astype(float), each),
+            "return_": values[:, 0],
+            "success": values[:, 1],
+            "score": values[:, 2],
+            "score_metric": [constants[0] for constants in run.constants.values()] * len(evaluations.env_steps),
+        }
+    )
+
+
+def _described(run: Run, variant: str) -> dict[str, Any]:
+    return {
+        **dict.fromkeys(RUN_COLUMNS),
+        **run.facts,
+        "benchmark": run.benchmark,
+        "variant": variant,
+        "mode": mode_of(run.identity[TASKS]),
+        "run": run.name,
+        "seed": run.identity[SEED],
+        "width": run.identity[WIDTH],
+        "critic_params": run.critic_params,
+        "env_steps": run.last_steps,
+        "settings": run.identity,
+    }
+
+
+def _mixed(runs: pd.DataFrame) -> list[str]:
+    """A line for each variant whose seeds ran with different code or libraries."""
+    notes = []
+    for (benchmark, variant), group in groups_of(runs, "benchmark", "variant"):
+        commits = {str(commit)[:10] for commit in group["commit"].dropna()}
+        if len(commits) > 1:
+            notes.append(f"{benchmark}, {variant}: runs of {len(commits)} commits ({', '.join(sorted(commits))})")
+        versions = [found for found in group["versions"] if isinstance(found, dict)]
+        for package in sorted({name for found in versions for name in found}):
+            different = sorted({found.get(package, "none") for found in versions})
+            if len(different) > 1:
+                notes.append(f"{benchmark}, {variant}: runs with {package} {' and '.join(different)}")
+        if any(changed is True for changed in group["changed"]):
+            notes.append(f"{benchmark}, {variant}: runs of code that differs from its commit")
+    return notes
