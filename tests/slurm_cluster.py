@@ -94,7 +94,11 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         for daemon in daemons:
             daemon.terminate()
         for daemon in daemons:
-            daemon.wait(30)
+            try:
+                daemon.wait(30)
+            except subprocess.TimeoutExpired:  # slurmd waits for jobs that are being cleaned up
+                daemon.kill()
+                daemon.wait()
 
 
 def start_munge() -> None:

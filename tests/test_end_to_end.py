@@ -205,8 +205,9 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
         assert (out / f"{name}.csv").read_text().count("\n") >= 2
 
 
-def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path):
-    arguments = ["-m", *SHORT, "agent.learning_rate=1.0e+30,1.0e-3", "tracking=off", "launcher=local"]
+@pytest.mark.parametrize("launcher", ["local", "inline"])
+def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path, launcher: str):
+    arguments = ["-m", *SHORT, "agent.learning_rate=1.0e+30,1.0e-3", "tracking=off", f"launcher={launcher}"]
     result = run(tmp_path, *arguments)
     assert result.returncode == record.EXIT_FAILED, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "1 failed, 1 done"

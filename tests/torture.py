@@ -139,7 +139,8 @@ def main() -> None:
         with slurm_cluster.running(folder / "slurm") as environment:
             os.environ.update(environment)
             happened = survive(folder, arguments.events, arguments.runs, arguments.env_steps, arguments.seed)
-    print(f"survived {', '.join(f'{count} x {what}' for what, count in happened.items())}; every number is unchanged")
+            counted = ", ".join(f"{count} x {what}" for what, count in happened.items())
+            print(f"survived {counted}; every number is unchanged", flush=True)
 
 
 if __name__ == "__main__":
