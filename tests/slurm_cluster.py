@@ -91,6 +91,11 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         subprocess.run(["scancel", "--user", "root"], env=os.environ | environment, capture_output=True)
+        for _ in range(60):  # jobs that end later would wait for a controller that is gone
+            left = subprocess.run(["squeue", "-h"], env=os.environ | environment, capture_output=True, text=True).stdout
+            if not left.strip():
+                break
+            time.sleep(0.5)
         for daemon in daemons:
             daemon.terminate()
         for daemon in daemons:
