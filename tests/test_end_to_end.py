@@ -212,6 +212,7 @@ def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path, launch
     assert result.returncode == record.EXIT_FAILED, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "1 failed, 1 done"
     assert "not finite" in result.stdout
+    assert len(list(tmp_path.glob(f"runs/*/*/{record.BATCH}"))) == 1
 
 
 def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
@@ -242,3 +243,20 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path):
     finally:
         first.kill()
         first.wait()
+
+
+def test_framework_costs_a_run_less_than_a_second_and_a_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of processor time from the command to the first step, where imports and compilation are over."""
+    from agents import loop, train
+    from agents.run import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "write_report", lambda run_dir: None)
+    step, reached = loop.Training.step, []
+    monkeypatch.setattr(loop.Training, "step", lambda self: (reached.append(time.process_time()), step(self)))
+    settings = [*TINY, "tracking=off", "env.backend=inline", "train.env_steps=110", "eval.max_episode_steps=1"]
+    for seed in (0, 1):
+        reached.clear()
+        begun = time.process_time()
+        assert main([*settings, f"seed={seed}"]) == 0
+    assert reached[0] - begun < 1.5

@@ -197,7 +197,7 @@ def test_run_that_is_killed_is_restarted_by_its_job_and_given_up_in_the_end(tmp_
 
 def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchanged(tmp_path: Path, slurm: None):
     """A short form of `make torture`."""
-    torture.survive(tmp_path, events=4, runs=2, env_steps=4000, seed=0)
+    torture.survive(tmp_path, events=4, runs=2, env_steps=3000, seed=0)
 
 
 def test_impossible_request_is_refused_by_slurm_itself_before_anything_is_written(tmp_path: Path, slurm: None):
