@@ -69,7 +69,7 @@ class CheckpointStore:
         Replay is written incrementally: only what came since the last checkpoint.
         """
         self._replay_folder.mkdir(parents=True, exist_ok=True)
-        oldest = replay.inserted - len(replay)
+        oldest = replay.oldest_row
         kept = [segment for segment in self._segments if segment["last"] > oldest]
         segments = list(kept)
         first = max(segments[-1]["last"] if segments else 0, oldest)

@@ -6,7 +6,7 @@ act with the newest parameters -> start the step -> U updates on data up to the 
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from agents import learner
 from agents.checkpoint import Checkpoint, CheckpointStore, write_arrays
 from agents.evaluate import Evaluation, Evaluator, StopRequestedError
-from agents.learner import LearnerSettings
+from agents.learner import learner_of, settings_from
 from agents.progress import Progress
 from agents.record import Row, RunRecord
 from agents.replay import Replay
@@ -28,26 +27,12 @@ from conf.record import BATCH
 from conf.schema import RunConfig
 from envs.envpool import for_training
 from envs.seeding import episode_seed, seed_sequence
-from envs.spec import SpaceSpec, TaskSpec
+from envs.spec import TaskSpec
 from envs.vector import Episodes, Step, VectorEnv
 from envs.video import Filmer
 
+EVAL_STREAM = 2**32 - 1  # folded into the key for acting, as no env step is
 PHASES = ("act", "sample", "dispatch", "env_wait", "insert", "evaluation", "checkpoint")
-
-
-def settings_from(config: RunConfig, specs: Sequence[TaskSpec]) -> LearnerSettings:
-    """The learner's static settings: agent and model fields of the same name, and the tasks' sizes."""
-    space = SpaceSpec.of(specs)
-    names = {one.name for one in dataclasses.fields(LearnerSettings)}
-    values: dict[str, Any] = dataclasses.asdict(config.agent) | dataclasses.asdict(config.model)
-    values = {name: value for name, value in values.items() if name in names}
-    values |= {
-        "conditioning": config.conditioning,
-        "num_tasks": len(specs),
-        "obs_dim": space.obs_shape[0],
-        "action_dim": space.action_dim,
-    }
-    return LearnerSettings(**values)
 
 
 @dataclass
@@ -101,7 +86,7 @@ class Training:
     ):
         self.config, self.specs, self.record, self.store = config, list(specs), record, store
         self.filmer = filmer
-        self.settings = settings_from(config, specs)
+        self.learner, self.settings = learner_of(config), settings_from(config, specs)
         self.env_steps = 0
         self.evaluated_at = -1
         self.last_evaluation: list[Row] = []
@@ -115,7 +100,14 @@ class Training:
             workers=config.env.workers,
         )
         self.evaluator = Evaluator(config, specs)
-        self.replay = Replay(num_tasks, self.env.space, train.replay_capacity, train.env_steps)
+        self.replay = Replay(
+            num_tasks,
+            self.env.space,
+            train.replay_capacity,
+            train.env_steps,
+            discount=config.agent.discount,
+            n_step=config.agent.n_step,
+        )
         self.bounds = ReturnBounds(num_tasks, config.agent.discount)
         self.totals = EpisodeTotals(np.zeros(num_tasks), np.zeros(num_tasks, bool))
         self.sample_rng = np.random.default_rng(np.random.SeedSequence([config.seed, 0]))
@@ -124,7 +116,8 @@ class Training:
         ]
         key = jax.random.key(config.seed)
         self.act_key, learner_key = jax.random.split(key)
-        self.state = learner.init(self.settings, learner_key)
+        self.eval_key = jax.random.fold_in(self.act_key, EVAL_STREAM)
+        self.state = self.learner.init(self.settings, learner_key)
         self.clock = Clock()
         self._obs = np.zeros((num_tasks, *self.env.space.obs_shape), self.env.space.obs_dtype)
         self._last_logged = (0, 0.0)
@@ -189,12 +182,13 @@ class Training:
         self.env.start_step(actions)
         if batch is not None:
             self._last_batch = batch, self.bounds.return_scale
-            self.state, metrics = learner.update(self.settings, self.state, *self._last_batch)
+            self.state, metrics = self.learner.update(self.settings, self.state, *self._last_batch)
             self.clock.lap("dispatch")
         step = self.env.wait_step()
         self.clock.lap("env_wait")
-        self.replay.insert(actions, step)
-        self.bounds.insert(step)
+        learnt = step._replace(reward=np.sign(step.reward)) if self.config.agent.clip_rewards else step
+        self.replay.insert(actions, learnt)
+        self.bounds.insert(learnt)
         self._obs = step.obs
         ended = self.totals.insert(step)
         self.env_steps += 1
@@ -207,10 +201,8 @@ class Training:
         self.clock.lap("insert")
 
     def _act(self) -> jax.Array:
-        key = jax.random.fold_in(self.act_key, self.env_steps)
-        return learner.act(
-            self.settings, learner.policy(self.state), self._obs, self.task_ids, key, deterministic=False
-        )
+        policy, now = self.learner.policy(self.state), np.int32(self.env_steps)
+        return self.learner.act(self.settings, policy, self._obs, self.task_ids, self.act_key, now, deterministic=False)
 
     def _random_actions(self) -> np.ndarray:
         space = self.env.space
@@ -230,10 +222,12 @@ class Training:
 
     def evaluate(self, stop: Callable[[], bool], progress: Progress) -> list[Row]:
         """Evaluate now; the rows, which are also kept as `last_evaluation`."""
-        policy = learner.policy(self.state)
+        policy = self.learner.policy(self.state)
+        key, steps = jax.random.fold_in(self.eval_key, self.env_steps), itertools.count()
 
         def act(obs: np.ndarray, task_ids: np.ndarray) -> np.ndarray:
-            return np.asarray(learner.act(self.settings, policy, obs, task_ids, self.act_key, deterministic=True))
+            step = np.int32(next(steps))
+            return np.asarray(self.learner.act(self.settings, policy, obs, task_ids, key, step, deterministic=True))
 
         self.clock.lap("insert")
         with progress.evaluating() as tell:

@@ -74,6 +74,16 @@ def squared_error(values: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.sum(jnp.mean(jnp.square(values - target), axis=-1))
 
 
+def of_action(outputs: jax.Array, action: jax.Array) -> jax.Array:
+    """The chosen action's part `[E, B, K]` of `outputs` `[E, B, A, K]`; `action` is `[B]`."""
+    return jnp.take_along_axis(outputs, action[None, :, None, None], axis=-2).squeeze(-2)
+
+
+def mixed_over_actions(logits: jax.Array, log_policy: jax.Array) -> jax.Array:
+    """Logits `[E, B, K]` of the actions' distributions, `logits` `[E, B, A, K]`, mixed by a policy `[B, A]`."""
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits) + log_policy[None, :, :, None], axis=-2)
+
+
 def sample_tanh_gaussian(mean: jax.Array, log_std: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Action `[B, A]` in (-1, 1) and its log-probability `[B]`, for standard normal `noise` `[B, A]`.
 

@@ -1,4 +1,4 @@
-"""Flax modules: BroNet and MLP torsos, the critic ensemble, the tanh-Gaussian actor, and how they start (BRC)."""
+"""Flax modules: torsos, image encoder, critic ensemble and tanh-Gaussian actor, and how they start (BRC)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from agents.sizes import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encoder_stage
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
 
@@ -72,6 +74,31 @@ class Critic(nn.Module):
         return select_head(nn.Dense(self.num_heads * self.num_outputs)(x), self.num_heads, task_ids)
 
 
+class Encoder(nn.Module):
+    """Frames `[B, stack, H, W]`, uint8 -> features `[B, 16 * channels]` (Espeholt et al. 2018, arXiv:1802.01561).
+
+    Three stages of a 3 x 3 convolution, 3 x 3 max-pooling with stride 2 and two residual blocks of two 3 x 3
+    convolutions; then Dense and LayerNorm. The first stage has `channels`, the others twice as many.
+    A `stride` above 1 makes the first convolution as coarse, with a kernel of twice its size.
+    """
+
+    channels: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, frames: jax.Array) -> jax.Array:
+        x = jnp.moveaxis(frames, -3, -1).astype(jnp.float32) / 255
+        for stage in range(ENCODER_STAGES):
+            channels, kernel, stride = encoder_stage(self.channels, self.stride, stage)
+            x = nn.Conv(channels, (kernel, kernel), (stride, stride))(x)
+            x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
+            for _ in range(ENCODER_BLOCKS):
+                y = nn.Conv(channels, (3, 3))(nn.relu(x))
+                x = x + nn.Conv(channels, (3, 3))(nn.relu(y))
+        x = nn.relu(x).reshape(x.shape[0], -1)
+        return nn.LayerNorm()(nn.Dense(encoder_features(self.channels))(x))
+
+
 def critic_ensemble(ensemble_size: int, **kwargs) -> nn.Module:
     """`ensemble_size` independent critics with parameters stacked on axis 0; outputs `[E, B, K]`."""
     return nn.vmap(
@@ -105,8 +132,9 @@ class Actor(nn.Module):
 def init_params(network: nn.Module, key: jax.Array, *inputs: jax.Array) -> Any:
     """A network's parameters: kernels orthogonal with scale sqrt(2), biases 0, LayerNorm scales 1.
 
-    Kernels `[E, I, O]` of an ensemble are drawn member by member. One decomposition is compiled and run at a time:
-    several in one program can block XLA's CPU thread pool for ever (seen with jax 0.10.2 on 2 cores).
+    Kernels `[E, I, O]` of an ensemble are drawn member by member, a convolution's `[H, W, I, O]` as one `[H W I, O]`.
+    One decomposition is compiled and run at a time: several in one program can block XLA's CPU thread pool for ever
+    (seen with jax 0.10.2 on 2 cores).
     """
     shapes = jax.eval_shape(network.init, key, *inputs)["params"]
     paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
@@ -123,9 +151,16 @@ def _init_leaf(name: str, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
         return jnp.ones(shape)
     if len(shape) == 2:
         return _orthogonal(key, shape).block_until_ready()
+    if len(shape) == 4:
+        return _init_leaf(name, (shape[0] * shape[1] * shape[2], shape[3]), key).reshape(shape)
     return jnp.stack([_init_leaf(name, shape[1:], member) for member in jax.random.split(key, shape[0])])
 
 
 @partial(jax.jit, static_argnames=("shape",))
 def _orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     return nn.initializers.orthogonal(KERNEL_SCALE)(key, shape)
+
+
+def num_params(params: Any) -> int:
+    """Number of scalars in a tree of arrays or shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

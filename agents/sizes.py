@@ -16,6 +16,7 @@ CRITIC_COPIES = 5  # parameters, target, two Adam moments, gradient
 ACTOR_COPIES = 4  # the same without a target
 ACTIVATIONS_PER_LAYER = 4  # kept for the gradient: product, norm, its input, ReLU
 DEVICE_OVERHEAD_BYTES = 600 * 2**20  # CUDA's context, compiled programs and work space
+ENCODER_STAGES, ENCODER_BLOCKS = 3, 2
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,10 @@ class RunSize:
     """Parameters (numbers) and memory (bytes) of one run."""
 
     critic_params: int
+    """With the task embedding and the image encoder."""
     actor_params: int
+    critic_products: int
+    """Multiplications of one transition's way through the critic, roughly; a convolution uses each weight often."""
     learner_bytes: int
     replay_bytes: int
     device_bytes: int
@@ -34,33 +38,95 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
 
     `device_bytes` is what a GPU must hold: the learner, one update's activations (`batch x ensemble x width`, four for
     each of the `1 + 2 depth` layers, and two of the outputs' logits) and an overhead.
+
+    Raises:
+      ConfigError: the agent cannot act in these tasks.
     """
     agent, model = config.agent, config.model
     space = SpaceSpec.of(specs)
+    check_actions(config, space)
     num_tasks = len(specs)
-    features = {"embedding": agent.embedding_dim, "one_hot": num_tasks}.get(config.conditioning, 0)
+    conditioning = {"embedding": agent.embedding_dim, "one_hot": num_tasks}.get(config.conditioning, 0)
     table = num_tasks * agent.embedding_dim if config.conditioning == "embedding" else 0
     heads = num_tasks if config.conditioning == "heads" else 1
     outputs = agent.num_bins if agent.value_loss == "categorical" else 1
 
-    obs_dim = space.obs_shape[0]
-    critic_in = obs_dim + space.action_dim + features
-    member = torso_params(agent.network, critic_in, model.width, model.depth) + dense_params(
-        model.width, heads * outputs
-    )
-    critic = agent.ensemble_size * member + table
-    actor = torso_params(agent.actor_network, obs_dim + features, model.actor_width, model.actor_depth)
-    actor += 2 * dense_params(model.actor_width, heads * space.action_dim)
+    actor = encoder = encoder_products = 0
+    if agent.actions == "discrete":
+        encoder, encoder_products = encoder_size(space.obs_shape, *encoder_shape(config))
+        critic_in = encoder_features(encoder_shape(config)[0]) + conditioning
+        outputs *= space.action_dim
+    else:
+        obs_dim = space.obs_shape[0]
+        critic_in = obs_dim + space.action_dim + conditioning
+        assert agent.actor_network is not None
+        actor = torso_params(agent.actor_network, obs_dim + conditioning, model.actor_width, model.actor_depth)
+        actor += 2 * dense_params(model.actor_width, heads * space.action_dim)
+    member = torso_params(agent.network, critic_in, model.width, model.depth)
+    member += dense_params(model.width, heads * outputs)
+    critic = encoder + agent.ensemble_size * member + table
     learner = FLOAT_BYTES * (CRITIC_COPIES * critic + ACTOR_COPIES * actor)
     layers = ACTIVATIONS_PER_LAYER * (1 + 2 * model.depth) * model.width + 2 * heads * outputs
     activations = FLOAT_BYTES * config.batch_size * agent.ensemble_size * layers
     return RunSize(
         critic_params=critic,
         actor_params=actor,
+        critic_products=critic - encoder + encoder_products,
         learner_bytes=learner,
         device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
         replay_bytes=replay_bytes(num_tasks, space, config.train.replay_capacity, config.train.env_steps),
     )
+
+
+def check_actions(config: RunConfig, space: SpaceSpec) -> None:
+    """Refuses tasks that the agent cannot act in, whatever their benchmark says of them.
+
+    Raises:
+      ConfigError: names agent and tasks.
+    """
+    if space.action_kind != config.agent.actions:
+        raise ConfigError(
+            f"agent={config.agent.name}: takes {config.agent.actions} actions, "
+            f"{', '.join(config.benchmark.task_ids[:3])} {space.action_kind} ones"
+        )
+
+
+def encoder_shape(config: RunConfig) -> tuple[int, int]:
+    """Channels and stride of the image encoder."""
+    channels, stride = config.model.encoder_channels, config.model.encoder_stride
+    assert channels is not None
+    assert stride is not None
+    return channels, stride
+
+
+def encoder_features(channels: int) -> int:
+    """Width of what the image encoder says; 256 for Impala's own 16 channels."""
+    return 16 * channels
+
+
+def encoder_stage(channels: int, stride: int, stage: int) -> tuple[int, int, int]:
+    """Channels, kernel size and stride of a stage's first convolution."""
+    if stage == 0:
+        return channels, 3 if stride == 1 else 2 * stride, stride
+    return 2 * channels, 3, 1
+
+
+def encoder_size(obs_shape: Sequence[int], channels: int, stride: int) -> tuple[int, int]:
+    """Parameters of the image encoder, and the multiplications of one pass."""
+    width, height, side = obs_shape[0], *obs_shape[1:]
+    params = products = 0
+    for stage in range(ENCODER_STAGES):
+        out, kernel, step = encoder_stage(channels, stride, stage)
+        height, side = -(-height // step), -(-side // step)
+        first = kernel**2 * width * out
+        products += first * height * side
+        height, side = -(-height // 2), -(-side // 2)  # pooled
+        blocks = 2 * ENCODER_BLOCKS * 9 * out**2
+        products += blocks * height * side
+        params += first + blocks + (1 + 2 * ENCODER_BLOCKS) * out
+        width = out
+    dense = dense_params(height * side * width, encoder_features(channels))
+    return params + dense + 2 * encoder_features(channels), products + dense
 
 
 def replay_bytes(num_tasks: int, space: SpaceSpec, capacity: int, budget: int) -> int:

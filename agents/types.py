@@ -16,11 +16,11 @@ class Batch(NamedTuple):
     """Transitions. Leading axes are `[U, B]` out of replay and `[B]` inside one update.
 
     Attributes:
-      obs: `[..., O]`, zero-padded to the widest task.
-      action: `[..., A]`, in [-1, 1], zero-padded.
-      reward: `[...]`, raw, as the environment gave it.
-      next_obs: `[..., O]`, the true successor, also at an episode's end.
-      mask: `[...]`, 0 where the episode terminated and was not truncated, else 1.
+      obs: `[..., O]`, zero-padded to the widest task, or frames `[..., stack, H, W]`.
+      action: `[..., A]`, in [-1, 1], zero-padded, or the number `[...]` of a discrete one.
+      reward: `[...]`, raw: the discounted sum of `n` steps' rewards, fewer where an episode ends within them.
+      next_obs: as `obs`, the true successor after those steps, also at an episode's end.
+      discount: `[...]`, of what follows `next_obs`: `discount^n`, 0 where the episode terminated and was not truncated.
       task_ids: `[...]`, int32 index into the run's ordered tasks.
     """
 
@@ -28,36 +28,5 @@ class Batch(NamedTuple):
     action: Array
     reward: Array
     next_obs: Array
-    mask: Array
+    discount: Array
     task_ids: Array
-
-
-class LearnerState(NamedTuple):
-    """Everything that learning changes; a pytree of arrays.
-
-    Attributes:
-      actor, critic, target_critic: network parameters; the task embedding lives in the critics.
-      log_temperature: scalar.
-      actor_opt, critic_opt, temperature_opt: optimiser states.
-      entropy: `[T]`, running estimate of each task's policy entropy, in nats.
-      key: the run's JAX key; never changed, each update folds its number into it.
-      update_steps: int32 scalar, gradient updates so far.
-    """
-
-    actor: Params
-    critic: Params
-    target_critic: Params
-    log_temperature: jax.Array
-    actor_opt: Any
-    critic_opt: Any
-    temperature_opt: Any
-    entropy: jax.Array
-    key: jax.Array
-    update_steps: jax.Array
-
-
-class Policy(NamedTuple):
-    """What acting needs of a `LearnerState`: actor parameters and the conditioning part of the critic's."""
-
-    actor: Params
-    conditioning: Params

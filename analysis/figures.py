@@ -85,7 +85,7 @@ def of_benchmark(loaded: Loaded, benchmark: str, seed: int, replicates: int) -> 
     values = aggregate.compute(table, seed, replicates)
     last = values.groupby("variant", sort=False).tail(1)
     text = aggregate.describe(values)
-    yield plot("aggregate", "Score while learning", text, values, aggregate.draw, aggregate.SIZE_IN, last)
+    yield plot("aggregate", "Score while learning", text, values, aggregate.draw, aggregate.figure_size(values), last)
     at_end_notes = [*averaged, *compared]
     if ends.table.empty:
         return
@@ -97,7 +97,14 @@ def of_benchmark(loaded: Loaded, benchmark: str, seed: int, replicates: int) -> 
     text = f"Final scores at {_steps(values)} env steps per task. {_interval(values, 'pointwise ')}"
     summary = values.iloc[:: profile.LEVELS // PROFILE_ROWS]
     yield plot(
-        "profile", "Performance profile", text, values, profile.draw, profile.SIZE_IN, summary, notes=at_end_notes
+        "profile",
+        "Performance profile",
+        text,
+        values,
+        profile.draw,
+        profile.figure_size(values),
+        summary,
+        notes=at_end_notes,
     )
     values = improvement.compute(table, seed, replicates)
     if len(values):
@@ -126,7 +133,7 @@ def of_benchmark(loaded: Loaded, benchmark: str, seed: int, replicates: int) -> 
             if x == "critic_flops":
                 text += " FLOPs: 12 for each critic parameter and sampled transition."
             name = "scaling" if x == "critic_params" else "scaling_compute"
-            yield plot(name, title, text, values, scaling.draw, scaling.SIZE_IN, notes=at_end_notes)
+            yield plot(name, title, text, values, scaling.draw, scaling.figure_size(values), notes=at_end_notes)
     for mode, values in groups_of(ablation.compute(table, runs, seed, replicates), "mode"):
         text = f"{mode}, at {_steps(values)} env steps per task: one setting changed. {aggregate.describe(values)}"
         name = "ablation" if mode == "multi-task" else "ablation-single"
@@ -136,7 +143,7 @@ def of_benchmark(loaded: Loaded, benchmark: str, seed: int, replicates: int) -> 
     if len(values):
         text = f"Held-out tasks, from a checkpoint or from nothing. {aggregate.describe(values)}"
         last = values.groupby("variant", sort=False).tail(1)
-        yield plot("transfer", "Transfer", text, values, transfer.draw, transfer.SIZE_IN, last)
+        yield plot("transfer", "Transfer", text, values, transfer.draw, transfer.figure_size(values), last)
     values = embedding.compute(runs)
     if len(values):
         yield plot("embedding", "Task embeddings", embedding.caption(values), values, embedding.draw, embedding.SIZE_IN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from analysis.frames import rows_of
 
 DPI = 200
+BAR_NAME = 38
+"""Characters in a line of a bar's name."""
 COLUMN_IN, PAGE_IN = 3.4, 7.0
 """Widths of a paper's column and page."""
 GREY = "0.35"
@@ -88,11 +91,18 @@ def steps_axis(ax: Axes, intervals: int) -> None:
 
 def legend(figure: Figure, lines: dict[str, dict[str, Any]]) -> None:
     """All lines' names above the figure, in as many columns as fit."""
-    widest = max(map(len, lines))
+    limit = int(figure.get_figwidth() * 14)
+    lines = {textwrap.fill(name, limit): line for name, line in lines.items()}
+    widest = max(len(part) for name in lines for part in name.splitlines())
     columns = max(1, min(len(lines), int(figure.get_figwidth() * 14 / (widest + 5))))
     handles = [Line2D([], [], label=name, **line) for name, line in lines.items()]
     where = "outside upper left" if figure.get_layout_engine() else "upper left"
     figure.legend(handles=handles, loc=where, ncols=columns)
+
+
+def curves_size(names: Sequence[str]) -> tuple[float, float]:
+    """Width and height in inches of one panel of a column's width under a legend of so many names."""
+    return COLUMN_IN, 2.3 + 0.17 * sum(1 + len(name) // int(COLUMN_IN * 14) for name in names)
 
 
 def bars(ax: Axes, rows: pd.DataFrame, names: Sequence[str], colors: Sequence[Any]) -> None:
@@ -101,7 +111,8 @@ def bars(ax: Axes, rows: pd.DataFrame, names: Sequence[str], colors: Sequence[An
         if row.high > row.low:
             ax.barh(position, row.high - row.low, left=row.low, height=0.6, color=color, alpha=0.55, linewidth=0)
         ax.plot([row.value, row.value], [position - 0.3, position + 0.3], color=color, linewidth=1.8)
-    ax.set_yticks(range(len(rows)), names)
+    wrapped = ["\n".join(textwrap.fill(line, BAR_NAME) for line in name.splitlines()) for name in names]
+    ax.set_yticks(range(len(rows)), wrapped)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.use_sticky_edges = False
     ax.margins(x=0.06)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,8 +33,9 @@ def labels(runs: Sequence[Mapping[str, Any]], ignored: frozenset[str] = frozense
       runs: flattened identity values; of one or more benchmarks.
       ignored: further keys that make no difference.
     Returns:
-      Agent and width, then `key=value` for the keys whose values differ among the runs of a benchmark. Where
-      abbreviated values would give different runs one name, a hash is added.
+      Agent and width, then `key=value` for the keys whose values differ among the runs of a benchmark, without those
+      at the value that most settings have (so that an ablation is named by what it changes). Where names would give
+      different runs one name, a hash is added.
     """
     kept = [
         {
@@ -45,7 +47,8 @@ def labels(runs: Sequence[Mapping[str, Any]], ignored: frozenset[str] = frozense
     ]
     modes = [mode_of(run[TASKS]) for run in runs]
     differing = _differing(kept, modes)
-    short = [_short(run, differing[mode]) for run, mode in zip(kept, modes, strict=True)]
+    usual = {mode: _usual(kept, modes, mode, keys) for mode, keys in differing.items()}
+    short = [_short(run, differing[mode], usual[mode]) for run, mode in zip(kept, modes, strict=True)]
     owners: dict[tuple[str, str, str], set[str]] = {}
     for name, mode, run in zip(short, modes, kept, strict=True):
         owners.setdefault((run[BENCHMARK], mode, name), set()).add(_canonical(run))
@@ -70,19 +73,50 @@ def _differing(runs: Sequence[Mapping[str, Any]], modes: Sequence[str]) -> dict[
     found: dict[str, dict[str, None]] = {MULTI: {}, SINGLE: {}}
     for (_, mode), members in groups.items():
         for key in dict.fromkeys(key for run in members for key in run if key not in (AGENT, WIDTH)):
-            if len({_canonical(run[key]) if key in run else "" for run in members}) > 1:
+            if len({_value(run, key) for run in members}) > 1:
                 for one in [mode] if key in FOLLOWS_MODE else found:
                     found[one].setdefault(key)
     return {mode: list(keys) for mode, keys in found.items()}
+
+
+def _usual(runs: Sequence[Mapping[str, Any]], modes: Sequence[str], mode: str, keys: Sequence[str]) -> dict[str, str]:
+    """Of each key, the value that more settings have than any other; none where two are equally common.
+
+    Of both modes, so that a setting is called the same in both; of one for keys that follow from it.
+    """
+    settings = {_canonical(run): (run, its_mode) for run, its_mode in zip(runs, modes, strict=True)}.values()
+    found = {}
+    for key in keys:
+        values = [
+            run[key] for run, its_mode in settings if key in run and (its_mode == mode or key not in FOLLOWS_MODE)
+        ]
+        counts = Counter(map(_canonical, values)).most_common(2)
+        if len(counts) == 1 or (counts and counts[0][1] > counts[1][1]):
+            found[key] = counts[0][0]
+    return found
+
+
+def _value(run: Mapping[str, Any], key: str) -> str:
+    """A setting as text that is equal where it is; empty where the run has none."""
+    return _canonical(run[key]) if key in run else ""
 
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _short(run: Mapping[str, Any], differing: Sequence[str]) -> str:
+def _short(run: Mapping[str, Any], differing: Sequence[str], usual: Mapping[str, str]) -> str:
     size = [f"w{run[WIDTH]}"] if WIDTH in run else []
-    rest = [f"{len(run[key])} tasks" if key == TASKS else f"{key}={show(run[key])}" for key in differing if key in run]
+    ends = [key.rsplit(".", 1)[-1] for key in differing]
+    names = {key: end if ends.count(end) == 1 else key for key, end in zip(differing, ends, strict=True)}
+    rest = []
+    for key in differing:
+        if _value(run, key) == usual.get(key, "") or (key == TASKS and key not in run):
+            continue
+        if key == TASKS:
+            rest.append(f"{len(run[key])} tasks")
+        else:
+            rest.append(f"{names[key]}={show(run[key]) if key in run else 'unset'}")
     return " ".join([str(run[AGENT]), *size, *rest])
 
 

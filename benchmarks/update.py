@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from agents import learner, losses
+from agents import continuous, losses
 from agents.types import Batch
 
 UPDATES, TASKS, OBS, ACTION = 4, 4, 24, 6
@@ -42,29 +42,29 @@ def batches(batch_size: int) -> Batch:
         action=rng.uniform(-1, 1, (*shape, ACTION)).astype(np.float32),
         reward=rng.normal(size=shape).astype(np.float32),
         next_obs=rng.normal(size=(*shape, OBS)).astype(np.float32),
-        mask=np.ones(shape, np.float32),
+        discount=np.full(shape, 0.99, np.float32),
         task_ids=rng.integers(TASKS, size=shape).astype(np.int32),
     )
 
 
 def time_updates(width: int, batch_size: int) -> None:
-    settings = learner.LearnerSettings(
+    settings = continuous.LearnerSettings(
         num_tasks=TASKS, obs_dim=OBS, action_dim=ACTION, width=width, depth=2, actor_width=width, actor_depth=1
     )
-    state = learner.init(settings, jax.random.key(0))
+    state = continuous.init(settings, jax.random.key(0))
     scale = np.ones(TASKS, np.float32)
     together = batches(batch_size)
     single = [jax.tree.map(lambda values, index=index: values[index : index + 1], together) for index in range(UPDATES)]
 
     def scanned() -> Any:
         nonlocal state
-        state, metrics = learner.update(settings, state, together, scale)
+        state, metrics = continuous.update(settings, state, together, scale)
         return metrics
 
     def one_by_one() -> Any:
         nonlocal state
         for batch in single:
-            state, metrics = learner.update(settings, state, batch, scale)
+            state, metrics = continuous.update(settings, state, batch, scale)
         return metrics
 
     scan_ms, single_ms = milliseconds(scanned) / UPDATES, milliseconds(one_by_one) / UPDATES

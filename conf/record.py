@@ -54,9 +54,14 @@ def identity_of(config: RunConfig) -> dict[str, Any]:
 
     The environments' family is one: "native" stepping, whatever the number of processes, or training by "envpool".
     """
-    agent = dataclasses.replace(config.agent, batch_size=config.batch_size, conditioning=config.conditioning)
+    agent = dataclasses.replace(
+        config.agent, batch_size=config.batch_size, batch_per_task=None, conditioning=config.conditioning
+    )
+    model = config.model
+    if agent.actions == "continuous":
+        model = dataclasses.replace(model, encoder_channels=None, encoder_stride=None)  # there is no encoder
     family = "envpool" if config.env.backend == "envpool" else "native"
-    return identity_values(dataclasses.replace(config, agent=agent)) | {"env_family": family}
+    return identity_values(dataclasses.replace(config, agent=agent, model=model)) | {"env_family": family}
 
 
 def identity(config: RunConfig) -> str:

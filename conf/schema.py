@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from conf.typed import ConfigError, NotIdentity, Range, Since
+from conf.typed import ConfigError, NotIdentity, Range, Since, show
 
 TRACKING_SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "databricks")
 
@@ -21,24 +21,32 @@ class AgentConfig:
 
     name: str
     """What the run directory and MLflow call it."""
+    actions: Annotated[Literal["continuous", "discrete"], Since("continuous")]
+    """Which learner, by the kind of actions that the tasks take."""
     discount: Annotated[float, Range(ge=0, lt=1)]
     """Of future rewards, per environment step."""
     tau: Annotated[float, Range(gt=0, le=1)]
     """Step of the target critic towards the critic, per update."""
+    n_step: Annotated[int, Range(ge=1), Since(1)]
+    """Rewards summed in a target before it bootstraps; fewer where an episode ends."""
+    clip_rewards: Annotated[bool, Since(False)]
+    """Learn from the rewards' signs; scores stay unclipped."""
     batch_size: Annotated[int | None, Range(ge=1)]
-    """Transitions per update; null: 1024 with several tasks, 256 with one."""
+    """Transitions per update; null: batch_per_task for each task or, without, 1024 with several tasks, 256 with one."""
+    batch_per_task: Annotated[int | None, Range(ge=1), Since(None)]
+    """Transitions per update and task, where batch_size is null."""
     updates_per_step: Annotated[int, Range(ge=0)]
     """Gradient updates per environment step (one step = one transition of every task)."""
     learning_rate: Annotated[float, Range(gt=0)]
     """AdamW, actor and critic."""
     weight_decay: Annotated[float, Range(ge=0)]
     """AdamW, actor and critic."""
-    temperature_learning_rate: Annotated[float, Range(gt=0)]
-    """Adam with b1 = 0.5, entropy temperature."""
-    init_temperature: Annotated[float, Range(gt=0)]
-    """Initial entropy temperature."""
-    target_entropy_per_dim: float
-    """Target entropy in nats per (padded) action dimension."""
+    temperature_learning_rate: Annotated[float | None, Range(gt=0)]
+    """Continuous: Adam with b1 = 0.5, entropy temperature."""
+    init_temperature: Annotated[float | None, Range(gt=0)]
+    """Continuous: initial entropy temperature."""
+    target_entropy_per_dim: float | None
+    """Continuous: target entropy in nats per (padded) action dimension."""
     num_bins: Annotated[int, Range(ge=2)]
     """Return bins of the categorical critic."""
     v_max: Annotated[float, Range(gt=0)]
@@ -53,12 +61,24 @@ class AgentConfig:
     """Cross-entropy on return bins, or squared error on a scalar."""
     conditioning: Literal["embedding", "one_hot", "none", "heads"]
     """How the networks know the task; a single task always has none."""
-    reward_scale: Literal["release", "paper", "off"]
-    """Per-task reward normalisation, by whose entropy correction; off: raw rewards."""
+    reward_scale: Literal["release", "paper", "return", "off"]
+    """Per-task reward normalisation, by whose entropy correction; return: by none; off: raw rewards."""
     network: Literal["bronet", "mlp"]
     """Critic torso."""
-    actor_network: Literal["bronet", "mlp"]
-    """Actor torso."""
+    actor_network: Literal["bronet", "mlp"] | None
+    """Continuous: actor torso."""
+    backup: Annotated[Literal["greedy", "soft"] | None, Since(None)]
+    """Discrete: targets follow the best next action, or softmax(Q / soft_temperature) with its entropy as a bonus."""
+    soft_temperature: Annotated[float | None, Range(gt=0), Since(None)]
+    """Discrete: of backup=soft, in normalised return."""
+    epsilon: Annotated[float | None, Range(ge=0, le=1), Since(None)]
+    """Discrete: share of random actions in training after epsilon_steps; it falls linearly from 1."""
+    epsilon_steps: Annotated[int | None, Range(ge=1), Since(None)]
+    """Discrete: environment steps, from the run's first, over which epsilon falls."""
+    eval_epsilon: Annotated[float | None, Range(ge=0, le=1), Since(None)]
+    """Discrete: share of random actions in evaluation."""
+    image_shift: Annotated[int | None, Range(ge=0), Since(None)]
+    """Discrete: images are shifted at random by up to so many pixels in updates; 0: not."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,10 @@ class ModelConfig:
     """Actor width."""
     actor_depth: Annotated[int, Range(ge=0)]
     """Actor residual blocks."""
+    encoder_channels: Annotated[int | None, Range(ge=1), Since(None)]
+    """Channels of the image encoder's first stage; the other two have twice as many."""
+    encoder_stride: Annotated[int | None, Range(ge=1), Since(None)]
+    """Of the image encoder's first convolution: 1 sees every pixel, 4 is some thirty times as fast on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +105,8 @@ class BenchmarkConfig:
 
     name: str
     """Names the run directory's parent and the MLflow experiment."""
+    actions: Annotated[Literal["continuous", "discrete"], NotIdentity(), Since("continuous")]
+    """What actions its tasks take, as the tasks themselves say."""
     available: Annotated[tuple[str, ...], NotIdentity()]
     """Task ids of the benchmark, in its order."""
     tasks: tuple[str, ...] | None
@@ -134,6 +160,24 @@ class MetaworldConfig:
 
 
 @dataclass(frozen=True)
+class AtariConfig:
+    """Atari games, as ale-py steps them."""
+
+    sticky_actions: Annotated[float, Range(ge=0, lt=1), Since(0.25)]
+    """Probability, at each frame, that the emulator repeats the previous action."""
+    terminal_on_life_loss: Annotated[bool, Since(True)]
+    """A lost life is a terminal transition for the learner; the game, and what evaluation counts, goes on."""
+    full_action_set: Annotated[bool, Since(True)]
+    """All 18 actions in every game; false: a game's own, for a single game."""
+    noop_max: Annotated[int, Range(ge=0), Since(30)]
+    """An episode begins with a random number of no-ops, at most so many."""
+    fire_reset: Annotated[bool, Since(True)]
+    """Press FIRE at the start of games that wait for it."""
+    video_pinball_random: Annotated[float, Since(16256.9)]
+    """VideoPinball's score 0: the common table's random score; the authors' table has 0."""
+
+
+@dataclass(frozen=True)
 class EnvConfig:
     """How environments are stepped, which changes no number but for EnvPool's; and options of suites, which do."""
 
@@ -142,6 +186,7 @@ class EnvConfig:
     workers: Annotated[int | None, Range(ge=1), NotIdentity()]
     """Worker processes; null: one a core, at most one a task."""
     metaworld: MetaworldConfig
+    atari: AtariConfig
 
 
 @dataclass(frozen=True)
@@ -242,15 +287,59 @@ class RunConfig:
 
     @property
     def batch_size(self) -> int:
-        """BRC's default depends on the number of tasks."""
+        """The default depends on the number of tasks."""
         if self.agent.batch_size is not None:
             return self.agent.batch_size
+        if self.agent.batch_per_task is not None:
+            return self.agent.batch_per_task * len(self.benchmark.task_ids)
         return 1024 if len(self.benchmark.task_ids) > 1 else 256
 
     @property
     def conditioning(self) -> Literal["embedding", "one_hot", "none", "heads"]:
         """A single task needs no telling apart."""
         return self.agent.conditioning if len(self.benchmark.task_ids) > 1 else "none"
+
+
+CONTINUOUS_ONLY = ("temperature_learning_rate", "init_temperature", "target_entropy_per_dim", "actor_network")
+DISCRETE_ONLY = ("backup", "epsilon", "epsilon_steps", "eval_epsilon", "image_shift")
+
+
+def check_agent(config: RunConfig) -> None:
+    """Settings that one kind of agent has and the other has not.
+
+    Raises:
+      ConfigError: names the key.
+    """
+    agent = config.agent
+    if agent.actions != config.benchmark.actions:
+        others = {"continuous": "brc", "discrete": "brc_discrete"}
+        raise ConfigError(
+            f"agent={agent.name}: takes {agent.actions} actions, benchmark={config.benchmark.name} has "
+            f"{config.benchmark.actions} ones: agent={others[config.benchmark.actions]}"
+        )
+    needed, absent = CONTINUOUS_ONLY, DISCRETE_ONLY
+    if agent.actions == "discrete":
+        needed, absent = absent, needed
+    for name in needed:
+        if getattr(agent, name) is None:
+            raise ConfigError(f"agent.{name}=null: needed where agent.actions={agent.actions}")
+    for name in absent:
+        if (value := getattr(agent, name)) is not None:
+            raise ConfigError(f"agent.{name}={value}: must be null where agent.actions={agent.actions}")
+    if (agent.backup == "soft") != (agent.soft_temperature is not None):
+        raise ConfigError(
+            f"agent.soft_temperature={show(agent.soft_temperature)}: a number with agent.backup=soft, else null; "
+            f"agent.backup={show(agent.backup)}"
+        )
+    if agent.actions == "discrete":
+        if agent.reward_scale in ("release", "paper"):
+            raise ConfigError(
+                f"agent.reward_scale={agent.reward_scale}: corrects for an entropy that agent={agent.name} has not; "
+                "allowed here: return, off"
+            )
+        for name in ("encoder_channels", "encoder_stride"):
+            if getattr(config.model, name) is None:
+                raise ConfigError(f"model.{name}=null: needed where agent.actions=discrete")
 
 
 def check(config: RunConfig) -> None:
@@ -275,4 +364,10 @@ def check(config: RunConfig) -> None:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: "
             f"at least train.random_steps, which is {config.train.random_steps}"
+        )
+    check_agent(config)
+    if not config.env.atari.full_action_set and len(config.benchmark.task_ids) > 1:
+        raise ConfigError(
+            "env.atari.full_action_set=false: the games' own sets differ, so for a single task only; "
+            f"benchmark.tasks has {len(config.benchmark.task_ids)}"
         )

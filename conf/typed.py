@@ -145,7 +145,7 @@ def _convert(kind: Any, value: Any) -> Any:
 
 def alternatives(hint: Any) -> tuple:
     """The members of a union, or the type alone."""
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def choices(field: Field) -> list[str]:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
     from conf.schema import EnvConfig
 
-SUITES = {"dmc": "envs.suites.dmc", "metaworld": "envs.suites.metaworld"}
+SUITES = {
+    "dmc": "envs.suites.dmc",
+    "metaworld": "envs.suites.metaworld",
+    "atari": "envs.suites.atari",
+    "pixels": "envs.suites.pixels",
+}
 
 
 class UnknownTaskError(ConfigError):

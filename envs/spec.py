@@ -15,7 +15,7 @@ class TaskSpec:
 
     Attributes:
       id: `suite/name`, unique over all suites.
-      obs_shape: `(O,)` for vectors, `(C, H, W)` for frames.
+      obs_shape: `(O,)` for vectors, `(stack, H, W)` for frames: the newest last, zeros before an episode's first.
       obs_dtype: "float32" for vectors, "uint8" for frames.
       action_dim: width of a continuous action in [-1, 1], or the number of discrete actions.
       action_kind: which of the two.
@@ -77,7 +77,12 @@ class SpaceSpec:
     def of(cls, specs: Sequence[TaskSpec]) -> SpaceSpec:
         kinds = {(spec.obs_dtype, spec.action_kind, len(spec.obs_shape)) for spec in specs}
         shapes = {spec.obs_shape for spec in specs}
-        if len(kinds) != 1 or (len(shapes) > 1 and len(specs[0].obs_shape) != 1):
+        actions = {spec.action_dim for spec in specs}
+        if (
+            len(kinds) != 1
+            or (len(shapes) > 1 and len(specs[0].obs_shape) != 1)
+            or (len(actions) > 1 and specs[0].action_kind == "discrete")
+        ):
             names = ", ".join(spec.id for spec in specs)
             raise ValueError(f"these tasks cannot share one observation and action array: {names}")
         shape = specs[0].obs_shape if len(shapes) == 1 else (max(s.obs_shape[0] for s in specs),)
@@ -93,9 +98,19 @@ class SpaceSpec:
         return "float32" if self.action_kind == "continuous" else "int32"
 
     @property
+    def stack(self) -> int:
+        """Frames in one observation; 1 for vectors."""
+        return self.obs_shape[0] if len(self.obs_shape) == 3 else 1
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """What one step adds to an observation: `(1, H, W)` of a stack of frames, a whole vector `(O,)`."""
+        return (self.obs_shape[0] // self.stack, *self.obs_shape[1:])
+
+    @property
     def transition_bytes(self) -> int:
         """Bytes that replay keeps for one transition of one task."""
-        obs = int(np.prod(self.obs_shape)) * np.dtype(self.obs_dtype).itemsize
+        frame = int(np.prod(self.frame_shape)) * np.dtype(self.obs_dtype).itemsize
         action = int(np.prod(self.action_shape)) * np.dtype(self.action_dtype).itemsize
         reward_flags_and_final_slot = 4 + 2 + 4
-        return obs + action + reward_flags_and_final_slot
+        return frame + action + reward_flags_and_final_slot

@@ -192,7 +192,7 @@ def serve(
         connection.send_bytes(b"")
         while True:
             received = connection.recv_bytes()
-            command, argument = pickle.loads(received) if received else ("step", None)
+            command, argument = pickle.loads(received) if received else ("step", {})
             start = time.perf_counter()
             try:
                 match command:

@@ -2,7 +2,7 @@
 
 The formula, for one environment step of all tasks:
 
-    tasks x ENV_STEP_S / cores + U x (overhead + 2 B (6 critic + 4 actor parameters) / speed)
+    tasks x ENV_STEP_S / cores + U x (overhead + 2 B (6 critic products + 4 actor parameters) / speed)
 
 where U updates follow a step and B transitions are a batch; a forward pass takes 2 operations a parameter and
 transition, the critic is passed through 6 times (target 1, forward and backward 3, to the action 2), the actor 4.
@@ -68,7 +68,7 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
     rate = rates.get((speed_key(record.identity_of(config)), on_slurm)) if rates else None
     if rate is not None:
         return Estimate(config.train.env_steps / rate, "measured")
-    products = CRITIC_PASSES * size.critic_params + ACTOR_PASSES * size.actor_params
+    products = CRITIC_PASSES * size.critic_products + ACTOR_PASSES * size.actor_params
     if on_slurm:
         cores = int_or(config.launcher.slurm.get("cpus_per_task"), 1) / config.launcher.runs_per_gpu
         gpu = any("gpu" in str(key) and value for key, value in config.launcher.slurm.items()) or "gpu" in str(

@@ -12,7 +12,6 @@ from analysis.frames import groups_of
 from analysis.select import Points, common_steps, points, scored
 from analysis.stats import CONFIDENCE, REPLICATES, estimate, iqm
 
-SIZE_IN = (style.COLUMN_IN, 2.7)
 COLUMNS = (
     "benchmark",
     "variant",
@@ -64,6 +63,11 @@ def described(rows: pd.DataFrame, found: Points) -> pd.DataFrame:
         },
         index=range(len(found.env_steps)),
     )
+
+
+def figure_size(curves: pd.DataFrame) -> tuple[float, float]:
+    """Width and height in inches."""
+    return style.curves_size(list(style.sized(curves).values()))
 
 
 def draw(curves: pd.DataFrame, figure: Figure) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import style
-from analysis.frames import distinct, rows_of
+from analysis.frames import distinct, groups_of, rows_of
 from analysis.select import at_end, common_steps, points, scored, shared_tasks
 from analysis.stats import differences
 from analysis.variants import MULTI, SINGLE, setting, short_task
@@ -31,18 +31,17 @@ COLUMNS = (
 
 
 def pairs(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Which variants of one benchmark to compare task by task: the two modes of a setting, ours with the published
-    curves of the same mode, or the only two that there are."""
+    """Which variants of one benchmark to compare task by task: the two modes of a setting, the best of ours with the
+    published curves of the same mode, or the only two that there are."""
     names = table.drop_duplicates("variant").set_index("variant").filter(["mode", "agent"])
     multi = [name for name in names.index if names.at[name, "mode"] == MULTI]
     found = [(name, f"{name} {SINGLE}") for name in multi if f"{name} {SINGLE}" in names.index]
     published = [name for name in names.index if str(names.at[name, "agent"]).endswith("(published)")]
-    found += [
-        (ours, theirs)
-        for ours in names.index
-        for theirs in published
-        if ours not in published and names.at[ours, "mode"] == names.at[theirs, "mode"]
-    ]
+    ends = at_end(common_steps(scored(table).table).table).table if published else table.iloc[:0]
+    means = {variant: float(np.mean(group["score"])) for variant, group in groups_of(ends, "variant")}
+    for theirs in published:
+        ours = [one for one in means if one not in published and names.at[one, "mode"] == names.at[theirs, "mode"]]
+        found += [(max(ours, key=lambda one: means[one]), theirs)] if ours else []
     return found or ([(names.index[0], names.index[1])] if len(names) == 2 else [])
 
 

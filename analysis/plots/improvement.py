@@ -53,7 +53,7 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
 
 def figure_size(pairs: pd.DataFrame) -> tuple[float, float]:
     """Width and height in inches."""
-    return style.PAGE_IN * 0.75, 0.6 + 0.36 * len(pairs)
+    return style.PAGE_IN * 0.75, 0.6 + 0.42 * len(pairs)
 
 
 def draw(pairs: pd.DataFrame, figure: Figure) -> None:

@@ -12,7 +12,6 @@ from analysis.plots.aggregate import band, described
 from analysis.select import at_end, common_steps, points, scored
 from analysis.stats import REPLICATES, percentile_interval, performance_profile
 
-SIZE_IN = (style.COLUMN_IN, 2.7)
 LEVELS = 101
 COLUMNS = ("benchmark", "variant", "level", "value", "low", "high", "env_steps", "seeds", "most_seeds", "tasks")
 
@@ -42,6 +41,11 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
             about = about.assign(level=levels, value=value, low=low, high=high, env_steps=found.env_steps[0])
             parts.append(about[list(COLUMNS)])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+
+
+def figure_size(profile: pd.DataFrame) -> tuple[float, float]:
+    """Width and height in inches."""
+    return style.curves_size(list(style.sized(profile).values()))
 
 
 def draw(profile: pd.DataFrame, figure: Figure) -> None:

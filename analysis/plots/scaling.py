@@ -13,7 +13,6 @@ from analysis.plots.aggregate import described
 from analysis.select import at_end, common_steps, points, scored
 from analysis.stats import REPLICATES, Fit, iqm, percentile_interval, scaling_fit
 
-SIZE_IN = (style.COLUMN_IN, 2.8)
 MAX_LABELLED_SIZES = 6
 AXES = {"critic_params": "critic parameters", "critic_flops": "critic's training, FLOPs (estimate)"}
 FIT_COLUMNS = ("law", "slope", "slope_low", "slope_high", "intercept", "residual")
@@ -65,6 +64,11 @@ def fits(values: pd.DataFrame) -> dict[str, Fit]:
     """The fitted law of each family that has one."""
     rows = values.dropna(subset="law").drop_duplicates("family") if "law" in values else values.iloc[:0]
     return {one.family: Fit(*(getattr(one, name) for name in FIT_COLUMNS)) for one in rows_of(rows)}
+
+
+def figure_size(values: pd.DataFrame) -> tuple[float, float]:
+    """Width and height in inches."""
+    return style.curves_size(distinct(values, "family"))
 
 
 def draw(values: pd.DataFrame, figure: Figure) -> None:

@@ -12,7 +12,7 @@ SUFFIX = "_transfer"
 KEY = "transfer."
 """Settings of this group say what a run started from."""
 
-SIZE_IN = aggregate.SIZE_IN
+figure_size = aggregate.figure_size
 draw = aggregate.draw
 
 

@@ -10,8 +10,7 @@ import pytest
 
 from agents import checkpoint
 from agents.checkpoint import CheckpointStore, DamagedError
-from agents.replay import Replay
-from tests.agents.test_replay import SPACE, TASKS, History, assert_holds
+from tests.agents.test_replay import History, assert_holds, make
 
 
 class Run:
@@ -21,7 +20,7 @@ class Run:
         self.store = CheckpointStore(folder)
         self.capacity = capacity
         self.history = History()
-        self.replay = Replay(TASKS, SPACE, capacity, 1000)
+        self.replay = make(capacity)
         self.replay.start(self.history.first)
 
     def save(self, env_steps: int) -> None:
@@ -42,7 +41,7 @@ def assert_loads(folder: Path, env_steps: int, run: Run) -> list[str]:
     for name, array in arrays(env_steps).items():
         np.testing.assert_array_equal(found.arrays[name], array)
         assert found.arrays[name].dtype == array.dtype
-    replay = Replay(TASKS, SPACE, run.capacity, 1000)
+    replay = make(run.capacity)
     found.fill(replay)
     assert replay.inserted == env_steps
     expected = History()

@@ -10,6 +10,7 @@ from envs.vector import Step
 
 TASKS, WIDTH, ACTIONS = 2, 3, 2
 SPACE = SpaceSpec((WIDTH,), "float32", ACTIONS, "continuous")
+DISCOUNT = 0.9
 
 
 class History:
@@ -30,8 +31,8 @@ class History:
         action, reward, next_obs = draw(TASKS, ACTIONS), draw(TASKS), draw(TASKS, WIDTH)
         obs = np.where(over[:, None], draw(TASKS, WIDTH), next_obs)
         step = Step(next_obs, obs, reward, terminated, truncated, over, np.zeros(TASKS, bool))
-        mask = np.where(terminated & ~truncated, 0, 1).astype(np.float32)
-        self.transitions.append(Batch(self.obs, action, reward, next_obs, mask, np.arange(TASKS)))
+        discount = np.where(terminated & ~truncated, 0, DISCOUNT).astype(np.float32)
+        self.transitions.append(Batch(self.obs, action, reward, next_obs, discount, np.arange(TASKS)))
         self.steps.append((action, step))
         self.obs = obs
         return action, step
@@ -44,8 +45,12 @@ class History:
         return Batch(*(np.stack(arrays) for arrays in zip(*self.transitions[first:last], strict=True)))
 
 
+def make(capacity: int, budget: int = 1000) -> Replay:
+    return Replay(TASKS, SPACE, capacity, budget, discount=DISCOUNT)
+
+
 def begin(capacity: int, budget: int = 1000, seed: int = 0) -> tuple[Replay, History]:
-    history, replay = History(seed), Replay(TASKS, SPACE, capacity, budget)
+    history, replay = History(seed), make(capacity, budget)
     replay.start(history.first)
     return replay, history
 
@@ -74,16 +79,16 @@ def test_every_step_may_end_an_episode():
     replay, history = begin(capacity=4)
     history.insert(replay, 30, over=[True, True])
     assert_holds(replay, history)
-    assert replay._final_obs.shape[0] <= 4 * (4 + 2) * TASKS  # slots of overwritten episodes are used again
+    assert replay._final_frames.shape[0] <= 4 * (4 + 2) * TASKS  # slots of overwritten episodes are used again
 
 
-def test_mask_is_zero_only_on_termination_without_truncation():
+def test_discount_is_zero_only_on_termination_without_truncation():
     replay, history = begin(capacity=10)
     cases = [(False, False, False), (True, False, True), (False, True, True), (True, True, True), (True, False, False)]
     for terminated, truncated, over in cases:  # the last: a lost life, in an episode that goes on
         flags = {"terminated": [terminated] * 2, "truncated": [truncated] * 2, "over": [over] * 2}
         history.insert(replay, 1, **flags)
-    np.testing.assert_array_equal(replay.transitions(0, 5).mask[:, 0], [1, 0, 1, 1, 0])
+    np.testing.assert_array_equal(replay.transitions(0, 5).discount[:, 0] > 0, [True, False, True, True, False])
     assert_holds(replay, history)
 
 
@@ -133,7 +138,7 @@ def test_merged_segments_equal_the_original_and_go_on_like_it(cuts, capacity):
         first = cut
     oldest = replay.inserted - len(replay)
 
-    merged = Replay(TASKS, SPACE, capacity, 1000)
+    merged = make(capacity)
     for segment, start, end in segments:
         if end > oldest:
             merged.merge(segment, start)
@@ -154,7 +159,7 @@ def test_merged_segments_equal_the_original_and_go_on_like_it(cuts, capacity):
 def test_a_wrapped_replay_moves_into_a_larger_ring_and_claims_no_more_than_it_was_given():
     replay, history = begin(capacity=10)
     history.insert(replay, 25)
-    larger = Replay(TASKS, SPACE, 40, 1000)
+    larger = make(40)
     larger.merge(replay.export(0), 15)
     larger.start(history.obs)
     assert len(larger) == 10
@@ -167,7 +172,7 @@ def test_a_wrapped_replay_moves_into_a_larger_ring_and_claims_no_more_than_it_wa
 def test_segments_out_of_order_are_refused():
     replay, history = begin(capacity=10)
     history.insert(replay, 5)
-    merged = Replay(TASKS, SPACE, 10, 1000)
+    merged = make(10)
     merged.merge(replay.export(0), 0)
     with pytest.raises(ValueError, match="starts at 7, expected 5"):
         merged.merge(replay.export(0), 7)
@@ -180,10 +185,10 @@ def test_observations_are_stored_once():
         history.insert(replay, 1, over=[time % 100 == 99] * 2)
     bytes_ = replay.nbytes()
     once = 1000 * TASKS * WIDTH * 4
-    assert once <= bytes_["_obs"] + bytes_["_final_obs"] <= 1.1 * once
+    assert once <= bytes_["_frames"] + bytes_["_final_frames"] <= 1.1 * once
     total = 1000 * TASKS * SPACE.transition_bytes
     assert sum(bytes_.values()) <= 1.1 * total
 
 
 def test_memory_is_reserved_for_the_budget_only():
-    assert sum(Replay(TASKS, SPACE, 10**6, 20).nbytes().values()) < 10_000
+    assert sum(make(10**6, 20).nbytes().values()) < 10_000

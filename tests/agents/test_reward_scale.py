@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import learner
-from agents.learner import LearnerSettings
+from agents import continuous
+from agents.continuous import LearnerSettings
 from agents.reward_scale import ReturnBounds, returns_to_go
 from envs.vector import Step
 
@@ -86,16 +86,21 @@ def settings(kind: str) -> LearnerSettings:
         ("release", [10 / (90 + 10), 10 / (10 + 10)]),
         # Paper: lambda_i = temp * H_i / (1 - 0.99) = 0.1 * (1, 3) * 100 = 10, 30.
         ("paper", [10 / (90 + 10), 10 / (10 + 30)]),
+        ("return", [10 / 90, 10 / 10]),
         ("off", [1, 1]),
     ],
 )
 def test_entropy_corrections_by_hand(kind, expected):
-    found = learner.reward_scale(settings(kind), jnp.asarray([90.0, 10.0]), jnp.float32(0.1), jnp.asarray([1.0, 3.0]))
+    found = continuous.reward_factor(
+        settings(kind), jnp.asarray([90.0, 10.0]), jnp.float32(0.1), jnp.asarray([1.0, 3.0])
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["release", "paper"])
 def test_divisor_is_never_below_one(kind):
     """Returns of nothing but zeros, a temperature near zero, and entropies below zero."""
-    scale = learner.reward_scale(settings(kind), jnp.asarray([0.0, 0.5]), jnp.float32(1e-6), jnp.asarray([-9.0, -1e9]))
+    scale = continuous.reward_factor(
+        settings(kind), jnp.asarray([0.0, 0.5]), jnp.float32(1e-6), jnp.asarray([-9.0, -1e9])
+    )
     np.testing.assert_allclose(scale, [10, 10])

@@ -57,8 +57,21 @@ def test_runs_that_differ_in_discount_are_not_averaged_as_seeds(runs: Path, writ
     write_run({0: [0.1, 0.2]}, seed=0, discount=0.99)
     write_run({0: [0.1, 0.2]}, seed=1, discount=0.9)
     table = load(runs).table
-    assert set(table["variant"]) == {"brc w64 agent.discount=0.99", "brc w64 agent.discount=0.9"}
-    assert set(table["family"]) == {"brc agent.discount=0.99", "brc agent.discount=0.9"}
+    assert set(table["variant"]) == {"brc w64 discount=0.99", "brc w64 discount=0.9"}
+    assert set(table["family"]) == {"brc discount=0.99", "brc discount=0.9"}
+
+
+def test_ablation_is_named_by_what_it_changes(runs: Path, write_run):
+    base = {"value_loss": "categorical", "network": "bronet"}
+    for number, change in enumerate(({}, {"value_loss": "squared"}, {"network": "mlp"})):
+        write_run({0: [0.1, 0.2]}, settings=base | change, name=f"multi-{number}")
+    write_run({0: [0.1]}, settings=base | {"batch_size": 8}, tasks=("dmc/a-walk",), name="single")
+    assert set(load(runs).table["variant"]) == {
+        "brc w64",
+        "brc w64 value_loss=squared",
+        "brc w64 network=mlp",
+        "brc w64 single-task",
+    }
 
 
 def test_task_lists_with_the_same_short_name_stay_apart(runs: Path, write_run):

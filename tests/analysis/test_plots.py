@@ -119,8 +119,8 @@ def test_sizes_of_different_discounts_are_different_lines(runs: Path, write_run)
     points = scaling.compute(load(runs).table)
     assert scaling.has_sizes(points)
     assert points.groupby("family")["size"].apply(list).to_dict() == {
-        "brc agent.discount=0.9": [64**2, 128**2],
-        "brc agent.discount=0.99": [64**2, 128**2],
+        "brc discount=0.9": [64**2, 128**2],
+        "brc discount=0.99": [64**2, 128**2],
     }
 
 
@@ -129,7 +129,7 @@ def test_drawn_lines_are_the_computed_numbers(runs: Path, write_run):
         for seed in range(2):
             write_run({0: [0.0, 0.1], 500: [0.2 + seed / 10, 0.3]}, width=width, seed=seed)
     points = aggregate.compute(load(runs).table, replicates=20)
-    figure = style.new_figure(*aggregate.SIZE_IN)
+    figure = style.new_figure(*aggregate.figure_size(points))
     aggregate.draw(points, figure)
     drawn = pd.concat(pd.DataFrame(line.get_xydata()) for line in figure.axes[0].lines)
     assert drawn.to_numpy().tolist() == points[["env_steps", "value"]].to_numpy().tolist()

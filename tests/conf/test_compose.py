@@ -36,7 +36,10 @@ BAD = [
     ("resume=1", ["must be true or false"]),
     ("agent.value_loss=square", ["one of categorical, squared", "did you mean squared?"]),
     ("model=xll", ["did you mean xl?", "allowed: l, m,"]),
-    ("agent=sac", ["allowed: brc"]),
+    ("agent=sac", ["allowed: brc, brc_discrete"]),
+    ("agent=brc_discrete", ["takes discrete actions", "benchmark=quickstart has continuous ones: agent=brc"]),
+    ("agent.epsilon=0.1", ["must be null where agent.actions=continuous"]),
+    ("agent.init_temperature=null", ["needed where agent.actions=continuous"]),
     ("model=glob(z*)", ["no such model", "allowed: l, m,"]),
     ("agent.tau=glob(*)", ["glob is for groups", "must be a finite number"]),
     ("seed=1,2", ["add -m"]),
@@ -70,13 +73,36 @@ def test_bad_override_ends_in_one_line_that_names_key_and_value(override, expect
         assert part in message
 
 
+BAD_DISCRETE = [
+    ("agent=brc", ["takes continuous actions", "benchmark=atari has discrete ones: agent=brc_discrete"]),
+    ("agent.actor_network=mlp", ["must be null where agent.actions=discrete"]),
+    ("agent.epsilon=null", ["needed where agent.actions=discrete"]),
+    ("agent.reward_scale=paper", ["allowed here: return, off"]),
+    ("agent.backup=soft", ["agent.soft_temperature=null: a number with agent.backup=soft"]),
+    ("agent.soft_temperature=0.1", ["a number with agent.backup=soft, else null; agent.backup=greedy"]),
+    ("model.encoder_channels=null", ["needed where agent.actions=discrete"]),
+    ("env.atari.full_action_set=false", ["for a single task only; benchmark.tasks has 40"]),
+    ("env.atari.sticky_actions=1", ["must be a finite number >= 0 and < 1"]),
+]
+
+
+@pytest.mark.parametrize(("override", "expected"), BAD_DISCRETE, ids=[override for override, _ in BAD_DISCRETE])
+def test_bad_override_of_the_discrete_agent_ends_in_one_line(override, expected):
+    with pytest.raises(ConfigError) as raised:
+        compose(["benchmark=atari", override])
+    for part in (*expected, override.partition("=")[0]):
+        assert part in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 CHOICES = [(group, name) for group, names in groups().items() for name in names]
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=[f"{group}={name}" for group, name in CHOICES])
 def test_every_yaml_composes(group, name):
     plus = "+" if group in OPTIONAL_GROUPS else ""
-    many = compose_many([f"{plus}{group}={name}"])
+    others = ["benchmark=catch"] if (group, name) == ("agent", "brc_discrete") else []
+    many = compose_many([f"{plus}{group}={name}", *others])
     assert many
     # A group that keeps its name in the configuration must be the one asked for.
     chosen = getattr(many[0].config, group, None)
@@ -130,6 +156,12 @@ def test_a_single_task_has_no_conditioning_and_the_small_batch():
     assert (single.conditioning, single.batch_size) == ("none", 256)
     several = compose(["benchmark=dmc_hard"])
     assert (several.conditioning, several.batch_size) == ("embedding", 1024)
+
+
+def test_batch_of_the_discrete_agent_grows_with_the_tasks():
+    for tasks, batch in (("null", 26 * 32), ("[Pong]", 32)):
+        assert compose(["benchmark=atari100k", f"benchmark.tasks={tasks}"]).batch_size == batch
+    assert compose(["benchmark=atari100k", "agent.batch_size=7"]).batch_size == 7
 
 
 @pytest.mark.parametrize("order", [1, -1])

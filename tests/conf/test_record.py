@@ -65,6 +65,26 @@ def test_identity_changes_with_what_determines_results(override):
     assert record.identity(compose([override])) != BASE
 
 
+def test_what_the_other_agent_has_leaves_a_runs_name_unchanged():
+    """Names of runs that were recorded before there was another agent."""
+    assert BASE == "9071adacee51b09a"
+    assert record.identity(compose(["benchmark=dmc_hard", "model=xl", "seed=3"])) == "bb0ab5c22585b0fd"
+    assert record.identity(compose(["model.encoder_stride=2", "model.encoder_channels=3"])) == BASE
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["env.atari.sticky_actions=0.1", "agent.n_step=1", "agent.epsilon=0.1", "model.encoder_channels=3"],
+)
+def test_identity_of_a_discrete_run_changes_with_what_determines_its_results(override):
+    assert record.identity(compose(["benchmark=atari", override])) != record.identity(compose(["benchmark=atari"]))
+
+
+def test_a_batch_is_the_same_however_it_is_asked_for():
+    by_task, whole = (compose(["benchmark=atari", one]) for one in ("agent.batch_per_task=2", "agent.batch_size=80"))
+    assert record.identity(by_task) == record.identity(whole)
+
+
 @dataclass(frozen=True)
 class Old:
     width: int

@@ -18,8 +18,8 @@ FAST = (
 
 
 def sweep(prefix: str = "") -> list:
-    """All tasks whose id begins so; all but a handful are slow."""
-    ids = [spec.id for spec in registry.all_tasks() if spec.id.startswith(prefix)]
+    """All tasks of continuous actions whose id begins so; all but a handful are slow."""
+    ids = [spec.id for spec in registry.all_tasks() if spec.action_kind == "continuous" and spec.id.startswith(prefix)]
     return [pytest.param(task_id, marks=[] if task_id in FAST else pytest.mark.slow) for task_id in ids]
 
 

@@ -1,4 +1,4 @@
-"""The learner's contract, on networks so small that compiling is most of the work."""
+"""The learner of continuous actions, on networks so small that compiling is most of the work."""
 
 import dataclasses
 import functools
@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import learner, losses, networks, sizes
-from agents.learner import LearnerSettings
-from agents.loop import settings_from
-from agents.types import Batch, LearnerState, Policy
+from agents import continuous, losses, networks, sizes, value
+from agents.continuous import LearnerSettings, LearnerState, Policy
+from agents.learner import settings_from
+from agents.types import Batch
 from conf.compose import compose
 from envs.spec import TaskSpec
 
@@ -39,7 +39,7 @@ def make_batch(settings: LearnerSettings, *shape: int, seed: int = 0) -> Batch:
         action=np.tanh(draw(settings.action_dim)),
         reward=draw(),
         next_obs=draw(settings.obs_dim),
-        mask=(rng.random(shape) < 0.8).astype(np.float32),
+        discount=np.float32(settings.discount) * (rng.random(shape) < 0.8).astype(np.float32),
         task_ids=rng.integers(0, settings.num_tasks, shape, np.int32),
     )
 
@@ -50,7 +50,7 @@ def init(settings: LearnerSettings) -> LearnerState:
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "_orthogonal", lambda _, shape: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32))
-        return jax.device_get(learner.init(settings, KEY))
+        return jax.device_get(continuous.init(settings, KEY))
 
 
 def fresh(settings: LearnerSettings) -> LearnerState:
@@ -67,27 +67,27 @@ def variant(**changes) -> LearnerSettings:
 
 def test_embedding_rows_have_unit_norm_as_used():
     conditioning = {"embedding": jnp.asarray([[3.0, 4.0], [0.0, -0.1], [1e3, 0.0]])}
-    found = learner.task_features(TINY, conditioning, jnp.asarray([0, 1, 2, 0]))
+    found = value.task_features(TINY, conditioning, jnp.asarray([0, 1, 2, 0]))
     np.testing.assert_allclose(found, [[0.6, 0.8], [0, -1], [1, 0], [0.6, 0.8]], rtol=1e-6)
 
 
 def test_embedding_gets_its_gradient_from_the_critic_and_none_from_the_actor():
     state, batch = init(TINY), make_batch(TINY, 6)
-    policy = learner.policy(state)
+    policy = continuous.policy(state)
 
     @jax.jit
     @functools.partial(jax.grad, argnums=(0, 1))
     def actor_gradients(conditioning, actor):
         """As in the update, but for every parameter that the actor's objective sees through its policy."""
-        mean, log_std = learner.policy_distribution(TINY, Policy(actor, conditioning), batch.obs, batch.task_ids)
+        mean, log_std = continuous.policy_distribution(TINY, Policy(actor, conditioning), batch.obs, batch.task_ids)
         action, log_prob = losses.sample_tanh_gaussian(mean, log_std, jnp.ones_like(mean))
-        outputs = learner.critic_outputs(TINY, state.critic, batch.obs, action, batch.task_ids)
-        return losses.actor_loss(learner.expected_value(TINY, outputs), log_prob, jnp.float32(0.1))
+        outputs = continuous.critic_outputs(TINY, state.critic, batch.obs, action, batch.task_ids)
+        return losses.actor_loss(value.expected_value(TINY, outputs), log_prob, jnp.float32(0.1))
 
     @jax.jit
     @jax.grad
     def critic_gradient(critic):
-        outputs = learner.critic_outputs(TINY, critic, batch.obs, batch.action, batch.task_ids)
+        outputs = continuous.critic_outputs(TINY, critic, batch.obs, batch.action, batch.task_ids)
         return losses.cross_entropy(outputs, jnp.full((6, 11), 1 / 11))
 
     conditioning, actor = actor_gradients(policy.conditioning, policy.actor)
@@ -102,7 +102,7 @@ def test_embedding_gets_its_gradient_from_the_critic_and_none_from_the_actor():
 def test_a_task_is_told_apart_unless_conditioning_is_none(conditioning):
     settings = variant(conditioning=conditioning)
     obs = np.ones((3, 4), np.float32)
-    actions = learner.act(settings, learner.policy(init(settings)), obs, np.arange(3), KEY, deterministic=True)
+    actions = continuous.act(settings, continuous.policy(init(settings)), obs, np.arange(3), KEY, 0, deterministic=True)
     same = np.array_equal(actions[0], actions[1])
     assert same == (conditioning == "none")
 
@@ -115,15 +115,15 @@ def test_heads_choose_each_rows_own_outputs():
 def test_minimum_ensemble_takes_the_member_of_least_value_row_by_row():
     settings = variant(num_bins=3, v_max=1.0, ensemble_target="min")
     logits = jnp.log(jnp.asarray([[[0.1, 0.1, 0.8], [0.6, 0.2, 0.2]], [[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]]))
-    np.testing.assert_allclose(learner.target_probs(settings, logits), [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]], atol=1e-6)
-    np.testing.assert_allclose(learner.expected_value(settings, logits), [0, -0.4], atol=1e-6)
+    np.testing.assert_allclose(value.target_probs(settings, logits), [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]], atol=1e-6)
+    np.testing.assert_allclose(value.expected_value(settings, logits), [0, -0.4], atol=1e-6)
     mean = dataclasses.replace(settings, ensemble_target="mean")
-    np.testing.assert_allclose(learner.expected_value(mean, logits), [0.35, 0.15], atol=1e-6)
+    np.testing.assert_allclose(value.expected_value(mean, logits), [0.35, 0.15], atol=1e-6)
 
 
 def test_running_entropy_moves_tasks_of_the_batch_only():
     log_prob, task_ids = jnp.asarray([-5.0, 4.0, -7.0]), jnp.asarray([0, 2, 0])
-    found = learner.running_entropy(jnp.asarray([1.0, 2.0, 3.0]), log_prob, task_ids)
+    found = continuous.running_entropy(jnp.asarray([1.0, 2.0, 3.0]), log_prob, task_ids)
     np.testing.assert_allclose(found, [0.99 + 0.01 * 6, 2, 0.99 * 3 - 0.01 * 4], rtol=1e-6)
 
 
@@ -148,7 +148,7 @@ def test_named_sizes_have_the_parameters_they_say(model, params):
 
 def shapes_of_init(settings: LearnerSettings) -> LearnerState:
     """The state's shapes, without drawing a number."""
-    return jax.eval_shape(lambda key: learner.init(settings, key), KEY)
+    return jax.eval_shape(lambda key: continuous.init(settings, key), KEY)
 
 
 @pytest.mark.parametrize("network", ["bronet", "mlp"])
@@ -168,12 +168,12 @@ def test_planned_sizes_are_the_real_ones(monkeypatch, conditioning, value_loss, 
     )
     specs = [spec(width, actions, f"t{width}") for width, actions in ((5, 1), (9, 3), (7, 2), (4, 4))]
     monkeypatch.setattr(
-        learner, "init_params", lambda network, key, *inputs: network.init(key, *inputs)["params"]
+        continuous, "init_params", lambda network, key, *inputs: network.init(key, *inputs)["params"]
     )  # which only its shapes are taken of
     state = shapes_of_init(settings_from(config, specs))
     size = sizes.run_size(config, specs)
-    assert size.critic_params == learner.num_params(state.critic)
-    assert size.actor_params == learner.num_params(state.actor)
+    assert size.critic_params == networks.num_params(state.critic)
+    assert size.actor_params == networks.num_params(state.actor)
 
 
 def test_initial_kernels_are_orthogonal_and_members_differ():
@@ -212,7 +212,7 @@ VARIANTS = {
 def test_every_variant_updates_with_finite_metrics(changes):
     settings = variant(**changes)
     before, batches = init(settings), make_batch(settings, 2, 6)
-    after, metrics = learner.update(settings, fresh(settings), batches, RETURN_SCALE)
+    after, metrics = continuous.update(settings, fresh(settings), batches, RETURN_SCALE)
     assert {name: float(value) for name, value in metrics.items() if not np.isfinite(value)} == {}
     assert int(after.update_steps) == 2
     for part in ("actor", "critic", "target_critic"):
@@ -225,48 +225,47 @@ def test_every_variant_updates_with_finite_metrics(changes):
 @pytest.mark.slow  # every operation by itself
 def test_compiled_update_equals_the_uncompiled_one():
     batches = make_batch(TINY, 1, 6)
-    compiled = learner.update(TINY, fresh(TINY), batches, RETURN_SCALE)
+    compiled = continuous.update(TINY, fresh(TINY), batches, RETURN_SCALE)
     with jax.disable_jit():
-        plain = learner.update(TINY, fresh(TINY), batches, RETURN_SCALE)
+        plain = continuous.update(TINY, fresh(TINY), batches, RETURN_SCALE)
     for found, expected in zip(jax.tree.leaves(compiled), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_two_updates_at_once_are_two_updates_in_turn():
     batches = make_batch(TINY, 2, 6)
-    together, _ = learner.update(TINY, fresh(TINY), batches, RETURN_SCALE)
+    together, _ = continuous.update(TINY, fresh(TINY), batches, RETURN_SCALE)
     state = fresh(TINY)
     for number in range(2):
         one = Batch(*(array[number : number + 1] for array in batches))
-        state, _ = learner.update(TINY, state, one, RETURN_SCALE)
+        state, _ = continuous.update(TINY, state, one, RETURN_SCALE)
     for found, expected in zip(jax.tree.leaves(together), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_update_compiles_once_and_act_twice():
     settings = variant(discount=0.9)  # not compiled by another test
-    updates, acts = learner.update._cache_size(), learner.act._cache_size()
+    updates, acts = continuous.update._cache_size(), continuous.act._cache_size()
     state = fresh(settings)
     obs, task_ids = np.zeros((3, 4), np.float32), np.arange(3, dtype=np.int32)
     for time in range(4):
-        key = jax.random.fold_in(KEY, time)
-        learner.act(settings, learner.policy(state), obs, task_ids, key, deterministic=False)
-        state, _ = learner.update(settings, state, make_batch(settings, 2, 6, seed=time), RETURN_SCALE)
-        learner.act(settings, learner.policy(state), obs, task_ids, key, deterministic=True)
-    assert learner.update._cache_size() - updates == 1
-    assert learner.act._cache_size() - acts == 2
+        step = np.int32(time)
+        continuous.act(settings, continuous.policy(state), obs, task_ids, KEY, step, deterministic=False)
+        state, _ = continuous.update(settings, state, make_batch(settings, 2, 6, seed=time), RETURN_SCALE)
+        continuous.act(settings, continuous.policy(state), obs, task_ids, KEY, step, deterministic=True)
+    assert continuous.update._cache_size() - updates == 1
+    assert continuous.act._cache_size() - acts == 2
 
 
 def test_act_is_inside_the_box_and_deterministic_when_asked():
-    policy = learner.policy(init(TINY))
+    policy = continuous.policy(init(TINY))
     obs, task_ids = np.full((3, 4), 2.0, np.float32), np.arange(3, dtype=np.int32)
-    keys = [jax.random.key(seed) for seed in range(2)]
-    sure = [learner.act(TINY, policy, obs, task_ids, key, deterministic=True) for key in keys]
-    drawn = [learner.act(TINY, policy, obs, task_ids, key, deterministic=False) for key in keys]
+    sure = [continuous.act(TINY, policy, obs, task_ids, KEY, step, deterministic=True) for step in range(2)]
+    drawn = [continuous.act(TINY, policy, obs, task_ids, KEY, step, deterministic=False) for step in range(2)]
     np.testing.assert_array_equal(sure[0], sure[1])
     assert not np.allclose(drawn[0], drawn[1])
     assert all((np.abs(actions) <= 1).all() for actions in sure + drawn)
-    mean, _ = learner.policy_distribution(TINY, policy, obs, task_ids)
+    mean, _ = continuous.policy_distribution(TINY, policy, obs, task_ids)
     np.testing.assert_allclose(sure[0], np.tanh(mean), atol=1e-6)
 
 
@@ -274,8 +273,8 @@ def test_critic_learns_the_discounted_value_of_a_constant_reward():
     """Reward 1 and discount 0.5 for ever: 2 in the bins; nothing else is to be learnt."""
     settings = variant(discount=0.5, reward_scale="off", tau=0.1, learning_rate=3e-3, init_temperature=1e-8)
     batch = make_batch(settings, 50, 16)._replace(reward=np.ones((50, 16), np.float32))
-    batch = batch._replace(mask=np.ones((50, 16), np.float32))
+    batch = batch._replace(discount=np.full((50, 16), 0.5, np.float32))
     state = fresh(settings)
     for _ in range(12):
-        state, metrics = learner.update(settings, state, batch, RETURN_SCALE)
+        state, metrics = continuous.update(settings, state, batch, RETURN_SCALE)
     np.testing.assert_allclose(metrics["critic/q_mean"], 2, atol=0.15)

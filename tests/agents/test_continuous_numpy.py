@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import learner
-from agents.learner import LearnerSettings
+from agents import continuous
+from agents.continuous import LearnerSettings
+from agents.networks import num_params
 from agents.types import Batch
 
 SETTINGS = LearnerSettings(
@@ -35,7 +36,7 @@ BATCH = Batch(
     action=np.array([[0.1, -0.6], [0.9, 0.2], [-0.4, 0.5]], np.float32),
     reward=np.array([3.0, -8.0, 1.0], np.float32),
     next_obs=np.array([[0.4, -0.8], [1.2, 0.6], [-1.0, 0.8]], np.float32),
-    mask=np.array([1.0, 1.0, 0.0], np.float32),
+    discount=np.array([0.99, 0.99, 0.0], np.float32),
     task_ids=np.array([0, 1, 1], np.int32),
 )
 RETURN_SCALE = np.array([12.0, 30.0], np.float32)
@@ -122,7 +123,7 @@ def critic_target(state: Tree, noise: np.ndarray) -> np.ndarray:
     # Release: lambda = -temperature * target_entropy / (2 (1 - discount)), with target_entropy = -A / 2 = -1.
     scale = 5.0 / (RETURN_SCALE + temperature * 1.0 / (2 * (1 - 0.99)))
     reward = BATCH.reward * scale[TASKS]
-    atoms = reward[:, None] + 0.99 * BATCH.mask[:, None] * (BINS - temperature * log_prob[:, None])
+    atoms = reward[:, None] + BATCH.discount[:, None] * (BINS - temperature * log_prob[:, None])
     return projected(probs, atoms)
 
 
@@ -170,11 +171,11 @@ UPDATE_STEPS = 7
 
 
 @pytest.fixture(scope="module")
-def before() -> learner.LearnerState:
+def before() -> continuous.LearnerState:
     """A state in which target and critic differ and no scale or bias is at its initial value."""
     rng = np.random.default_rng(0)
     shake = lambda leaf: jnp.asarray(leaf + 0.1 * rng.normal(size=leaf.shape), jnp.float32)  # noqa: E731
-    state = learner.init(SETTINGS, jax.random.key(3))
+    state = continuous.init(SETTINGS, jax.random.key(3))
     parts = {name: jax.tree.map(shake, getattr(state, name)) for name in ("actor", "critic", "target_critic")}
     return state._replace(**parts, update_steps=jnp.int32(UPDATE_STEPS))
 
@@ -182,7 +183,7 @@ def before() -> learner.LearnerState:
 @pytest.fixture(scope="module")
 def found(before):
     batches = jax.tree.map(lambda values: values[None], BATCH)
-    return learner.update(SETTINGS, jax.tree.map(jnp.copy, before), batches, RETURN_SCALE)
+    return continuous.update(SETTINGS, jax.tree.map(jnp.copy, before), batches, RETURN_SCALE)
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +255,7 @@ def test_parameters(found, expected, part):
         clear = np.abs(grad) > 1e-4
         compared += clear.sum()
         np.testing.assert_allclose(np.asarray(new)[clear], wanted[clear], atol=1e-5)
-    assert compared > 0.6 * learner.num_params(expected[part])
+    assert compared > 0.6 * num_params(expected[part])
 
 
 def test_temperature(found, expected):
