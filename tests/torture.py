@@ -40,7 +40,10 @@ EARLY = 0.2
 
 
 def kill(run_dir: Path, _: str) -> None:
-    os.kill(json.loads((run_dir / record.STATUS).read_text())["pid"], signal.SIGKILL)
+    status = json.loads((run_dir / record.STATUS).read_text())
+    if status["state"] != "running":
+        raise ValueError(f"{run_dir}: is between two tries")
+    os.kill(status["pid"], signal.SIGKILL)
 
 
 def requeue(_: Path, job: str) -> None:
