@@ -40,10 +40,12 @@ EARLY = 0.2
 
 
 def kill(run_dir: Path, _: str) -> None:
-    status = json.loads((run_dir / record.STATUS).read_text())
-    if status["state"] != "running":
-        raise ValueError(f"{run_dir}: is between two tries")
-    os.kill(status["pid"], signal.SIGKILL)
+    pid = json.loads((run_dir / record.STATUS).read_text())["pid"]
+    # What a run said last may be of a process that is gone, and its number another's.
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    if "agents.run" not in arguments or str(run_dir) not in arguments:
+        raise ValueError(f"{run_dir}: is not run by {pid}")
+    os.kill(pid, signal.SIGKILL)
 
 
 def requeue(_: Path, job: str) -> None:
