@@ -14,6 +14,8 @@ from envs.spec import SpaceSpec, TaskSpec
 FLOAT_BYTES = 4
 CRITIC_COPIES = 5  # parameters, target, two Adam moments, gradient
 ACTOR_COPIES = 4  # the same without a target
+ACTIVATIONS_PER_LAYER = 4  # kept for the gradient: product, norm, its input, ReLU
+DEVICE_OVERHEAD_BYTES = 600 * 2**20  # CUDA's context, compiled programs and work space
 ENCODER_STAGES, ENCODER_BLOCKS = 3, 2
 
 
@@ -28,10 +30,14 @@ class RunSize:
     """Multiplications of one transition's way through the critic, roughly; a convolution uses each weight often."""
     learner_bytes: int
     replay_bytes: int
+    device_bytes: int
 
 
 def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
     """Sizes of the run's networks and replay; exact for parameters, an estimate for the learner's memory.
+
+    `device_bytes` is what a GPU must hold: the learner, one update's activations (`batch x ensemble x width`, four for
+    each of the `1 + 2 depth` layers, and two of the outputs' logits) and an overhead.
 
     Raises:
       ConfigError: the agent cannot act in these tasks.
@@ -59,11 +65,15 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
     member = torso_params(agent.network, critic_in, model.width, model.depth)
     member += dense_params(model.width, heads * outputs)
     critic = encoder + agent.ensemble_size * member + table
+    learner = FLOAT_BYTES * (CRITIC_COPIES * critic + ACTOR_COPIES * actor)
+    layers = ACTIVATIONS_PER_LAYER * (1 + 2 * model.depth) * model.width + 2 * heads * outputs
+    activations = FLOAT_BYTES * config.batch_size * agent.ensemble_size * layers
     return RunSize(
         critic_params=critic,
         actor_params=actor,
         critic_products=critic - encoder + encoder_products,
-        learner_bytes=FLOAT_BYTES * (CRITIC_COPIES * critic + ACTOR_COPIES * actor),
+        learner_bytes=learner,
+        device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
         replay_bytes=replay_bytes(num_tasks, space, config.train.replay_capacity, config.train.env_steps),
     )
 
@@ -131,6 +141,21 @@ def dense_params(inputs: int, outputs: int) -> int:
 def torso_params(network: str, inputs: int, width: int, depth: int) -> int:
     norm = 2 * width if network == "bronet" else 0
     return dense_params(inputs, width) + norm + depth * 2 * (dense_params(width, width) + norm)
+
+
+def check_memory(sizes: Sequence[RunSize], available: int) -> None:
+    """Refuses runs whose replay cannot be held at the same time.
+
+    Raises:
+      ConfigError: names both sizes.
+    """
+    needed = sum(size.replay_bytes for size in sizes)
+    if needed > available:
+        runs = f"{len(sizes)} runs at once needs" if len(sizes) > 1 else "a run needs"
+        raise ConfigError(
+            f"train.replay_capacity: replay of {runs} {readable_bytes(needed)}, {readable_bytes(available)} are "
+            "available; lower it, or run fewer at once"
+        )
 
 
 def available_bytes() -> int:

@@ -17,7 +17,7 @@ from conf import record
 from conf.typed import ConfigError
 from envs import registry
 from envs.video import usable_gl
-from tests.commands import TINY, command, only_run, rows, run
+from tests.commands import TINY, command, mirrored_once, only_run, rows, run
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     assert {"git_commit", "host", "device", "version.jax", "identity"} <= mirrored.data.tags.keys()
     assert [artifact.path for artifact in client.list_artifacts(mirrored.info.run_id)] == ["report"]
     assert any(key.startswith("system/") for key in mirrored.data.metrics)
-    assert_mirrored_once(client, mirrored.info.run_id, run_dir)
+    mirrored_once(run_dir)
 
 
 def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
@@ -82,18 +82,6 @@ def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
     assert len(sent) == 2
 
 
-def assert_mirrored_once(client, run_id: str, run_dir: Path) -> None:
-    """MLflow's history of every metric is the metrics file, each row once."""
-    expected: dict[str, list[tuple[int, float]]] = {}
-    for row in rows(run_dir / record.METRICS):
-        key = row["name"] if row["task"] is None else f"{row['name']}/{row['task'].split('/')[1]}"
-        expected.setdefault(key, []).append((row["env_steps"], row["value"]))
-    for key, values in expected.items():
-        history = sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
-        assert [step for step, _ in history] == [step for step, _ in sorted(values)], key
-        assert [value for _, value in history] == pytest.approx([value for _, value in sorted(values)]), key
-
-
 def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
     arguments = [*SHORT, "train.env_steps=3000"]
     process = subprocess.Popen(
@@ -111,12 +99,8 @@ def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
     assert result.returncode == 0, result.stderr
     assert "continuing from" in result.stderr
 
-    from mlflow.tracking import MlflowClient
-
     run_dir = only_run(tmp_path)
-    (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    assert_mirrored_once(client, state["run_id"], run_dir)
+    mirrored_once(run_dir)
 
 
 def sent_rows(folder: Path) -> bool:
@@ -164,10 +148,7 @@ def test_server_that_is_down_costs_no_record_and_gets_it_later(tmp_path: Path):
         wait_for_port(port, 120)
         subprocess.run([sys.executable, *send.split()[1:]], check=True, timeout=120, cwd=tmp_path)
 
-        from mlflow.tracking import MlflowClient
-
-        (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
-        assert_mirrored_once(MlflowClient(uri), state["run_id"], run_dir)
+        mirrored_once(run_dir)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
@@ -204,7 +185,8 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
     from mlflow.tracking import MlflowClient
 
     (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
-    assert {member["run_dir"] for member in manifest["members"]} == {str(run_dir) for run_dir in run_dirs}
+    sweep_dir = tmp_path / "runs" / record.SWEEPS
+    assert {(sweep_dir / member["run_dir"]).resolve() for member in manifest["members"]} == set(run_dirs)
     (parent,) = manifest["parents"].values()
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert client.get_run(parent).info.status == "FINISHED"
@@ -223,12 +205,14 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
         assert (out / f"{name}.csv").read_text().count("\n") >= 2
 
 
-def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path):
-    arguments = ["-m", *SHORT, "agent.learning_rate=1.0e+30,1.0e-3", "tracking=off", "launcher=local"]
+@pytest.mark.parametrize("launcher", ["local", "inline"])
+def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path, launcher: str):
+    arguments = ["-m", *SHORT, "agent.learning_rate=1.0e+30,1.0e-3", "tracking=off", f"launcher={launcher}"]
     result = run(tmp_path, *arguments)
     assert result.returncode == record.EXIT_FAILED, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "1 failed, 1 done"
     assert "not finite" in result.stdout
+    assert len(list(tmp_path.glob(f"runs/*/*/{record.BATCH}"))) == 1
 
 
 def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
@@ -272,3 +256,20 @@ def test_atari_games_are_learnt_from_pixels_and_one_without_a_human_score_is_lef
     assert done["score"] == scores["atari/Breakout"]
     assert "atari/Carnival" in result.stdout
     assert (only_run(tmp_path) / record.REPORT / "learning_curves.png").exists()
+
+
+def test_framework_costs_a_run_less_than_a_second_and_a_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of processor time from the command to the first step, where imports and compilation are over."""
+    from agents import loop, train
+    from agents.run import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "write_report", lambda run_dir: None)
+    step, reached = loop.Training.step, []
+    monkeypatch.setattr(loop.Training, "step", lambda self: (reached.append(time.process_time()), step(self)))
+    settings = [*TINY, "tracking=off", "env.backend=inline", "train.env_steps=110", "eval.max_episode_steps=1"]
+    for seed in (0, 1):
+        reached.clear()
+        begun = time.process_time()
+        assert main([*settings, f"seed={seed}"]) == 0
+    assert reached[0] - begun < 1.5
