@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check format clean
+.PHONY: help setup run test test-slow torture check format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -27,6 +27,9 @@ test: $(STAMP) ## unit tests (about 2 minutes)
 
 test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
+
+torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
+	$(BIN)/python -m tests.torture $(ARGS)
 
 check: $(STAMP) ## ruff and pyright
 	$(BIN)/ruff check .

@@ -16,13 +16,15 @@ import jax
 import numpy as np
 
 from agents import learner
-from agents.checkpoint import Checkpoint, CheckpointStore
+from agents.checkpoint import Checkpoint, CheckpointStore, write_arrays
 from agents.evaluate import Evaluation, Evaluator, StopRequestedError
 from agents.learner import LearnerSettings
 from agents.progress import Progress
 from agents.record import Row, RunRecord
 from agents.replay import Replay
 from agents.reward_scale import ReturnBounds
+from agents.types import Batch
+from conf.record import BATCH
 from conf.schema import RunConfig
 from envs.envpool import for_training
 from envs.seeding import episode_seed, seed_sequence
@@ -126,6 +128,7 @@ class Training:
         self.clock = Clock()
         self._obs = np.zeros((num_tasks, *self.env.space.obs_shape), self.env.space.obs_dtype)
         self._last_logged = (0, 0.0)
+        self._last_batch: tuple[Batch, np.ndarray] | None = None
 
     def close(self) -> None:
         self.env.close()
@@ -181,11 +184,12 @@ class Training:
             batch = self._sample() if updating else None
             actions = np.asarray(pending)
             if not np.isfinite(actions).all():
-                raise FloatingPointError(f"the policy's actions are not finite at {self.env_steps:,} steps")
+                raise self._not_finite("the policy's actions")
             self.clock.lap("act")
         self.env.start_step(actions)
         if batch is not None:
-            self.state, metrics = learner.update(self.settings, self.state, batch, self.bounds.return_scale)
+            self._last_batch = batch, self.bounds.return_scale
+            self.state, metrics = learner.update(self.settings, self.state, *self._last_batch)
             self.clock.lap("dispatch")
         step = self.env.wait_step()
         self.clock.lap("env_wait")
@@ -259,10 +263,18 @@ class Training:
     def _learner_rows(self, metrics: dict[str, Any]) -> list[Row]:
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if bad := [name for name, value in values.items() if not np.isfinite(value)]:
-            raise FloatingPointError(f"not finite at {self.env_steps:,} steps: {', '.join(bad)}")
+            raise self._not_finite(", ".join(bad))
         rows = [self._row(name, value) for name, value in values.items()]
         scale = self.bounds.return_scale
         return rows + [self._row("reward/return_scale", float(scale[task]), task) for task in range(len(self.specs))]
+
+    def _not_finite(self, what: str) -> FloatingPointError:
+        """The error to raise; keeps the batch of the last update, which is the first that actions can show."""
+        if self._last_batch is not None:
+            batch, return_scale = self._last_batch
+            arrays = {name: np.asarray(values) for name, values in batch._asdict().items()}
+            write_arrays(self.record.run_dir / BATCH, arrays | {"return_scale": return_scale})
+        return FloatingPointError(f"not finite at {self.env_steps:,} steps: {what}")
 
     def _row(self, name: str, value: float, task: int | None = None) -> Row:
         updates = max(0, self.env_steps - self.config.train.random_steps) * self.config.agent.updates_per_step

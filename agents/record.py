@@ -57,7 +57,9 @@ def lock(run_dir: Path) -> Iterator[None]:
             holder = path.read_text().strip() or "another process"
             raise LockedError(f"{run_dir}: is being run by {holder}") from None
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        job = os.environ.get("SLURM_JOB_ID")
+        where = f"{socket.gethostname()}{f', SLURM job {job}' if job else ''}"
+        os.write(descriptor, f"process {os.getpid()} on {where}\n".encode())
         yield
     finally:
         os.close(descriptor)
@@ -111,8 +113,7 @@ class RunRecord:
 
     def status(self, state: str, **details: Any) -> None:
         """Say where the run stands: running, done, failed or interrupted."""
-        origin = {"host": socket.gethostname(), "pid": os.getpid(), "slurm": slurm_ids()}
-        write_json(self.run_dir / record.STATUS, {"state": state, "time": time.time()} | details | origin)
+        write_status(self.run_dir, state, **details)
 
     def done(self, env_steps: int, score: float | None, rows: Sequence[Row]) -> None:
         """Mark the budget as reached; `rows` are the last evaluation's."""
@@ -122,6 +123,11 @@ class RunRecord:
     def close(self) -> None:
         self.metrics.close()
         self.timing.close()
+
+
+def write_status(run_dir: Path, state: str, **details: Any) -> None:
+    origin = {"host": socket.gethostname(), "pid": os.getpid(), "slurm": slurm_ids()}
+    write_json(run_dir / record.STATUS, {"state": state, "time": time.time()} | details | origin)
 
 
 def write_config(run_dir: Path, config: RunConfig) -> None:
@@ -172,7 +178,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def git_state() -> dict[str, str | None]:
-    """Commit of the code, and a hash of what differs from it."""
+    """Commit of the code, and a hash of what differs from it; both None where there is no git."""
 
     def git(*arguments: str) -> str | None:
         folder = Path(__file__).parent

@@ -26,6 +26,8 @@ Common commands
   python -m agents.run -m +sweep=seeds                              five seeds, local or on SLURM
   python -m agents.run -m model.width=512,1024,4096 +sweep=scaling  sizes x seeds
   python -m agents.run -m +sweep=scaling plan=true                  what would run; nothing is started
+  python -m agents.run -m +sweep=scaling launcher=slurm             a job array; returns when it is submitted
+  python -m sweeps.status                                           where the runs of the newest sweep stand
   mlflow ui --backend-store-uri sqlite:///mlflow.db                 look at runs
   python -m analysis.report runs/ --out report/                     figures and tables
 
@@ -48,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return record.EXIT_BAD_CONFIG
+    except OSError as error:
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        return record.EXIT_FAILED
     except KeyboardInterrupt:
         return record.EXIT_INTERRUPTED
 
@@ -75,11 +80,13 @@ def _main(arguments: list[str]) -> int:
         print(record.config_to_json(first))
         return record.EXIT_DONE
     if first.plan:
-        from sweeps.plan import plan, print_plan
+        from sweeps.plan import check_fit, plan, print_plan
 
-        print_plan(plan(members))
+        planned = plan(members)
+        print_plan(planned)
+        check_fit(planned)
         return record.EXIT_DONE
-    if multirun or first.launcher.name == "slurm":
+    if multirun or first.launcher.name == "slurm" or first.launcher.dry_run:
         from sweeps.launch import launch
 
         return launch(members)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conf.schema import RunConfig
+from conf.typed import ConfigError
 from envs.spec import SpaceSpec, TaskSpec
 
 FLOAT_BYTES = 4
 CRITIC_COPIES = 5  # parameters, target, two Adam moments, gradient
 ACTOR_COPIES = 4  # the same without a target
+ACTIVATIONS_PER_LAYER = 4  # kept for the gradient: product, norm, its input, ReLU
+DEVICE_OVERHEAD_BYTES = 600 * 2**20  # CUDA's context, compiled programs and work space
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,15 @@ class RunSize:
     actor_params: int
     learner_bytes: int
     replay_bytes: int
+    device_bytes: int
 
 
 def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
-    """Sizes of the run's networks and replay; exact for parameters, an estimate for the learner's memory."""
+    """Sizes of the run's networks and replay; exact for parameters, an estimate for the learner's memory.
+
+    `device_bytes` is what a GPU must hold: the learner, one update's activations (`batch x ensemble x width`, four for
+    each of the `1 + 2 depth` layers, and two of the outputs' logits) and an overhead.
+    """
     agent, model = config.agent, config.model
     space = SpaceSpec.of(specs)
     num_tasks = len(specs)
@@ -43,10 +51,14 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
     critic = agent.ensemble_size * member + table
     actor = torso_params(agent.actor_network, obs_dim + features, model.actor_width, model.actor_depth)
     actor += 2 * dense_params(model.actor_width, heads * space.action_dim)
+    learner = FLOAT_BYTES * (CRITIC_COPIES * critic + ACTOR_COPIES * actor)
+    layers = ACTIVATIONS_PER_LAYER * (1 + 2 * model.depth) * model.width + 2 * heads * outputs
+    activations = FLOAT_BYTES * config.batch_size * agent.ensemble_size * layers
     return RunSize(
         critic_params=critic,
         actor_params=actor,
-        learner_bytes=FLOAT_BYTES * (CRITIC_COPIES * critic + ACTOR_COPIES * actor),
+        learner_bytes=learner,
+        device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
         replay_bytes=replay_bytes(num_tasks, space, config.train.replay_capacity, config.train.env_steps),
     )
 
@@ -63,6 +75,21 @@ def dense_params(inputs: int, outputs: int) -> int:
 def torso_params(network: str, inputs: int, width: int, depth: int) -> int:
     norm = 2 * width if network == "bronet" else 0
     return dense_params(inputs, width) + norm + depth * 2 * (dense_params(width, width) + norm)
+
+
+def check_memory(sizes: Sequence[RunSize], available: int) -> None:
+    """Refuses runs whose replay cannot be held at the same time.
+
+    Raises:
+      ConfigError: names both sizes.
+    """
+    needed = sum(size.replay_bytes for size in sizes)
+    if needed > available:
+        runs = f"{len(sizes)} runs at once needs" if len(sizes) > 1 else "a run needs"
+        raise ConfigError(
+            f"train.replay_capacity: replay of {runs} {readable_bytes(needed)}, {readable_bytes(available)} are "
+            "available; lower it, or run fewer at once"
+        )
 
 
 def available_bytes() -> int:

@@ -66,24 +66,6 @@ def check_place(config: RunConfig, run_dir: Path) -> None:
         )
 
 
-def check_memory(config: RunConfig) -> None:
-    """Refuses a replay that this machine cannot hold.
-
-    Raises:
-      ConfigError: names both sizes.
-    """
-    from agents.sizes import available_bytes, readable_bytes, run_size
-    from envs import registry
-
-    size = run_size(config, registry.specs(config.benchmark.task_ids, config.env))
-    available = available_bytes()
-    if size.replay_bytes > available:
-        raise ConfigError(
-            f"train.replay_capacity={config.train.replay_capacity}: replay of {len(config.benchmark.task_ids)} tasks "
-            f"needs {readable_bytes(size.replay_bytes)}, {readable_bytes(available)} are available"
-        )
-
-
 def check_backend(config: RunConfig) -> None:
     """Refuses EnvPool where it is missing or right for none of the tasks.
 
@@ -104,13 +86,16 @@ def execute(config: RunConfig) -> int:
     Raises:
       ConfigError: the run cannot begin here.
     """
+    from agents.sizes import available_bytes, check_memory, run_size
+    from envs import registry
+
     run_dir = record.run_dir(config)
     check_place(config, run_dir)
     if (done := finished(config, run_dir)) is not None:
         print(f"finished already: {done['env_steps']:,} steps, score {as_score(done['score'])}: {run_dir}")
         return record.EXIT_DONE
     check_backend(config)
-    check_memory(config)
+    check_memory([run_size(config, registry.specs(config.benchmark.task_ids, config.env))], available_bytes())
     gl = check_video(config)
     run_dir.mkdir(parents=True, exist_ok=True)
 
@@ -157,10 +142,12 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
         outcome = _train(config, run_dir, run_record, stop, filmer)
     except Exception as error:
         reason = str(error) or type(error).__name__
-        run_record.status("failed", reason=reason, traceback=traceback.format_exc())
         if not isinstance(error, EnvError | DamagedError | FloatingPointError):
             traceback.print_exc()
         print(f"error: {reason.splitlines()[0]} (more in {run_dir / record.STATUS})", file=sys.stderr)
+        # The same numbers would come again; another try may help against anything else.
+        retry = not isinstance(error, DamagedError | FloatingPointError)
+        run_record.status("failed", reason=reason, traceback=traceback.format_exc(), retry=retry)
         outcome = "failed"
     finally:
         run_record.close()

@@ -253,6 +253,8 @@ def _sweep_params(name: str) -> list[str]:
     if not isinstance(params, dict):
         raise ConfigError(f"{where}: sweep.params={show(params)}: must be override key -> values")
     for key, values in params.items():
+        if str(key).lstrip("+") == "sweep":
+            raise ConfigError(f"{where}: {key}={show(values)}: a sweep cannot name another sweep")
         if isinstance(values, list | dict) or values is None:
             raise ConfigError(
                 f"{where}: {key}={show(values)}: write the values as one text, such as 1,2,3 or range(0,3)"

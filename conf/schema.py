@@ -156,12 +156,28 @@ class CheckpointConfig:
 class LauncherConfig:
     """Where runs are executed."""
 
-    name: Annotated[Literal["auto", "local", "slurm"], NotIdentity()]
-    """auto: slurm for several runs where one answers, else local processes."""
+    name: Annotated[Literal["auto", "local", "slurm", "inline"], NotIdentity()]
+    """auto: slurm for several runs where one answers, else local processes; inline: one after another, in this one."""
     max_parallel: Annotated[int | None, Range(ge=1), NotIdentity()]
-    """Runs at once; null: one locally, no limit of ours on SLURM."""
+    """Runs (on SLURM: jobs of the array) at once; null: one locally, no limit of ours on SLURM."""
+    max_crashes: Annotated[int, Range(ge=0), NotIdentity(), Since(2)]
+    """Crashes after which a run is given up; preemptions and time limits are not crashes."""
+    backoff_s: Annotated[float, Range(ge=0), NotIdentity(), Since(30.0)]
+    """Seconds before a crashed run is started again; doubled after each."""
+    runs_per_gpu: Annotated[int, Range(ge=1), NotIdentity(), Since(1)]
+    """Runs at once in a SLURM job, sharing its GPU."""
+    runs_per_job: Annotated[int | None, Range(ge=1), NotIdentity(), Since(None)]
+    """Runs that a SLURM job takes on, those beyond runs_per_gpu in turn; null: runs_per_gpu."""
+    gpu_memory_gb: Annotated[float | None, Range(gt=0), NotIdentity(), Since(None)]
+    """Of one GPU, to refuse what cannot fit; null: unknown."""
+    signal_delay_s: Annotated[int, Range(ge=1, le=65535), NotIdentity(), Since(300)]
+    """Seconds before SLURM's time limit at which runs are told to checkpoint."""
+    setup: Annotated[tuple[str, ...], NotIdentity(), Since(())]
+    """Shell lines that a SLURM job begins with."""
+    dry_run: Annotated[bool, NotIdentity(), Since(False)]
+    """Print what would be submitted and the plan, and stop."""
     slurm: Annotated[dict, NotIdentity()]
-    """Parameters of submitit's SLURM executor, without their slurm_ prefix; null drops one."""
+    """sbatch's flags, with underscores for dashes; true sets one that has no value, null drops one."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +233,10 @@ class RunConfig:
     sweep: SweepConfig
     resume: Annotated[bool, NotIdentity()]
     """Continue an unfinished run of the same identity; false: refuse to touch one."""
+    rerun: Annotated[Literal["off", "stale"], NotIdentity(), Since("off")]
+    """stale: run what other code has finished again, in a folder beside paths.runs that is named after the code."""
+    wait: Annotated[bool, NotIdentity(), Since(False)]
+    """Stay until the jobs that were submitted to SLURM have ended, with a live table."""
     plan: Annotated[bool, NotIdentity()]
     """Print what would run, and stop."""
 
@@ -245,6 +265,12 @@ def check(config: RunConfig) -> None:
     uri = config.tracking.uri
     if uri is not None and not uri.startswith(TRACKING_SCHEMES):
         raise ConfigError(f"tracking.uri={uri}: must begin with one of {', '.join(TRACKING_SCHEMES)}")
+    launcher = config.launcher
+    if launcher.runs_per_job is not None and launcher.runs_per_job < launcher.runs_per_gpu:
+        raise ConfigError(
+            f"launcher.runs_per_job={launcher.runs_per_job}: "
+            f"at least launcher.runs_per_gpu, which is {launcher.runs_per_gpu}"
+        )
     if config.train.replay_capacity < config.train.random_steps:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: "

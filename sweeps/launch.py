@@ -1,204 +1,205 @@
-"""Launches the runs of one command, each a process of its own: a local pool, or SLURM jobs through submitit."""
+"""Launches the runs of one command: in a local pool, in this process, or as a SLURM array that it does not wait for."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import os
+import shlex
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agents.record import write_config
-from agents.train import check_place
+from agents.record import LockedError, lock, write_config
+from agents.train import check_place, execute
 from conf import record
 from conf.compose import Composed
-from conf.files import write_json
 from conf.schema import RunConfig
-from sweeps import slurm
-from sweeps.plan import Planned, check_memory, plan, summary
-from sweeps.status import RunState, env_steps, inspect
+from sweeps import manifest, slurm
+from sweeps.manifest import Member, Sweep
+from sweeps.plan import Planned, check_fit, local_parallel, plan, print_plan, summary, use_slurm
+from sweeps.pool import Patience, Pool, on_signals
+from sweeps.status import RunState, console, inspect, progress, watch
 
 POLL_S = 0.5
 LINE_EVERY_S = 30.0
 
 
 def launch(members: Sequence[Composed]) -> int:
-    """Run all members that are not finished, and say how each ended.
+    """Run, or submit, all members that are neither finished nor on their way, and say how each ended or how to watch.
 
     Returns:
-      0 if all are done, 75 if some are interrupted (resumable), 1 if any failed.
+      0 if all are done or submitted, 75 if some are interrupted (resumable), 1 if any failed.
     Raises:
       ConfigError: before anything is started.
     """
     planned = plan(members)
     for one in planned:
         check_place(one.config, one.run_dir)
-    first = planned[0].config
-    on_slurm = use_slurm(first)
-    parallel = min(first.launcher.max_parallel or 1, len(planned))
-    print(summary(planned, 1 if on_slurm else parallel), file=sys.stderr, flush=True)
+    config = planned[0].config
+    on_slurm = use_slurm(config)
     pending = [one for one in planned if one.pending]
-    if not pending:
-        print_outcomes(planned, {})
+    path = manifest_path(members[0].config, planned)
+    if config.launcher.dry_run:
+        dry_run(planned, pending, path)
         return record.EXIT_DONE
-    if on_slurm:
-        slurm.check(first.launcher.slurm)
-    else:
-        check_memory(planned, parallel)
-
-    sweep_id, parent = open_sweep(planned)
+    print(summary(planned), file=sys.stderr, flush=True)
+    check_fit(planned)
+    if on_slurm and pending:
+        slurm.check(config.launcher, job_script(pending, path))
+    if not pending:
+        sweep = open_sweep(planned, path, None)
+        return conclude(planned, {})
+    parent = parent_run(config, path)
+    sweep = open_sweep(planned, path, parent)
     for one in pending:
         one.run_dir.mkdir(parents=True, exist_ok=True)
         tracking = dataclasses.replace(one.config.tracking, parent_run=parent)
         write_config(one.run_dir, dataclasses.replace(one.config, tracking=tracking))
     if on_slurm:
-        folder = Path(first.paths.runs) / record.SWEEPS / f"{sweep_id}-slurm"
-        ended = slurm.run_all([one.run_dir for one in pending], first.launcher, folder)
-    else:
-        ended = run_pool(pending, parallel)
-    outcomes = {one.run_dir: outcome(one, ended) for one in planned}
-    print_outcomes(planned, outcomes)
-    names = {state.name for state in outcomes.values()}
-    if parent is not None and first.tracking.uri is not None:
-        close_parent(first.tracking.uri, parent, failed="failed" in names)
-    if "failed" in names:
+        return submit(planned, pending, sweep)
+    try:
+        with lock(sweep.folder):
+            return run_here(planned, pending, sweep)
+    except LockedError as error:
+        print(f"error: {error}", file=sys.stderr)
         return record.EXIT_FAILED
-    return record.EXIT_DONE if names == {"done"} else record.EXIT_INTERRUPTED
 
 
-def outcome(one: Planned, ended: set[Path]) -> RunState:
-    """What a run came to; one that `ended` without saying how has failed."""
-    state = inspect(one.run_dir, one.config.train.env_steps)
-    if one.run_dir in ended and state.name in ("new", "killed"):
-        return dataclasses.replace(state, name="failed", reason="ended without a word; see its log")
-    return state
+def manifest_path(config: RunConfig, planned: Sequence[Planned]) -> Path:
+    """Where the sweep's manifest is. Its name follows from the members, so the same command is the same sweep."""
+    identities = sorted(record.identity(one.config) for one in planned)
+    digest = hashlib.sha256(" ".join(identities).encode()).hexdigest()[:8]
+    name = f"{config.benchmark.name}-{config.sweep.name or 'multirun'}-{digest}.json"
+    return Path(config.paths.runs) / record.SWEEPS / name
 
 
-def use_slurm(config: RunConfig) -> bool:
-    """Whether the launcher is SLURM; `auto` means so where `sbatch` exists and a controller answers."""
-    return config.launcher.name == "slurm" or (config.launcher.name == "auto" and slurm.answers())
+def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sweep:
+    """Write the sweep's manifest."""
+    uri = planned[0].config.tracking.uri
+    known = (record.read_json(path) or {}).get("parents", {})
+    parents = known | ({uri: parent} if parent is not None and uri is not None else {})
+    members = [Member(one.run_dir, one.config.train.env_steps, one.varied) for one in planned]
+    manifest.write(path, members, parents, command=shlex.join(sys.argv), time=time.time())
+    path.with_suffix("").mkdir(exist_ok=True)
+    return manifest.read(path)
 
 
-def open_sweep(planned: Sequence[Planned]) -> tuple[str, str | None]:
-    """Write the sweep's manifest; its id, and the MLflow run that its runs are children of.
-
-    The id follows from the members, so the same command is the same sweep and keeps its parent run.
-    """
-    config = planned[0].config
-    identities = [record.identity(one.config) for one in planned]
-    digest = hashlib.sha256(" ".join(sorted(identities)).encode()).hexdigest()[:8]
-    name = config.sweep.name or "multirun"
-    sweep_id = f"{config.benchmark.name}-{name}-{digest}"
-    path = Path(config.paths.runs) / record.SWEEPS / f"{sweep_id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    manifest = record.read_json(path) or {"parents": {}}
-    parents: dict[str, str] = manifest["parents"]
-    uri = config.tracking.uri or ""
-    if config.tracking.name == "mlflow" and uri not in parents:
-        parent = open_parent(config, sweep_id)
-        if parent is not None:
-            parents[uri] = parent
-    members = [
-        {"run_dir": str(one.run_dir), "identity": identity, "varied": one.varied}
-        for one, identity in zip(planned, identities, strict=True)
-    ]
-    manifest |= {"id": sweep_id, "command": " ".join(sys.argv), "time": time.time(), "members": members}
-    write_json(path, manifest | {"parents": parents})
-    return sweep_id, parents.get(uri) if config.tracking.name == "mlflow" else None
-
-
-def open_parent(config: RunConfig, sweep_id: str) -> str | None:
-    """The new MLflow parent run; None, with a warning, where MLflow cannot be reached."""
+def parent_run(config: RunConfig, path: Path) -> str | None:
+    """The MLflow run that the sweep's runs are children of, opened once; None, with a warning, where MLflow is away."""
+    if config.tracking.name != "mlflow":
+        return None
+    known = (record.read_json(path) or {}).get("parents", {})
+    if config.tracking.uri in known:
+        return known[config.tracking.uri]
     from agents import tracking
 
     try:
-        return tracking.open_parent(config, sweep_id, {"sweep": sweep_id})
+        return tracking.open_parent(config, path.stem, {"sweep": path.stem})
     except Exception as error:
         print(f"warning: no MLflow parent run at {config.tracking.uri}: {error}", file=sys.stderr)
         return None
 
 
-def close_parent(uri: str, parent: str, failed: bool) -> None:
-    from agents import tracking
+def job_script(pending: Sequence[Planned], path: Path) -> str:
+    """What would be submitted next."""
+    launcher = pending[0].config.launcher
+    jobs = slurm.group([one.run_dir for one in pending], launcher)
+    return slurm.script(launcher, len(jobs), slurm.next_submission(path.with_suffix("")), path.stem)
 
+
+def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) -> None:
+    """Print the plan and what would be started; write nothing."""
+    print_plan(planned)
+    config = planned[0].config
+    if not pending:
+        print("nothing to run")
+    elif use_slurm(config):
+        jobs = slurm.group([one.run_dir for one in pending], config.launcher)
+        print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs:\n")
+        print(job_script(pending, path))
+        for index, runs in enumerate(jobs):
+            print(f"job {index}: {' '.join(run_dir.name for run_dir in runs)}")
+    else:
+        print(f"\n{local_parallel(config, len(pending))} at once on this machine:")
+        for one in pending:
+            print(f"python -m agents.run --run-dir {one.run_dir}")
+    check_fit(planned)
+
+
+def submit(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Sweep) -> int:
+    """Submit the pending runs; with `wait=true`, stay until all of the sweep's have ended. Ctrl-C leaves jobs alone."""
+    config = planned[0].config
+    ids = slurm.submit([one.run_dir for one in pending], config.launcher, sweep.folder, sweep.id)
+    runs = sweep.path.parent.parent
+    where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
+    print(f"sweep {sweep.id}: submitted {len(pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
+    print(f"watch:  python -m sweeps.status {sweep.id} --watch{where}")
+    print(f"cancel: python -m sweeps.cancel {sweep.id}{where}", flush=True)
+    if not config.wait:
+        return record.EXIT_DONE
     try:
-        tracking.close_parent(uri, parent, failed)
-    except Exception as error:
-        print(f"warning: MLflow parent run {parent} left open at {uri}: {error}", file=sys.stderr)
+        states = watch(sweep, until_over=True)
+    except KeyboardInterrupt:
+        print("the jobs go on", file=sys.stderr)
+        return record.EXIT_INTERRUPTED
+    by_run = {member.run_dir: state for member, state in states.items()}
+    failed = ("killed", "new")  # a job that has ended without either word
+    outcomes = {
+        run_dir: dataclasses.replace(state, name="failed", reason=state.reason or "its job ended before it began")
+        if state.name in failed
+        else state
+        for run_dir, state in by_run.items()
+    }
+    return conclude(planned, outcomes)
 
 
-class Pool:
-    """At most `parallel` runs at once, each `python -m agents.run --run-dir ...` with its output in the run's log."""
-
-    def __init__(self, queue: Sequence[Planned], parallel: int):
-        self._queue = list(queue)
-        self._parallel = parallel
-        self._running: dict[Path, tuple[subprocess.Popen, IO[bytes]]] = {}
-        self.ended: set[Path] = set()
-        self.stopping = False
-
-    def poll(self) -> bool:
-        """Collect what has ended and start what fits; whether anything is left."""
-        for run_dir, (process, log) in list(self._running.items()):
-            if process.poll() is not None:
-                log.close()
-                del self._running[run_dir]
-                self.ended.add(run_dir)
-        while self._queue and len(self._running) < self._parallel and not self.stopping:
-            self._start(self._queue.pop(0).run_dir)
-        return bool(self._running) or (bool(self._queue) and not self.stopping)
-
-    def _start(self, run_dir: Path) -> None:
-        log = (run_dir / record.LOG).open("ab")
-        environment = dict(os.environ)
-        if self._parallel > 1:
-            environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self._parallel:.3f}")
-        command = [sys.executable, "-m", "agents.run", "--run-dir", str(run_dir)]
-        # A session of its own: a Ctrl-C reaches runs through `stop`, once.
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-        self._running[run_dir] = (process, log)
-
-    def stop(self) -> None:
-        """Ask running runs to checkpoint and end; start no more."""
-        self.stopping = True
-        for process, _ in self._running.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Sweep) -> int:
+    """Run the pending ones on this machine, and close the sweep."""
+    config = planned[0].config
+    ended = run_inline(pending) if config.launcher.name == "inline" else run_pool(pending)
+    outcomes = {one.run_dir: outcome(one, ended) for one in planned}
+    status = conclude(planned, outcomes)
+    manifest.close_parents(sweep, failed=status == record.EXIT_FAILED)
+    return status
 
 
-def run_pool(pending: Sequence[Planned], parallel: int) -> set[Path]:
-    """Run all members on this machine; Ctrl-C or SIGTERM lets each checkpoint, and ends. Those that ended."""
-    pool = Pool(pending, parallel)
-    with on_signals(pool.stop), SweepProgress(pending) as progress:
+def outcome(one: Planned, ended: Mapping[Path, int]) -> RunState:
+    """What a run came to; one that `ended` without saying how has failed."""
+    state = inspect(one.run_dir, one.config.train.env_steps, {})
+    if one.run_dir in ended and state.name in ("new", "killed"):
+        return dataclasses.replace(state, name="failed", reason="ended without a word; see its log")
+    return state
+
+
+def run_inline(pending: Sequence[Planned]) -> dict[Path, int]:
+    """Run one after another in this process, until one is interrupted; the exit status of each."""
+    ended: dict[Path, int] = {}
+    for one in pending:
+        ended[one.run_dir] = execute(one.config)
+        if ended[one.run_dir] == record.EXIT_INTERRUPTED:
+            break
+    return ended
+
+
+def run_pool(pending: Sequence[Planned]) -> dict[Path, int]:
+    """Run in processes; Ctrl-C or SIGTERM lets each checkpoint, and ends. The exit status of those that ended."""
+    launcher = pending[0].config.launcher
+    patience = Patience(launcher.max_crashes, launcher.backoff_s, time.time())
+    parallel = local_parallel(pending[0].config, len(pending))
+    # Sessions of their own: a Ctrl-C reaches runs through `stop`, once.
+    pool = Pool([one.run_dir for one in pending], parallel, patience, new_session=True)
+    with on_signals(pool.stop, signal.SIGINT, signal.SIGTERM), SweepProgress(pending) as bar:
         while pool.poll():
-            progress.show()
+            bar.show()
             time.sleep(POLL_S)
-        progress.show()
+        bar.show()
     return pool.ended
-
-
-@contextlib.contextmanager
-def on_signals(action) -> Iterator[None]:
-    """Call `action` on Ctrl-C or SIGTERM inside the block."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, lambda *_: action()) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class SweepProgress:
@@ -207,15 +208,15 @@ class SweepProgress:
     def __init__(self, pending: Sequence[Planned]):
         self._pending = pending
         self._total = sum(one.config.train.env_steps for one in pending)
-        console = Console(file=sys.stderr)
+        screen = Console(file=sys.stderr)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:.0f}%"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+            console=screen,
+            disable=not screen.is_terminal,
         )
         self._task = self._bar.add_task("runs", total=self._total)
         self._last_line = time.monotonic()
@@ -232,7 +233,7 @@ class SweepProgress:
         if self._bar.disable and now - self._last_line < LINE_EVERY_S:
             return
         self._last_line = now
-        steps = sum(min(env_steps(one.run_dir), one.config.train.env_steps) for one in self._pending)
+        steps = sum(min(progress(one.run_dir)[0], one.config.train.env_steps) for one in self._pending)
         done = sum((one.run_dir / record.DONE).exists() for one in self._pending)
         text = f"{done}/{len(self._pending)} runs done"
         if self._bar.disable:
@@ -241,14 +242,17 @@ class SweepProgress:
             self._bar.update(self._task, completed=steps, description=text)
 
 
-def print_outcomes(planned: Sequence[Planned], outcomes: dict[Path, RunState]) -> None:
-    """The closing table: what each run came to, and where to look."""
+def conclude(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> int:
+    """Print the closing table: what each run came to, and where to look; the command's exit status."""
     table = Table(title="outcomes")
     for column in ("run", "varied", "outcome", "steps", "score", "where"):
         table.add_column(column, overflow="fold")
+    names = []
     for one in planned:
         state = outcomes.get(one.run_dir, one.state)
-        name = "skipped (done)" if state.name == "done" and one.state.name == "done" else state.name
+        skipped = "skipped (done by other code)" if one.stale else "skipped (done)"
+        name = skipped if one.state.name == "done" else state.name
+        names.append("skipped" if one.state.name == "done" else name)
         table.add_row(
             one.run_dir.name,
             " ".join(f"{key}={value}" for key, value in one.varied.items()),
@@ -257,14 +261,12 @@ def print_outcomes(planned: Sequence[Planned], outcomes: dict[Path, RunState]) -
             "-" if state.score is None else f"{state.score:.3f}",
             str(one.run_dir),
         )
-    Console(width=None if Console().is_terminal else 200).print(table)
+    console().print(table)
     for one in planned:
         state = outcomes.get(one.run_dir, one.state)
         if state.name == "failed":
             print(f"failed: {one.run_dir}: {state.reason}")
-    counts: dict[str, int] = {}
-    for one in planned:
-        name = outcomes.get(one.run_dir, one.state).name
-        name = "skipped" if name == "done" and one.state.name == "done" else name
-        counts[name] = counts.get(name, 0) + 1
-    print(", ".join(f"{count} {name}" for name, count in counts.items()))
+    print(", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)))
+    if "failed" in names:
+        return record.EXIT_FAILED
+    return record.EXIT_INTERRUPTED if {"interrupted", "killed", "new"} & set(names) else record.EXIT_DONE

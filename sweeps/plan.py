@@ -1,110 +1,169 @@
-"""What a command would run: sizes, memory, a rough time, and what is finished already. Starts nothing."""
+"""What a command would run, what it needs, and what is finished: `python -m sweeps.plan [key=value ...]`."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import hashlib
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
-from agents.sizes import RunSize, available_bytes, readable_bytes, run_size
+from agents.record import git_state
+from agents.sizes import RunSize, available_bytes, check_memory, readable_bytes, run_size
 from agents.train import check_backend
 from conf import record
 from conf.compose import Composed
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs import registry
-from sweeps.status import RunState, inspect
-
-# The time estimate: measured on a 2-core CPU at widths 64 and 128, batches 128 and 256, within 20 %.
-UPDATE_OVERHEAD_S = 2e-3
-FLOPS_PER_CORE = 20e9
-ENV_STEP_S = 5e-4  # a light task; a dog takes three times as long
-# Matrix products per parameter and transition in one update, as multiples of a forward pass.
-CRITIC_PASSES = 6  # target 1, critic forward and backward 3, through it to the action 2
-ACTOR_PASSES = 4  # next action 1, forward and backward 3
+from sweeps import slurm
+from sweeps.estimate import Estimate, estimate, measured_rates
+from sweeps.status import RunState, console, duration, inspect
 
 MAX_ROWS = 40
+MEMORY_FRACTION = 0.9  # of a GPU, that its runs get together
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run of a plan."""
+    """One run of a plan.
+
+    Attributes:
+      stale: it was finished by other code than this.
+    """
 
     config: RunConfig
     varied: dict[str, str]
     run_dir: Path
     size: RunSize
     state: RunState
+    estimate: Estimate
+    stale: bool
 
     @property
     def pending(self) -> bool:
-        return self.state.name not in ("done", "running")
+        return self.state.name != "done" and not self.state.alive
+
+    @property
+    def seconds_left(self) -> float:
+        """Rough; nothing for a run that is finished."""
+        left = 1 - min(1.0, self.state.env_steps / self.config.train.env_steps)
+        return 0.0 if self.state.name == "done" else left * self.estimate.seconds
 
 
 def plan(members: Sequence[Composed]) -> list[Planned]:
-    """Sizes and present state of every run; two members with one identity are one run.
+    """Sizes, times and present state of every run; two members with one identity are one run.
 
     Raises:
       ConfigError: a run asks for EnvPool where it is missing or right for none of the tasks.
     """
+    first = members[0].config
+    on_slurm = use_slurm(first)
+    rates = measured_rates(Path(first.paths.runs))
+    queue = slurm.queue() if any(Path(first.paths.runs).glob(f"*/*/{record.JOB}")) else {}
+    parallel = local_parallel(first, len(members))
     planned: dict[Path, Planned] = {}
     for member in members:
         config = member.config
         check_backend(config)
-        specs = registry.specs(config.benchmark.task_ids, config.env)
         run_dir = record.run_dir(config)
-        size = run_size(config, specs)
-        planned[run_dir] = Planned(config, member.varied, run_dir, size, inspect(run_dir, config.train.env_steps))
+        state = inspect(run_dir, config.train.env_steps, queue)
+        stale = state.name == "done" and is_stale(run_dir)
+        if stale and config.rerun == "stale":
+            config = elsewhere(config)
+            run_dir = record.run_dir(config)
+            state, stale = inspect(run_dir, config.train.env_steps, queue), False
+        size = run_size(config, registry.specs(config.benchmark.task_ids, config.env))
+        time_needed = estimate(config, size, rates, on_slurm, parallel)
+        planned[run_dir] = Planned(config, member.varied, run_dir, size, state, time_needed, stale)
     return list(planned.values())
 
 
-def check_memory(planned: Sequence[Planned], parallel: int) -> None:
-    """Refuses runs whose replay cannot be held here at the same time.
+def use_slurm(config: RunConfig) -> bool:
+    """Whether the launcher is SLURM; `auto` means so where `sbatch` exists and a controller answers."""
+    return config.launcher.name == "slurm" or (config.launcher.name == "auto" and slurm.answers())
+
+
+def local_parallel(config: RunConfig, runs: int) -> int:
+    """How many runs a local pool has at once."""
+    return 1 if config.launcher.name == "inline" else min(config.launcher.max_parallel or 1, runs)
+
+
+def code_id() -> str:
+    """Of the code as it is now, uncommitted changes included."""
+    return hashlib.sha256(repr(sorted(git_state().items())).encode()).hexdigest()[:8]
+
+
+def is_stale(run_dir: Path) -> bool:
+    """Whether the run was finished by another commit, or with other uncommitted changes."""
+    manifest = record.read_json(run_dir / record.MANIFEST)
+    now = git_state()
+    return manifest is not None and any(manifest["starts"][-1].get(key) != value for key, value in now.items())
+
+
+def elsewhere(config: RunConfig) -> RunConfig:
+    """The same run in the folder of this code's runs, beside the folder that holds other code's."""
+    paths = dataclasses.replace(config.paths, runs=f"{config.paths.runs}-{code_id()}")
+    return dataclasses.replace(config, paths=paths)
+
+
+def check_fit(planned: Sequence[Planned]) -> None:
+    """Refuses runs that cannot be held where they would run.
 
     Raises:
-      ConfigError: names both sizes.
+      ConfigError: names what is needed and what there is.
     """
-    largest = sorted((one.size.replay_bytes for one in planned if one.pending), reverse=True)[:parallel]
-    available = available_bytes()
-    needed = sum(largest)
-    if needed > available:
-        raise ConfigError(
-            f"launcher.max_parallel={parallel}: replay of {len(largest)} runs at once needs {readable_bytes(needed)}, "
-            f"{readable_bytes(available)} are available"
-        )
+    pending = [one for one in planned if one.pending]
+    if not pending:
+        return
+    launcher = pending[0].config.launcher
+    on_slurm = use_slurm(pending[0].config)
+    at_once = launcher.runs_per_gpu if on_slurm else local_parallel(pending[0].config, len(pending))
+    largest = sorted((one.size for one in pending), key=lambda size: size.replay_bytes, reverse=True)[:at_once]
+    available = job_bytes(launcher.slurm.get("mem")) if on_slurm else available_bytes()
+    if available is not None:
+        check_memory(largest, available)
+    if on_slurm and launcher.gpu_memory_gb is not None:
+        needed = sum(sorted((one.size.device_bytes for one in pending), reverse=True)[:at_once])
+        usable = MEMORY_FRACTION * launcher.gpu_memory_gb * 2**30
+        if needed > usable:
+            there = f"{MEMORY_FRACTION:.0%} of launcher.gpu_memory_gb={launcher.gpu_memory_gb:g}"
+            raise ConfigError(
+                f"launcher.runs_per_gpu={at_once}: needs {readable_bytes(needed)} of GPU memory, "
+                f"{there} is {readable_bytes(usable)}"
+            )
 
 
-def estimated_seconds(config: RunConfig, size: RunSize, cores: int) -> float:
-    """Rough time of a whole run on a CPU: updates' overhead and products, and environment steps."""
-    products = CRITIC_PASSES * size.critic_params + ACTOR_PASSES * size.actor_params
-    update_s = UPDATE_OVERHEAD_S + 2 * products * config.batch_size / (FLOPS_PER_CORE * cores)
-    step_s = len(config.benchmark.task_ids) * ENV_STEP_S / cores + config.agent.updates_per_step * update_s
-    return config.train.env_steps * step_s
-
-
-def remaining_seconds(planned: Sequence[Planned], parallel: int = 1) -> float:
-    """Rough time of what is still to run, on this machine's CPU, `parallel` runs sharing it."""
-    cores = max(1, len(os.sched_getaffinity(0)) // parallel)
-    total = 0.0
-    for one in planned:
-        if one.pending:
-            left = 1 - min(1.0, one.state.env_steps / one.config.train.env_steps)
-            total += left * estimated_seconds(one.config, one.size, cores)
-    return total / parallel
+def job_bytes(mem: object) -> int | None:
+    """The memory that sbatch's flag asks for; None where it does not say, or all of a node (0)."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)B?", str(mem).upper())
+    return int(match[1]) * UNITS[match[2] or "M"] or None if match else None
 
 
 def print_plan(planned: Sequence[Planned]) -> None:
-    """A table of the runs on standard output, and the totals."""
+    """The runs, a line for each size, and the totals, on standard output."""
+    screen = console()
+    screen.print(run_table(planned))
+    if len(planned) > MAX_ROWS:
+        screen.print(f"... and {len(planned) - MAX_ROWS} more")
+    screen.print(size_table(planned))
+    screen.print(summary(planned), highlight=False)
+
+
+def run_table(planned: Sequence[Planned]) -> Table:
     table = Table(title=f"{len(planned)} run{'s' if len(planned) != 1 else ''}")
     for column in ("run", "tasks", "critic params", "actor params", "learner", "replay", "steps", "state"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right", no_wrap=True)
     for one in planned[:MAX_ROWS]:
         state = one.state.name
-        if state not in ("done", "new"):
+        if one.stale:
+            state += " (by other code)"
+        elif state not in ("done", "new"):
             state += f" at {one.state.env_steps:,}"
         table.add_row(
             f"{one.config.benchmark.name}/{one.run_dir.name}",
@@ -116,28 +175,78 @@ def print_plan(planned: Sequence[Planned]) -> None:
             f"{one.config.train.env_steps:,}",
             state,
         )
-    console = Console(width=None if Console().is_terminal else 160)
-    console.print(table)
-    if len(planned) > MAX_ROWS:
-        console.print(f"... and {len(planned) - MAX_ROWS} more")
-    console.print(summary(planned))
+    return table
 
 
-def summary(planned: Sequence[Planned], parallel: int = 1) -> str:
+def size_table(planned: Sequence[Planned]) -> Table:
+    """What one run of each size needs."""
+    table = Table(title="by size: needs of one run")
+    for column in ("critic width", "critic params", "runs", "GPU memory", "replay (host)", "time", "estimate"):
+        table.add_column(column, justify="right", no_wrap=True)
+    by_size: dict[tuple, list[Planned]] = {}
+    for one in planned:
+        by_size.setdefault((one.config.model.width, one.size, one.estimate), []).append(one)
+    for (width, size, needed), runs in list(by_size.items())[:MAX_ROWS]:
+        table.add_row(
+            str(width),
+            f"{size.critic_params:,}",
+            str(len(runs)),
+            readable_bytes(size.device_bytes),
+            readable_bytes(size.replay_bytes),
+            duration(needed.seconds),
+            needed.source,
+        )
+    return table
+
+
+def summary(planned: Sequence[Planned]) -> str:
     """One line: how many runs, how many are finished, sizes, rough time of the rest."""
+    config = planned[0].config
     params = [one.size.critic_params for one in planned]
     finished = sum(one.state.name == "done" for one in planned)
+    alive = sum(one.state.alive for one in planned)
+    stale = sum(one.stale for one in planned)
     pending = sum(one.pending for one in planned)
     replay = readable_bytes(max(one.size.replay_bytes for one in planned))
+    parts = [f"{finished} finished already"]
+    if stale:
+        parts[0] += f" ({stale} by other code: rerun=stale runs them again in {elsewhere(config).paths.runs})"
+    if alive:
+        parts.append(f"{alive} running or queued")
+    parts.append(f"{pending} to run")
     return (
-        f"{len(planned)} runs: {finished} finished already, {pending} to run; "
-        f"critic parameters {min(params):,} to {max(params):,}; replay up to {replay} a run; "
-        f"roughly {duration(remaining_seconds(planned, parallel))} on this machine's CPU"
+        f"{len(planned)} runs: {', '.join(parts)}; critic parameters {min(params):,} to {max(params):,}; "
+        f"replay up to {replay} a run; {time_needed(planned)}"
     )
 
 
-def duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+def time_needed(planned: Sequence[Planned]) -> str:
+    """Rough time of what is still to run, where it will run."""
+    config = planned[0].config
+    seconds = remaining_seconds(planned)
+    sources = sorted({one.estimate.source for one in planned if one.pending})
+    source = f" ({' and '.join(sources)})" if sources else ""
+    if use_slurm(config):
+        hours = seconds / config.launcher.runs_per_gpu / 3600
+        return f"roughly {hours:,.{1 if hours >= 1 else 3}f} GPU-hours{source}"
+    parallel = local_parallel(config, len(planned))
+    return f"roughly {duration(seconds / parallel)} on this machine's CPU{source}"
+
+
+def remaining_seconds(planned: Sequence[Planned]) -> float:
+    """Rough seconds of what is still to run, one after another."""
+    return sum(one.seconds_left for one in planned if one.pending)
+
+
+def main() -> int:
+    """`python -m sweeps.plan [key=value ...]`: the same as `python -m agents.run -m ... plan=true`."""
+    from agents.run import main as run
+
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print("What a sweep would run; starts nothing.\n\n  python -m sweeps.plan [key=value ...]")
+        return record.EXIT_DONE
+    return run(["-m", *sys.argv[1:], "plan=true"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,22 +1,93 @@
-"""SLURM through submitit: one array, one job a run. The scheduler is asked only whether a job is still there."""
+"""SLURM: the script of a job array, its submission, and the queue. Nothing here waits for a job.
+
+A submission is a folder's `NNN.sh`, what `sbatch` was given, and `NNN.json`: the runs of each of the array's jobs and,
+once submitted, the array's id. A run directory's `job.json` names the submission and the index of its job.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conf import record
+from conf.files import write_atomic, write_json
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError, did_you_mean, show
 
-POLL_S = 2.0
-GONE_POLLS = 3  # a job is gone when the queue lacks it so many times in a row: a requeue leaves a gap
+ANSWER_S = 10.0
+RESERVED = {
+    "array": "max_parallel",
+    "error": "",
+    "no-requeue": "",
+    "open-mode": "",
+    "output": "",
+    "parsable": "",
+    "requeue": "",
+    "signal": "signal_delay_s",
+    "test-only": "dry_run",
+    "wait": "",
+    "wrap": "setup",
+}
+"""Flags that the launcher sets itself, and the key of `launcher` that stands for them, if any."""
+
+SCRIPT = """\
+#!/bin/bash
+{flags}
+
+# Runs checkpoint when they are told to stop. USR2 comes before the time limit or with a preemption: the job then goes
+# back to the queue. TERM comes with a requeue that SLURM does by itself, or with a cancel, which must stay one.
+told=
+worker=
+tell() {{
+    interrupted=yes
+    [ "$told" = USR2 ] || told=$1
+    [ -z "$worker" ] || kill -s TERM "$worker" 2>/dev/null
+}}
+trap 'tell USR2' USR2
+trap 'tell TERM' TERM
+{setup}
+status={interrupted}
+if [ -z "$told" ]; then
+    {command} "$SLURM_ARRAY_TASK_ID" &
+    worker=$!
+    [ -z "$told" ] || kill -s TERM "$worker" 2>/dev/null
+    interrupted=yes
+    while [ -n "$interrupted" ]; do
+        interrupted=
+        wait "$worker"
+        status=$?
+    done
+fi
+if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 128 ]; }}; then
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+fi
+exit "$status"
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job that a run was given to last.
+
+    Attributes:
+      id: as `squeue` writes it, or None where the submission did not come through.
+      log: what the job's script printed, besides the run's own log.
+      time: when it was submitted, in seconds since the epoch.
+    """
+
+    id: str | None
+    log: Path
+    time: float
 
 
 def answers() -> bool:
@@ -24,82 +95,193 @@ def answers() -> bool:
     if shutil.which("sbatch") is None:
         return False
     try:
-        return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=10).returncode == 0
+        return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=ANSWER_S).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 
 
-def check(parameters: dict[str, Any]) -> None:
-    """Raises ConfigError where there is no SLURM, or for a parameter that submitit's SLURM executor does not have."""
+def flags(launcher: LauncherConfig) -> dict[str, Any]:
+    """sbatch's flags of the yaml, with dashes, without those that null or false drop.
+
+    Raises:
+      ConfigError: a name that no flag can have, one that the launcher sets itself, or a value that is no plain one.
+    """
+    found = {}
+    for key, value in launcher.slurm.items():
+        where, name = f"launcher.slurm.{key}={show(value)}", str(key).replace("_", "-")
+        if name in RESERVED:
+            instead = f"; see launcher.{RESERVED[name]}" if RESERVED[name] else ""
+            raise ConfigError(f"{where}: the launcher sets --{name} itself{instead}")
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+            raise ConfigError(f"{where}: no flag of sbatch; such as partition, gpus_per_node, mem")
+        if isinstance(value, list | tuple) and value and all(isinstance(one, str | int | float) for one in value):
+            value = ",".join(map(str, value))
+        if not isinstance(value, str | int | float | None):
+            raise ConfigError(f"{where}: must be text, a number, true, a list of these, or null, which drops the flag")
+        if isinstance(value, str) and ("\n" in value or not value.strip()):
+            raise ConfigError(f"{where}: must be one line of text, or null, which drops the flag")
+        if value is not None and value is not False:
+            found[name] = value
+    return found
+
+
+def check(launcher: LauncherConfig, text: str) -> None:
+    """Ask SLURM whether it would take the script; nothing is submitted.
+
+    Raises:
+      ConfigError: there is no SLURM, it has no such flag, or cannot do what the flags ask for.
+    """
     if not answers():
         raise ConfigError("launcher=slurm: no SLURM answers here (sbatch and scontrol ping); allowed: launcher=local")
-    from submitit.slurm.slurm import SlurmExecutor
-
-    allowed = sorted(SlurmExecutor._valid_parameters())
-    for name, value in parameters.items():
-        if name not in allowed:
-            nearest = did_you_mean(name, allowed, 0.6)
+    known = sorted(set(re.findall(r"--([a-z][a-z-]+)", run_command(["sbatch", "--help"]).stdout)))
+    for name, value in flags(launcher).items():
+        if known and name not in known:
+            key = name.replace("-", "_")
+            nearest = did_you_mean(name, known, 0.6).replace("-", "_")
             raise ConfigError(
-                f"launcher.slurm.{name}={show(value)}: no such parameter; {nearest}allowed: {', '.join(allowed)}; "
-                "any other sbatch flag goes under launcher.slurm.additional_parameters"
+                f"launcher.slurm.{key}={show(value)}: sbatch has no flag --{name}; {nearest}".rstrip("; ")
             )
-
-
-def run_all(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path) -> set[Path]:
-    """Submit one job a run and wait until none is queued or running; a Ctrl-C leaves the jobs alone.
-
-    Returns:
-      The runs whose jobs have ended.
-    """
-    jobs = submit(run_dirs, launcher, folder)
-    print(f"submitted {len(jobs)} jobs: {', '.join(jobs)}; logs in {folder}", file=sys.stderr, flush=True)
-    try:
-        wait(list(jobs))
-    except KeyboardInterrupt:
-        print(f"the jobs go on: {', '.join(jobs)}; the same command finds them again", file=sys.stderr)
-        return set()
-    return set(run_dirs)
-
-
-def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path) -> list[str]:
-    """Submit one array of jobs; their ids."""
-    from submitit.slurm.slurm import SlurmExecutor
-
-    executor = SlurmExecutor(folder=folder)
-    parameters = {name: value for name, value in launcher.slurm.items() if value is not None}
-    if launcher.max_parallel is not None:
-        parameters["array_parallelism"] = launcher.max_parallel
-    executor.update_parameters(**parameters)
-    jobs = executor.map_array(run_member, [str(run_dir) for run_dir in run_dirs])
-    return [job.job_id for job in jobs]
-
-
-def run_member(run_dir: str) -> None:
-    """What a job does: execute the recorded run; requeue itself if interrupted; fail visibly if it failed."""
-    from agents.run import main
-
-    status = main(["--run-dir", run_dir])
-    if status == record.EXIT_INTERRUPTED:
-        array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-        job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
-        subprocess.run(["scontrol", "requeue", job], check=True)
-    if status != record.EXIT_DONE:
-        raise SystemExit(status)
-
-
-def wait(jobs: list[str]) -> None:
-    """Return when the queue has none of the jobs any more."""
-    absent = 0
-    while absent < GONE_POLLS:
-        time.sleep(POLL_S)
-        absent = 0 if in_queue(jobs) else absent + 1
-
-
-def in_queue(jobs: Sequence[str]) -> bool:
-    """Whether any of the jobs is queued or running; an unreachable scheduler counts as yes."""
-    arrays = sorted({job.split("_")[0] for job in jobs})
-    result = subprocess.run(["squeue", "-h", "-j", ",".join(arrays), "-o", "%T"], capture_output=True, text=True)
+    result = run_command(["sbatch", "--test-only"], text)
     if result.returncode != 0:
-        return "invalid job id" not in result.stderr.lower()
-    states = set(result.stdout.split())
-    return bool(states - {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"})
+        raise ConfigError(f"launcher.slurm: {refusal(result)}")
+
+
+def refusal(result: subprocess.CompletedProcess[str]) -> str:
+    """What a SLURM command complained of, in one line."""
+    lines = [line.split("error: ", 1)[-1].strip() for line in result.stderr.splitlines() if line.strip()]
+    return f"{result.args[0]} refuses: {'; '.join(dict.fromkeys(lines)) or f'status {result.returncode}'}"
+
+
+def run_command(command: Sequence[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """A SLURM command's outcome; one that cannot be run or does not answer is a refusal."""
+    try:
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=6 * ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))
+
+
+def script(launcher: LauncherConfig, jobs: int, submission: Path, name: str) -> str:
+    """What `sbatch` is given for an array of `jobs` jobs.
+
+    Raises:
+      ConfigError: as `flags`.
+    """
+    parallel = f"%{launcher.max_parallel}" if launcher.max_parallel else ""
+    all_flags = {"job-name": name} | flags(launcher)
+    all_flags |= {
+        "array": f"0-{jobs - 1}{parallel}",
+        "output": str(submission.parent / "%A_%a.log"),
+        "open-mode": "append",
+        "requeue": True,
+        "signal": f"B:USR2@{launcher.signal_delay_s}",
+    }
+    lines = [
+        f"#SBATCH --{flag}" if value is True else f"#SBATCH --{flag}={shlex.quote(str(value))}"
+        for flag, value in all_flags.items()
+    ]
+    return SCRIPT.format(
+        flags="\n".join(lines),
+        setup="\n".join(["", *launcher.setup, ""]) if launcher.setup else "",
+        command=shlex.join([sys.executable, "-m", "sweeps.job", str(submission)]),
+        interrupted=record.EXIT_INTERRUPTED,
+    )
+
+
+def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:
+    """The runs of each job: neighbours, which differ in the seed, share one."""
+    size = launcher.runs_per_job or launcher.runs_per_gpu
+    return [list(run_dirs[first : first + size]) for first in range(0, len(run_dirs), size)]
+
+
+def next_submission(folder: Path) -> Path:
+    """Where the folder's next submission is written."""
+    taken = [int(path.stem) for path in folder.glob("[0-9]*.json")]
+    return folder / f"{max(taken, default=0) + 1:03d}.json"
+
+
+def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str) -> list[str]:
+    """Submit arrays of jobs, as few as SLURM's limit on their length allows; their ids.
+
+    Raises:
+      ConfigError: sbatch refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = group(run_dirs, launcher)
+    length = max_array_size()
+    ids = []
+    for first in range(0, len(jobs), length):
+        part = jobs[first : first + length]
+        submission = next_submission(folder)
+        path = submission.with_suffix(".sh")
+        write_atomic(path, script(launcher, len(part), submission, name))
+        body = {
+            "array": None,
+            "time": time.time(),
+            "jobs": [[os.path.relpath(run_dir, folder) for run_dir in runs] for runs in part],
+            "at_once": launcher.runs_per_gpu,
+            "max_crashes": launcher.max_crashes,
+            "backoff_s": launcher.backoff_s,
+        }
+        write_json(submission, body)  # before the jobs, which may start at once
+        for index, runs in enumerate(part):
+            for run_dir in runs:
+                job = {"submission": os.path.relpath(submission, run_dir), "index": index}
+                (run_dir / record.JOB).write_text(json.dumps(job))
+        result = run_command(["sbatch", "--parsable", str(path)])
+        match = re.match(r"\d+", result.stdout)
+        if result.returncode != 0 or match is None:
+            path.unlink()
+            submission.unlink()
+            before = f"; submitted before it: {', '.join(ids)}" if ids else ""
+            raise ConfigError(f"launcher.slurm: {refusal(result)}{before}")
+        ids.append(match[0])
+        write_json(submission, body | {"array": match[0]})
+    return ids
+
+
+def max_array_size() -> int:
+    """The longest array that SLURM takes."""
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", run_command(["scontrol", "show", "config"]).stdout)
+    return max(1, int(match[1])) if match else 1000
+
+
+def job_of(run_dir: Path) -> Job | None:
+    """The job that the run was given to last."""
+    entry = record.read_json(run_dir / record.JOB)
+    if entry is None:
+        return None
+    submission = Path(os.path.normpath(run_dir / entry["submission"]))
+    body = record.read_json(submission) or {}
+    array = body.get("array")
+    identifier = None if array is None else f"{array}_{entry['index']}"
+    return Job(identifier, submission.parent / f"{identifier}.log", body.get("time", 0.0))
+
+
+Queue = Mapping[str, str]
+"""Job id -> SLURM's state, of all jobs that have not ended."""
+
+
+def queue(owner: int | None = None) -> Queue | None:
+    """The jobs of a user (by number; default: this one) that have not ended; None where SLURM cannot be asked."""
+    if shutil.which("squeue") is None:
+        return {}  # no SLURM, no jobs
+    user = str(os.getuid() if owner is None else owner)
+    result = run_command(["squeue", "--noheader", "--array", "--user", user, "--format", "%i|%T"])
+    if result.returncode != 0:
+        return None
+    entries = (line.split("|") for line in result.stdout.split())
+    ended = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
+    return {job: state for job, state in entries if state not in ended}
+
+
+def cancel(jobs: Iterable[str]) -> None:
+    """Take jobs from the queue; running ones checkpoint first.
+
+    Raises:
+      ConfigError: scancel refuses.
+    """
+    ids = sorted(jobs)
+    for first in range(0, len(ids), 500):
+        result = run_command(["scancel", *ids[first : first + 500]])
+        if result.returncode != 0:
+            raise ConfigError(refusal(result))

@@ -1,14 +1,32 @@
-"""What run directories say of their runs; asks no scheduler and imports nothing heavy."""
+"""Where runs stand: `python -m sweeps.status [SWEEP] [--watch]`. Reads run directories, and asks `squeue` once."""
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
 from conf import record
+from conf.files import tail_lines
+from conf.typed import ConfigError
+from sweeps import manifest, slurm
+from sweeps.manifest import Member, Sweep
+
+WATCH_S = 5.0
+MAX_ROWS = 200
+ORDER = ("running", "queued", "preempted", "failed", "killed", "interrupted", "new", "done")
+COLOURS = {"running": "green", "preempted": "yellow", "failed": "red", "killed": "red", "done": "dim"}
 
 
 @dataclass(frozen=True)
@@ -16,50 +34,71 @@ class RunState:
     """Where a run stands.
 
     Attributes:
-      name: done (has reached the budget), running (its lock is held), interrupted, failed, killed (says running, but
-        nobody holds its lock), or new.
+      name: done (has reached the budget), running, queued (its job waits), preempted (has run, and its job waits to go
+        on), interrupted (can go on), failed, killed (says running, but nobody runs it), or new.
       env_steps: steps so far, as recorded.
       score: of the last budget that was reached.
       reason: why it failed.
+      rate: environment steps per second, when last recorded.
+      job: SLURM's id of the job that has it, while that lives.
     """
 
-    name: Literal["done", "running", "interrupted", "failed", "killed", "new"]
+    name: Literal["done", "running", "queued", "preempted", "interrupted", "failed", "killed", "new"]
     env_steps: int = 0
     score: float | None = None
     reason: str = ""
+    rate: float | None = None
+    job: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether something runs it or is going to."""
+        return self.name in ("running", "queued", "preempted")
 
 
-def inspect(run_dir: Path, budget: int) -> RunState:
-    """The state of a run whose budget is `budget` environment steps."""
+def inspect(run_dir: Path, budget: int, queue: slurm.Queue | None = None) -> RunState:
+    """The state of a run whose budget is `budget` environment steps.
+
+    Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live.
+    """
     done = record.read_json(run_dir / record.DONE)
     if done is not None and done["env_steps"] >= budget:
         return RunState("done", done["env_steps"], done["score"])
-    status = record.read_json(run_dir / record.STATUS)
-    if status is None:
-        return RunState("new")
-    steps = env_steps(run_dir)
+    status = record.read_json(run_dir / record.STATUS) or {"state": None, "time": 0.0}
+    said = status["state"]
+    steps, rate = progress(run_dir) if said else (0, None)
+    job = slurm.job_of(run_dir)
     if locked(run_dir):
-        return RunState("running", steps)
-    if status["state"] == "failed":
-        return RunState("failed", steps, reason=status.get("reason", "").splitlines()[0])
-    return RunState("interrupted" if status["state"] in ("interrupted", "done") else "killed", steps)
+        return RunState("running", steps, rate=rate, job=job.id if job and queue and job.id in queue else None)
+    failed = said == "failed" and not (job and status["time"] < job.time)  # and not given to a job since
+    job_state = None
+    if job is not None and job.id is not None and not failed:
+        job_state = queue.get(job.id) if queue is not None else "RUNNING" if said == "running" else "PENDING"
+    if job is not None and job_state is not None:
+        waits = job_state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+        name = ("queued" if said is None else "preempted") if waits else "running"
+        return RunState(name, steps, rate=rate, job=job.id)
+    if said is None:
+        return RunState("new")
+    if said == "failed":
+        return RunState("failed", steps, reason=status.get("reason", "").partition("\n")[0])
+    if said in ("interrupted", "done"):
+        return RunState("interrupted", steps)
+    return RunState("killed", steps, reason=f"its job ended without a word; see {job.log}" if job else "")
 
 
-def env_steps(run_dir: Path) -> int:
-    """The newest recorded step."""
-    try:
-        with (run_dir / record.TIMING).open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - 4096))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        return 0
-    for line in reversed(lines):
+def progress(run_dir: Path) -> tuple[int, float | None]:
+    """The newest recorded environment step, and steps per second then."""
+    steps, rate = None, None
+    for line in reversed(tail_lines(run_dir / record.TIMING, 40, 4096)):
         try:
-            return int(json.loads(line)["env_steps"])
+            row = json.loads(line)
+            steps = int(row["env_steps"]) if steps is None else steps
+            if row["name"] == "rate/env_steps_per_s":
+                return steps, float(row["value"])
         except (ValueError, TypeError, KeyError):
             continue
-    return 0
+    return steps or 0, rate
 
 
 def locked(run_dir: Path) -> bool:
@@ -72,3 +111,105 @@ def locked(run_dir: Path) -> bool:
     except FileNotFoundError:
         return False
     return False
+
+
+def states_of(sweep: Sweep) -> dict[Member, RunState]:
+    """Where each member stands."""
+    queue = slurm.queue(sweep.owner) if any((one.run_dir / record.JOB).exists() for one in sweep.members) else {}
+    return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
+
+
+def counts(states: Sequence[RunState]) -> str:
+    """How many are in each state, in one line."""
+    found = Counter(state.name for state in states)
+    return ", ".join(f"{found[name]} {name}" for name in ORDER if found[name])
+
+
+def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
+    """The sweep's runs, those that need attention first, and the counts."""
+    shown = Table(title=f"sweep {sweep.id}")
+    for column in ("run", "varied", "state", "progress", "steps/s", "left", "job", "score"):
+        shown.add_column(column, justify="right" if column in ("progress", "steps/s", "left", "score") else "left")
+    ordered = sorted(states.items(), key=lambda item: ORDER.index(item[1].name))
+    for member, state in ordered[:MAX_ROWS]:
+        going = state.name == "running" and state.rate
+        shown.add_row(
+            member.run_dir.name,
+            " ".join(f"{key}={value}" for key, value in member.varied.items()),
+            f"[{COLOURS[state.name]}]{state.name}[/]" if state.name in COLOURS else state.name,
+            f"{min(1.0, state.env_steps / member.env_steps):.0%}",
+            f"{state.rate:.1f}" if going else "-",
+            duration((member.env_steps - state.env_steps) / state.rate) if going and state.rate else "-",
+            state.job or "-",
+            "-" if state.score is None else f"{state.score:.3f}",
+        )
+    lines = []
+    if len(ordered) > MAX_ROWS:
+        lines.append(f"... and {len(ordered) - MAX_ROWS} more")
+    for member, state in ordered:
+        if state.name in ("failed", "killed"):
+            lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
+    return Group(shown, *[line.replace("[", "\\[") for line in lines], counts(list(states.values())))
+
+
+def log_of(run_dir: Path) -> Path:
+    """The run's own log, or its job's where the run has none yet."""
+    own, job = run_dir / record.LOG, slurm.job_of(run_dir)
+    return own if own.exists() or job is None else job.log
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits it."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def console() -> Console:
+    """Standard output, wide where it is no terminal."""
+    return Console(width=None if Console().is_terminal else 200, soft_wrap=False)
+
+
+def watch(sweep: Sweep, until_over: bool, every_s: float = WATCH_S) -> dict[Member, RunState]:
+    """Show the table until Ctrl-C, or until nothing of the sweep is alive; the last states."""
+    states = states_of(sweep)
+    screen = console()
+    quiet = 0
+    with Live(table(sweep, states), console=screen, auto_refresh=False, transient=not screen.is_terminal) as live:
+        # A requeue leaves a moment in which a job is neither running nor waiting.
+        while not until_over or quiet < 2:
+            time.sleep(every_s)
+            states = states_of(sweep)
+            quiet = 0 if any(state.alive for state in states.values()) else quiet + 1
+            if screen.is_terminal:
+                live.update(table(sweep, states), refresh=True)
+    return states
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sweeps.status", description="Where the runs of a sweep stand.")
+    manifest.add_arguments(parser)
+    parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    parsed = parser.parse_args(arguments)
+    try:
+        known = manifest.find_all(parsed.runs)
+        sweep = manifest.find(parsed.runs, parsed.sweep)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return record.EXIT_BAD_CONFIG
+    if parsed.sweep is None and len(known) > 1:
+        others = [path.stem for path in known[1:11]]
+        print(f"the newest of {len(known)} sweeps; others: {', '.join(others)}{', ...' if len(known) > 11 else ''}")
+    try:
+        if parsed.watch:
+            watch(sweep, until_over=False)
+        else:
+            console().print(table(sweep, states_of(sweep)), highlight=False)
+    except KeyboardInterrupt:
+        pass
+    return record.EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from conf import record
 
 TINY = [
     "benchmark.tasks=[cartpole-balance,ball_in_cup-catch]",
@@ -65,3 +68,19 @@ def replay_contents(run_dir: Path) -> dict[str, np.ndarray]:
     segments = [np.load(path) for path in sorted(run_dir.glob("checkpoints/replay/*.npz"))]
     names = ("obs", "action", "reward", "terminated", "truncated", "final_obs")
     return {name: np.concatenate([segment[name] for segment in segments]) for name in names}
+
+
+def mirrored_once(run_dir: Path) -> None:
+    """Assert that MLflow's history of every metric is the metrics file, each row once."""
+    from mlflow.tracking import MlflowClient
+
+    ((uri, state),) = json.loads((run_dir / record.TRACKING).read_text()).items()
+    client = MlflowClient(uri)
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for row in rows(run_dir / record.METRICS):
+        key = row["name"] if row["task"] is None else f"{row['name']}/{row['task'].split('/')[1]}"
+        expected.setdefault(key, []).append((row["env_steps"], row["value"]))
+    for key, values in expected.items():
+        history = sorted((point.step, point.value) for point in client.get_metric_history(state["run_id"], key))
+        assert [step for step, _ in history] == [step for step, _ in sorted(values)], key
+        assert [value for _, value in history] == pytest.approx([value for _, value in sorted(values)]), key

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -40,10 +41,15 @@ SelectTypeParameters=CR_Core
 JobRequeue=1
 KillWait=10
 MinJobAge=3600
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=16000 Gres=gpu:fake:2 State=UNKNOWN
+PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE PriorityTier=1 PreemptMode=REQUEUE GraceTime=20 State=UP
+PartitionName=high Nodes=ALL MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF State=UP
 """
+GPUS = "NodeName={host} Name=gpu Type=fake File={folder}/gpu[0-1]\n"
 
 
 def missing() -> str | None:
@@ -69,6 +75,9 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     host = socket.gethostname().split(".")[0]
     text = CONFIGURATION.format(folder=folder, host=host, port=free_port(), node_port=free_port())
     configuration.write_text(text)
+    (folder / "gres.conf").write_text(GPUS.format(folder=folder, host=host))
+    for number in (0, 1):
+        os.mknod(folder / f"gpu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # what /dev/null is
     environment = {"SLURM_CONF": str(configuration)}
     start_munge()
     daemons = [
@@ -105,3 +114,8 @@ def wait_until_idle(environment: dict[str, str], timeout_s: float = 60) -> None:
             return
         assert time.monotonic() < deadline, f"SLURM did not come up: {result.stdout} {result.stderr}"
         time.sleep(0.5)
+
+
+def command(*arguments: str) -> str:
+    """What one of SLURM's commands prints."""
+    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout

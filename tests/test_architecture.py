@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "analysis": {"conf", "analysis"},
 }
 ENTRY_POINT = Path("agents/run.py")  # hands several runs to sweeps
-HEAVY = ("mlflow", "optuna", "submitit")
+HEAVY = ("mlflow", "optuna")
 
 
 def modules(package: str) -> list[Path]:

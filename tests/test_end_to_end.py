@@ -17,7 +17,7 @@ from conf import record
 from conf.typed import ConfigError
 from envs import registry
 from envs.video import usable_gl
-from tests.commands import TINY, command, only_run, rows, run
+from tests.commands import TINY, command, mirrored_once, only_run, rows, run
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     assert {"git_commit", "host", "device", "version.jax", "identity"} <= mirrored.data.tags.keys()
     assert [artifact.path for artifact in client.list_artifacts(mirrored.info.run_id)] == ["report"]
     assert any(key.startswith("system/") for key in mirrored.data.metrics)
-    assert_mirrored_once(client, mirrored.info.run_id, run_dir)
+    mirrored_once(run_dir)
 
 
 def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
@@ -82,18 +82,6 @@ def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
     assert len(sent) == 2
 
 
-def assert_mirrored_once(client, run_id: str, run_dir: Path) -> None:
-    """MLflow's history of every metric is the metrics file, each row once."""
-    expected: dict[str, list[tuple[int, float]]] = {}
-    for row in rows(run_dir / record.METRICS):
-        key = row["name"] if row["task"] is None else f"{row['name']}/{row['task'].split('/')[1]}"
-        expected.setdefault(key, []).append((row["env_steps"], row["value"]))
-    for key, values in expected.items():
-        history = sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
-        assert [step for step, _ in history] == [step for step, _ in sorted(values)], key
-        assert [value for _, value in history] == pytest.approx([value for _, value in sorted(values)]), key
-
-
 def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
     arguments = [*SHORT, "train.env_steps=3000"]
     process = subprocess.Popen(
@@ -111,12 +99,8 @@ def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
     assert result.returncode == 0, result.stderr
     assert "continuing from" in result.stderr
 
-    from mlflow.tracking import MlflowClient
-
     run_dir = only_run(tmp_path)
-    (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    assert_mirrored_once(client, state["run_id"], run_dir)
+    mirrored_once(run_dir)
 
 
 def sent_rows(folder: Path) -> bool:
@@ -164,10 +148,7 @@ def test_server_that_is_down_costs_no_record_and_gets_it_later(tmp_path: Path):
         wait_for_port(port, 120)
         subprocess.run([sys.executable, *send.split()[1:]], check=True, timeout=120, cwd=tmp_path)
 
-        from mlflow.tracking import MlflowClient
-
-        (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
-        assert_mirrored_once(MlflowClient(uri), state["run_id"], run_dir)
+        mirrored_once(run_dir)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
@@ -204,7 +185,8 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
     from mlflow.tracking import MlflowClient
 
     (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
-    assert {member["run_dir"] for member in manifest["members"]} == {str(run_dir) for run_dir in run_dirs}
+    sweep_dir = tmp_path / "runs" / record.SWEEPS
+    assert {(sweep_dir / member["run_dir"]).resolve() for member in manifest["members"]} == set(run_dirs)
     (parent,) = manifest["parents"].values()
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert client.get_run(parent).info.status == "FINISHED"

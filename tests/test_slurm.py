@@ -1,24 +1,29 @@
-"""Sweeps on a real SLURM: one array, one job a run; a job that is told to stop requeues itself and loses nothing."""
+"""Sweeps on a real SLURM of one node with two fake GPUs: whatever happens to a job, its runs lose nothing."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conf import record
-from tests import slurm_cluster
-from tests.commands import TINY, command, run
+from sweeps import manifest
+from tests import slurm_cluster, torture
+from tests.commands import TINY, rows, run
 
 pytestmark = pytest.mark.slow
 
-MEMBERS = [*TINY, "tracking=off", "launcher=slurm", "seed=0,1"]
-RESOURCES = ["launcher.slurm.gpus_per_node=null", "launcher.slurm.cpus_per_task=1", "launcher.slurm.mem=2G"]
+SHORT = [*TINY, "train.env_steps=300", "eval.every_steps=150"]
+SWEEP = ["-m", *SHORT, "tracking=off", "launcher=slurm", "launcher.backoff_s=0.1"]
+SMALL = ["launcher.slurm.gpus_per_node=null", "launcher.slurm.cpus_per_task=1", "launcher.slurm.mem=2G"]
 
 
 @pytest.fixture(scope="module")
@@ -32,40 +37,160 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         yield environment
 
 
-def test_sweep_on_slurm_finishes_every_run_with_the_numbers_of_a_local_one(tmp_path: Path, cluster: dict[str, str]):
-    result = run(tmp_path, "-m", *MEMBERS, *RESOURCES, environment=cluster)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "submitted 2 jobs" in result.stderr
-    assert result.stdout.splitlines()[-1] == "2 done"
-    local = tmp_path / "local"
-    local.mkdir()
-    assert run(local, *TINY, "tracking=off", "seed=1").returncode == 0
-    for done in local.glob("runs/*/*/DONE"):
-        same = tmp_path / done.relative_to(local)
-        assert (same.parent / record.METRICS).read_bytes() == (done.parent / record.METRICS).read_bytes()
-        assert "SLURM_JOB_ID" in json.loads((same.parent / record.MANIFEST).read_text())["starts"][0]["slurm"]
+@pytest.fixture
+def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM's commands, from this process too, speak to the cluster."""
+    for name, value in cluster.items():
+        monkeypatch.setenv(name, value)
 
 
-def test_job_told_to_stop_requeues_itself_and_continues(tmp_path: Path, cluster: dict[str, str]):
-    arguments = ["-m", *MEMBERS, *RESOURCES, "seed=0", "train.env_steps=4000"]
-    process = subprocess.Popen(
-        command(*arguments), cwd=tmp_path, env=os.environ | cluster, stdout=subprocess.PIPE, text=True
-    )
-    while not any(path.stat().st_size for path in tmp_path.glob("runs/*/*/timing.jsonl")):
-        assert process.poll() is None
+def jobs() -> dict[str, str]:
+    """Job id -> state of what has not ended."""
+    lines = slurm_cluster.command("squeue", "-h", "-r", "-o", "%i|%T").split()
+    return dict(line.split("|") for line in lines)
+
+
+def wait_for(what: Callable[[], object], timeout_s: float = 120) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.2)
-    (job,) = subprocess.run(
-        ["squeue", "-h", "-o", "%A"], env=os.environ | cluster, capture_output=True, text=True
-    ).stdout.split()
-    subprocess.run(["scancel", "--signal=USR2", job], env=os.environ | cluster, check=True)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/*/manifest.json")]
-    assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in manifest["starts"]] == ["0", "1"]
 
 
-def test_misspelt_slurm_parameter_is_refused_before_anything_is_submitted(tmp_path: Path, cluster: dict[str, str]):
-    result = run(tmp_path, "-m", *MEMBERS, "+launcher.slurm.partitoin=main", environment=cluster)
-    assert result.returncode == record.EXIT_BAD_CONFIG
-    assert "launcher.slurm.partitoin=main: no such parameter; did you mean partition?" in result.stderr
+def members(folder: Path) -> list[Path]:
+    return [member.run_dir for member in manifest.find(folder / "runs", None).members]
+
+
+def training(run_dir: Path) -> bool:
+    """Whether the run has recorded a step."""
+    path = run_dir / record.TIMING
+    return path.exists() and path.stat().st_size > 0
+
+
+def starts(run_dir: Path) -> list[dict]:
+    return json.loads((run_dir / record.MANIFEST).read_text())["starts"]
+
+
+def status(folder: Path, module: str = "status", *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", f"sweeps.{module}", *arguments], cwd=folder, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_array_of_four_with_one_failing_and_only_that_one_again(tmp_path: Path, slurm: None):
+    arguments = [*SWEEP, *SMALL, "agent.learning_rate=1.0e-3,1.0e+30,2.0e-3,3.0e-3", "wait=true"]
+    result = run(tmp_path, *arguments)
+    assert result.returncode == record.EXIT_FAILED, result.stdout + result.stderr
+    assert "submitted 4 runs as job array" in result.stdout
+    assert result.stdout.splitlines()[-1] == "3 done, 1 failed"
+    _, failed, *_ = members(tmp_path)
+    said = json.loads((failed / record.STATUS).read_text())
+    assert "not finite" in said["reason"]
+    assert any("not finite" in line for line in said["last_lines"])
+    with np.load(failed / record.BATCH) as batch:
+        assert batch["obs"].shape[:2] == (1, 16)
+    job = json.loads((failed / record.STATUS).read_text())["slurm"]
+    shown = slurm_cluster.command("scontrol", "-o", "show", "job", job["SLURM_JOB_ID"])
+    assert "JobState=FAILED" in shown
+    assert "ExitCode=1:0" in shown
+    assert "3 done" in status(tmp_path)
+    assert "not finite" in status(tmp_path)
+
+    again = run(tmp_path, *arguments)
+    assert again.returncode == record.EXIT_FAILED
+    assert "4 runs: 3 finished already, 1 to run" in again.stderr
+    assert "submitted 1 runs" in again.stdout
+    assert again.stdout.splitlines()[-1] == "3 skipped, 1 failed"
+    assert [len(starts(run_dir)) for run_dir in members(tmp_path)] == [1, 2, 1, 1]
+
+
+def test_cancelled_sweep_checkpoints_stays_cancelled_and_goes_on_when_launched_again(tmp_path: Path, slurm: None):
+    arguments = [
+        *SWEEP,
+        *SMALL,
+        "seed=0,1",
+        "launcher.max_parallel=1",
+        "launcher.slurm.time=10",
+        "train.env_steps=2000",
+    ]
+    begun = time.monotonic()
+    result = run(tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert time.monotonic() - begun < 30  # it does not wait
+    first, _ = members(tmp_path)
+    wait_for(lambda: training(first))
+    assert len(jobs()) == 2
+    repeated = run(tmp_path, *arguments)
+    assert "2 running or queued, 0 to run" in repeated.stderr
+    sweep = manifest.find(tmp_path / "runs", None)
+    assert "cancelled 2 jobs" in status(tmp_path, "cancel", sweep.id)
+    wait_for(lambda: not jobs())
+    time.sleep(8)  # a requeued job would be back by now
+    assert jobs() == {}
+    assert json.loads((first / record.STATUS).read_text())["state"] == "interrupted"
+    assert any((first / record.CHECKPOINTS).glob("step-*"))
+    assert "1 interrupted, 1 new" in status(tmp_path)
+    resumed = run(tmp_path, *arguments, "launcher.max_parallel=2", "wait=true")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert len(starts(first)) == 2
+    assert "continuing from" in (first / record.LOG).read_text()
+
+
+def test_packed_runs_share_one_job_and_each_is_run_once(tmp_path: Path, slurm: None):
+    """Also where the job has two tasks, which is what would run everything twice under `srun`."""
+    small = [*SMALL, "launcher.slurm.gpus_per_node=1", "+launcher.slurm.ntasks_per_node=2"]
+    result = run(tmp_path, *SWEEP, *small, "seed=0,1", "launcher.runs_per_gpu=2", "wait=true")
+    assert result.returncode == 0, result.stdout + result.stderr
+    both = members(tmp_path)
+    (one,), (other,) = (starts(run_dir) for run_dir in both)
+    assert one["slurm"]["SLURM_JOB_ID"] == other["slurm"]["SLURM_JOB_ID"]
+    ends = [(run_dir / record.DONE).stat().st_mtime for run_dir in both]
+    assert max(one["time"], other["time"]) < min(ends)  # at the same time
+    for run_dir in both:
+        steps = [row["env_steps"] for row in rows(run_dir / record.METRICS) if row["name"] == "critic/loss"]
+        assert steps == sorted(set(steps))
+
+
+def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm: None):
+    """By a job of a partition with precedence, soon after the start: nothing is counted as a time-out."""
+    result = run(tmp_path, *SWEEP, *SMALL, "seed=0", "launcher.slurm.cpus_per_task=8", "train.env_steps=1500")
+    assert result.returncode == 0, result.stderr
+    (run_dir,) = members(tmp_path)
+    wait_for(lambda: training(run_dir))
+    slurm_cluster.command("sbatch", "--partition=high", "--cpus-per-task=8", "--output=/dev/null", "--wrap", "sleep 5")
+    wait_for(lambda: "PENDING" in jobs().values() and "RUNNING" in jobs().values())
+    wait_for(lambda: "1 preempted" in status(tmp_path), 30)
+    wait_for(lambda: not jobs())
+    assert "1 done" in status(tmp_path)
+    assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in starts(run_dir)] == ["0", "1"]
+    assert not (run_dir / record.CRASHES).exists()
+
+
+def test_run_that_is_killed_is_restarted_by_its_job_and_given_up_in_the_end(tmp_path: Path, slurm: None):
+    arguments = [*SWEEP, *SMALL, "seed=0", "launcher.max_crashes=1", "train.env_steps=100000"]
+    assert run(tmp_path, *arguments).returncode == 0
+    (run_dir,) = members(tmp_path)
+    for count in (1, 2):
+        wait_for(lambda count=count: (run_dir / record.MANIFEST).exists() and len(starts(run_dir)) == count)
+        os.kill(json.loads((run_dir / record.STATUS).read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: not jobs())
+    assert "failed: killed by SIGKILL" in status(tmp_path)
+    assert len((run_dir / record.CRASHES).read_text().splitlines()) == 2
+
+
+def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchanged(tmp_path: Path, slurm: None):
+    """A short form of `make torture`."""
+    torture.survive(tmp_path, events=4, runs=2, env_steps=4000, seed=0)
+
+
+def test_impossible_request_is_refused_by_slurm_itself_before_anything_is_written(tmp_path: Path, slurm: None):
+    for request in ("launcher.slurm.partition=nowhere", "launcher.slurm.gpus_per_node=64", "launcher.slurm.time=soon"):
+        result = run(tmp_path, *SWEEP, *SMALL, "seed=0,1", request)
+        assert result.returncode == record.EXIT_BAD_CONFIG
+        assert result.stderr.splitlines()[-1].startswith("error: launcher.slurm: sbatch refuses:")
+    result = run(tmp_path, *SWEEP, "+launcher.slurm.partitoin=low")
+    assert "sbatch has no flag --partitoin; did you mean partition?" in result.stderr
     assert not (tmp_path / "runs").exists()
+    assert jobs() == {}

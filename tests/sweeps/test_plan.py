@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from agents.record import git_state
 from conf import record
 from conf.compose import Composed, compose_many, resolve_paths
 from conf.typed import ConfigError
-from sweeps.plan import check_memory, plan, remaining_seconds, summary
+from sweeps.plan import check_fit, plan, remaining_seconds, summary
 
 
 def members(folder: Path, *overrides: str) -> list[Composed]:
@@ -33,7 +35,63 @@ def test_members_with_one_identity_are_one_run(tmp_path: Path):
 
 
 def test_replay_that_cannot_fit_is_refused_with_both_sizes(tmp_path: Path):
-    planned = plan(members(tmp_path, "seed=0,1", "train.replay_capacity=100000000000", "train.env_steps=100000000000"))
+    huge = ["train.replay_capacity=100000000000", "train.env_steps=100000000000"]
     # 2 runs x 3 tasks x 1e11 transitions x (8 + 2 floats and 10 bytes)
+    here = plan(members(tmp_path, "seed=0,1", *huge, "launcher=local", "launcher.max_parallel=2"))
     with pytest.raises(ConfigError, match=r"2 runs at once needs 27\.3 TiB, .* are available"):
-        check_memory(planned, 2)
+        check_fit(here)
+    in_a_job = plan(members(tmp_path, "seed=0,1", *huge, "launcher=slurm"))
+    with pytest.raises(ConfigError, match=r"a run needs 13\.6 TiB, 64\.0 GiB are available"):
+        check_fit(in_a_job)
+    check_fit(plan(members(tmp_path, "seed=0,1", *huge, "launcher=slurm", "launcher.slurm.mem=20T")))
+
+
+def test_packed_runs_that_do_not_fit_on_a_gpu_are_refused(tmp_path: Path):
+    packed = ["launcher=slurm", "model=xxl", "seed=0,1,2", "launcher.gpu_memory_gb=60"]
+    check_fit(plan(members(tmp_path, *packed, "launcher.runs_per_gpu=2")))
+    with pytest.raises(ConfigError, match=r"launcher\.runs_per_gpu=3: needs .* GiB of GPU memory, 90% of .* is 54"):
+        check_fit(plan(members(tmp_path, *packed, "launcher.runs_per_gpu=3")))
+
+
+def test_time_is_measured_where_an_earlier_run_of_the_size_left_its_rate_and_a_formula_elsewhere(tmp_path: Path):
+    before = plan(members(tmp_path, "launcher=local", "model.width=64,128", "train.env_steps=1000"))
+    assert [one.estimate.source for one in before] == ["formula", "formula"]
+    earlier = before[0].run_dir.with_name("of-another-seed")
+    earlier.mkdir(parents=True)
+    identity = record.identity_of(before[0].config) | {"seed": 7}
+    manifest = {"identity_values": identity, "starts": [{"slurm": {}}]}
+    (earlier / record.MANIFEST).write_text(json.dumps(manifest))
+    row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
+    (earlier / record.TIMING).write_text(json.dumps(row) + "\n")
+    after = plan(members(tmp_path, "launcher=local", "model.width=64,128", "train.env_steps=1000"))
+    assert [one.estimate.source for one in after] == ["measured", "formula"]
+    assert after[0].estimate.seconds == pytest.approx(50)
+    assert "formula and measured" in summary(after)
+    on_slurm = plan(members(tmp_path, "launcher=slurm", "model.width=64,128", "train.env_steps=1000"))
+    assert [one.estimate.source for one in on_slurm] == ["formula", "formula"]  # other machines
+
+
+def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_asked(tmp_path: Path):
+    (first,) = plan(members(tmp_path, "seed=0"))
+    first.run_dir.mkdir(parents=True)
+    (first.run_dir / record.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
+    manifest = {"identity_values": record.identity_of(first.config)}
+    (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": [{**git_state(), "slurm": {}}]}))
+    (same_code,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
+    assert (same_code.stale, same_code.pending) == (False, False)
+    other = {"git_commit": "0" * 40, "git_diff_sha256": None, "slurm": {}}
+    (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": [other]}))
+    (listed,) = plan(members(tmp_path, "seed=0"))
+    assert (listed.stale, listed.pending) == (True, False)
+    assert "1 by other code: rerun=stale" in summary([listed])
+    (again,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
+    assert (again.stale, again.pending) == (False, True)
+    assert again.run_dir.name == first.run_dir.name
+    assert again.run_dir.parents[1].name.startswith("runs-")
+
+
+def test_a_thousand_runs_are_planned_in_two_seconds(tmp_path: Path):
+    plan(members(tmp_path, "seed=0"))  # imports
+    begun = time.process_time()
+    assert len(plan(members(tmp_path, "seed=range(0,200)", "model=xs,s,m,l,xl"))) == 1000
+    assert time.process_time() - begun < 2

@@ -31,6 +31,6 @@ def test_run_that_says_running_is_running_only_while_its_lock_is_held(tmp_path: 
 
 
 def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
-    write(tmp_path, record.STATUS, {"state": "failed", "reason": "task dmc/dog-run: boom\ndetails"})
+    write(tmp_path, record.STATUS, {"state": "failed", "time": 0.0, "reason": "task dmc/dog-run: boom\ndetails"})
     (tmp_path / record.TIMING).write_text('{"env_steps":50,"name":"a","value":1}\n{"env_steps":60,"na')
     assert inspect(tmp_path, 100) == RunState("failed", 50, None, "task dmc/dog-run: boom")

@@ -1,0 +1,90 @@
+"""How long runs will take: from the rates of earlier runs of the same size, or by a formula before there are any.
+
+The formula, for one environment step of all tasks:
+
+    tasks x ENV_STEP_S / cores + U x (overhead + 2 B (6 critic + 4 actor parameters) / speed)
+
+where U updates follow a step and B transitions are a batch; a forward pass takes 2 operations a parameter and
+transition, the critic is passed through 6 times (target 1, forward and backward 3, to the action 2), the actor 4.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.sizes import RunSize
+from conf import record
+from conf.schema import RunConfig
+from sweeps.status import progress
+
+# Measured on a 2-core CPU at widths 64 and 128, batches 128 and 256, within 20 %.
+CPU_UPDATE_OVERHEAD_S = 2e-3
+FLOPS_PER_CORE = 20e9
+ENV_STEP_S = 5e-4  # a light task; a dog takes three times as long
+# Cautious for a data-centre GPU, float32 inputs.
+GPU_UPDATE_OVERHEAD_S = 1e-3
+GPU_FLOPS = 20e12
+CRITIC_PASSES = 6
+ACTOR_PASSES = 4
+
+Key = str
+Rates = Mapping[tuple[Key, bool], float]
+"""Environment steps per second by what determines them, and whether on SLURM."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a whole run, and where they come from: `measured` or `formula`."""
+
+    seconds: float
+    source: str
+
+
+def speed_key(values: Mapping[str, Any]) -> Key:
+    """What determines a run's speed: its identity without the seed."""
+    return json.dumps({name: value for name, value in values.items() if name != "seed"}, sort_keys=True)
+
+
+def measured_rates(runs: Path) -> Rates:
+    """Median rates of the runs below a folder."""
+    found: dict[tuple[Key, bool], list[float]] = defaultdict(list)
+    for path in runs.glob(f"*/*/{record.TIMING}"):
+        _, rate = progress(path.parent)
+        manifest = record.read_json(path.with_name(record.MANIFEST))
+        if manifest is not None and rate:
+            found[speed_key(manifest["identity_values"]), bool(manifest["starts"][-1]["slurm"])].append(rate)
+    return {key: statistics.median(rates) for key, rates in found.items()}
+
+
+def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, parallel: int) -> Estimate:
+    """Of one run, `parallel` of which share this machine's CPU."""
+    rate = rates.get((speed_key(record.identity_of(config)), on_slurm)) if rates else None
+    if rate is not None:
+        return Estimate(config.train.env_steps / rate, "measured")
+    products = CRITIC_PASSES * size.critic_params + ACTOR_PASSES * size.actor_params
+    if on_slurm:
+        cores = int_or(config.launcher.slurm.get("cpus_per_task"), 1) / config.launcher.runs_per_gpu
+        gpu = any("gpu" in str(key) and value for key, value in config.launcher.slurm.items()) or "gpu" in str(
+            config.launcher.slurm.get("gres")
+        )
+    else:
+        cores, gpu = max(1, len(os.sched_getaffinity(0)) // parallel), False
+    speed = GPU_FLOPS / config.launcher.runs_per_gpu if gpu else FLOPS_PER_CORE * cores
+    overhead = GPU_UPDATE_OVERHEAD_S if gpu else CPU_UPDATE_OVERHEAD_S
+    update_s = overhead + 2 * products * config.batch_size / speed
+    step_s = len(config.benchmark.task_ids) * ENV_STEP_S / cores + config.agent.updates_per_step * update_s
+    return Estimate(config.train.env_steps * step_s, "formula")
+
+
+def int_or(value: Any, default: int) -> int:
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError):
+        return default

@@ -1,0 +1,60 @@
+"""What a SLURM job does: `python -m sweeps.job SUBMISSION.json INDEX` runs the job's runs, several at once if packed.
+
+Ends with 0 if all are done, 75 if some are interrupted, 1 if any failed and none can go on. The job's script decides
+whether it goes back to the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from conf import record
+from sweeps import manifest
+from sweeps.manifest import Sweep
+from sweeps.pool import Patience, Pool, on_signals
+from sweeps.status import inspect
+
+POLL_S = 0.2
+
+
+def main() -> int:
+    submission, index = Path(sys.argv[1]), int(sys.argv[2])
+    body = json.loads(submission.read_text())
+    run_dirs = [Path(os.path.normpath(submission.parent / name)) for name in body["jobs"][index]]
+    mine = [run_dir for run_dir in run_dirs if is_due(run_dir, submission, body["time"])]
+    patience = Patience(body["max_crashes"], body["backoff_s"], body["time"])
+    # In the job's own process group: whatever SLURM does to the job reaches its runs.
+    pool = Pool(mine, body["at_once"], patience, new_session=False)
+    with on_signals(pool.stop, signal.SIGTERM, signal.SIGUSR2):
+        while pool.poll():
+            time.sleep(POLL_S)
+        states = [(record.read_json(run_dir / record.STATUS) or {}).get("state") for run_dir in mine]
+        if pool.stopping and any(state not in ("done", "failed") for state in states):
+            return record.EXIT_INTERRUPTED
+        close_if_over(manifest.read(submission.parent.with_suffix(".json")))
+    return record.EXIT_FAILED if any(state != "done" for state in states) else record.EXIT_DONE
+
+
+def is_due(run_dir: Path, submission: Path, submitted: float) -> bool:
+    """Whether the run is still this job's: not given to a later one, nor failed before the job was requeued."""
+    entry = record.read_json(run_dir / record.JOB) or {}
+    if Path(os.path.normpath(run_dir / entry.get("submission", ""))) != submission:
+        return False
+    status = record.read_json(run_dir / record.STATUS) or {}
+    return not (status.get("state") == "failed" and status["time"] >= submitted)
+
+
+def close_if_over(sweep: Sweep) -> None:
+    """Close the sweep's MLflow runs when its last run has ended."""
+    names = {inspect(one.run_dir, one.env_steps, {}).name for one in sweep.members if sweep.parents}
+    if names and names <= {"done", "failed"}:
+        manifest.close_parents(sweep, failed="failed" in names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

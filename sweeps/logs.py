@@ -1,0 +1,81 @@
+"""What a run printed: `python -m sweeps.logs RUN`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from conf import record
+from conf.files import tail_lines
+from conf.typed import ConfigError, did_you_mean
+from sweeps import manifest
+from sweeps.status import locked, log_of
+
+POLL_S = 0.5
+
+
+def find_run(runs: Path, name: str) -> Path:
+    """A run directory by path, or by a part of its name.
+
+    Raises:
+      ConfigError: there is none, or there are several.
+    """
+    if (Path(name) / record.CONFIG).exists():
+        return Path(name).absolute()
+    known = {path.parent.name: path.parent for path in runs.absolute().glob(f"*/*/{record.CONFIG}")}
+    matches = [run for run in known if name in run]
+    if len(matches) == 1:
+        return known[matches[0]]
+    if matches:
+        raise ConfigError(f"{name}: several runs are called so: {', '.join(sorted(matches)[:20])}")
+    raise ConfigError(f"{name}: no such run in {runs}; {did_you_mean(name, known)}see python -m sweeps.status".strip())
+
+
+def show(run_dir: Path, lines: int) -> None:
+    """Why the run failed, if it did, and the last lines of its log."""
+    status = record.read_json(run_dir / record.STATUS) or {}
+    log = log_of(run_dir)
+    for line in tail_lines(log, lines, 2**20):
+        print(line)
+    if status.get("state") == "failed":
+        print(f"failed: {status.get('reason', '')}", status.get("traceback", ""), sep="\n")
+    print(f"log: {log}", file=sys.stderr)
+
+
+def follow(run_dir: Path) -> None:
+    """Print what comes, until the run is not run any more."""
+    with (run_dir / record.LOG).open(errors="replace") as file:
+        file.seek(0, 2)
+        while True:
+            running = locked(run_dir)
+            print(file.read(), end="", flush=True)
+            if not running:
+                return
+            time.sleep(POLL_S)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m sweeps.logs", description="What a run printed.")
+    parser.add_argument("run", metavar="RUN", help="its directory, or a part of its name such as the hash")
+    manifest.add_runs(parser)
+    parser.add_argument("-n", "--lines", type=int, default=50, help="how many of the last lines (default: 50)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on while the run is run")
+    parsed = parser.parse_args(arguments)
+    try:
+        run_dir = find_run(parsed.runs, parsed.run)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return record.EXIT_BAD_CONFIG
+    show(run_dir, parsed.lines)
+    if parsed.follow:
+        with contextlib.suppress(KeyboardInterrupt, FileNotFoundError):
+            follow(run_dir)
+    return record.EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""A bounded pool of runs, each a process of its own; a run that crashes is started again, a few times and later."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from agents.record import write_status
+from conf import record
+from conf.files import tail_lines
+from sweeps.status import locked
+
+LAST_LINES = 20
+TOLD = (-signal.SIGTERM, -signal.SIGUSR2)  # told to stop before the run could listen
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often a run may crash.
+
+    Attributes:
+      max_crashes: restarts before it is given up.
+      backoff_s: wait before the first restart; doubled for each after it.
+      since: crashes before this time do not count.
+    """
+
+    max_crashes: int
+    backoff_s: float
+    since: float
+
+
+class Pool:
+    """At most `parallel` runs at once, each `python -m agents.run --run-dir ...` with its output in the run's log."""
+
+    def __init__(self, run_dirs: Sequence[Path], parallel: int, patience: Patience, new_session: bool):
+        self._waiting = [(0.0, run_dir) for run_dir in run_dirs]
+        self._parallel, self._patience, self._new_session = parallel, patience, new_session
+        self._running: dict[Path, tuple[subprocess.Popen, IO[bytes]]] = {}
+        self.ended: dict[Path, int] = {}
+        self.stopping = False
+
+    def poll(self) -> bool:
+        """Collect what has ended and start what is due; whether anything is left."""
+        for run_dir, (process, log) in list(self._running.items()):
+            code = process.poll()
+            if code is not None:
+                log.close()
+                del self._running[run_dir]
+                self._collect(run_dir, code)
+        if self.stopping:
+            return bool(self._running)
+        now = time.time()
+        for entry in [entry for entry in self._waiting if entry[0] <= now][: self._parallel - len(self._running)]:
+            self._waiting.remove(entry)
+            self._start(entry[1])
+        return bool(self._running or self._waiting)
+
+    def _start(self, run_dir: Path) -> None:
+        log = (run_dir / record.LOG).open("ab")
+        environment = dict(os.environ)
+        if self._parallel > 1:
+            environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self._parallel:.3f}")
+        process = subprocess.Popen(
+            run_command(run_dir),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=self._new_session,
+        )
+        self._running[run_dir] = (process, log)
+
+    def _collect(self, run_dir: Path, code: int) -> None:
+        """Book how a run ended; one that crashed waits for another try, or has failed."""
+        self.ended[run_dir] = code
+        fine = (record.EXIT_DONE, record.EXIT_INTERRUPTED, *TOLD)
+        if code in fine or locked(run_dir):  # the lock is another process's, which goes on
+            return
+        status = record.read_json(run_dir / record.STATUS) or {}
+        said = code == record.EXIT_FAILED and status.get("state") == "failed"
+        last_lines = tail_lines(run_dir / record.LOG, LAST_LINES)
+        reason = status["reason"] if said else how_it_ended(code, last_lines)
+        note_crash(run_dir, reason)
+        crashes = count_crashes(run_dir, self._patience.since)
+        details = {"reason": reason, "last_lines": last_lines}
+        if said:
+            details["traceback"] = status.get("traceback", "")
+        final = code == record.EXIT_BAD_CONFIG or (said and not status.get("retry", True))
+        if final or crashes > self._patience.max_crashes:
+            write_status(run_dir, "failed", **details)
+            return
+        write_status(run_dir, "crashed", **details)
+        self._waiting.append((time.time() + self._patience.backoff_s * 2 ** (crashes - 1), run_dir))
+
+    def stop(self) -> None:
+        """Ask running runs to checkpoint and end; start no more."""
+        self.stopping = True
+        for process, _ in self._running.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+
+
+def run_command(run_dir: Path) -> list[str]:
+    return [sys.executable, "-m", "agents.run", "--run-dir", str(run_dir)]
+
+
+def how_it_ended(code: int, last_lines: Sequence[str]) -> str:
+    """Why a run that left no reason may have ended."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
+    errors = [line for line in last_lines if "error" in line.lower()]
+    return f"ended with status {code}{f': {errors[-1].strip()}' if errors else ''}"
+
+
+def note_crash(run_dir: Path, reason: str) -> None:
+    with (run_dir / record.CRASHES).open("a") as file:
+        file.write(json.dumps({"time": time.time(), "reason": reason}) + "\n")
+
+
+def count_crashes(run_dir: Path, since: float) -> int:
+    rows = (json.loads(line) for line in (run_dir / record.CRASHES).read_text().splitlines())
+    return sum(row["time"] >= since for row in rows)
+
+
+@contextlib.contextmanager
+def on_signals(action, *signals: signal.Signals) -> Iterator[None]:
+    """Call `action` on these signals inside the block."""
+    previous = {number: signal.signal(number, lambda *_: action()) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,43 @@
+"""SLURM's commands as shell scripts that keep what they are given, for tests that need no cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SBATCH = """\
+case "$1" in
+--help) echo "  --partition=p  --account=a  --qos=q  --time=t  --mem=m  --gpus-per-node=n  --cpus-per-task=n"
+        echo "  --constraint=c  --exclude=n  --exclusive  --gres=g"; exit 0;;
+--test-only) if [ -e {folder}/refuse ]; then cat {folder}/refuse >&2; exit 1; fi; exit 0;;
+esac
+[ -e {folder}/full ] && {{ echo "sbatch: error: Slurm temporarily unable to accept job" >&2; exit 1; }}
+id=$(($(cat {folder}/last 2>/dev/null || echo 6) + 1))
+echo $id > {folder}/last
+echo "$2" >> {folder}/submitted
+echo $id
+"""
+
+
+@pytest.fixture
+def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of commands that answer as SLURM's do.
+
+    `submitted` lists the scripts given to sbatch, `queue` is what squeue prints, `cancelled` what scancel was given;
+    where `refuse` exists, sbatch refuses every script with its text; where `silent` exists, squeue does not answer.
+    """
+    folder = tmp_path / "fake-slurm"
+    folder.mkdir()
+    (folder / "queue").touch()
+    for name, text in (
+        ("sbatch", SBATCH.format(folder=folder)),
+        ("squeue", f"[ -e {folder}/silent ] && exit 1; cat {folder}/queue"),
+        ("scancel", f'echo "$@" >> {folder}/cancelled'),
+        ("scontrol", 'case "$1" in show) echo "MaxArraySize = 3";; esac'),
+    ):
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return folder

@@ -1,0 +1,224 @@
+"""A hundred ways to get a sweep wrong: each ends in one line and a status, submits nothing and loses nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agents.run import main
+from conf import compose, record
+
+SLURM = "launcher=slurm"
+
+# What is typed, and what the one line must say.
+OVERRIDES = [
+    # names
+    ("agent.lerning_rate=1", "did you mean agent.learning_rate?"),
+    ("+agent.lerning_rate=1", "did you mean agent.learning_rate?"),
+    ("learning_rate=1", "no such key"),
+    ("model.with=64", "did you mean model.width?"),
+    ("models=xs", "did you mean model?"),
+    ("model=huge", "no such model; "),
+    ("benchmark=dmc", "no such benchmark; "),
+    ("agent=sac", "allowed: brc"),
+    ("launcher=slrum", "did you mean slurm?"),
+    ("launcher=kubernetes", "no such launcher"),
+    ("tracking=wandb", "no such tracking"),
+    ("+sweep=scalng", "did you mean scaling?"),
+    ("+sweep=seeds,scaling", "one sweep at a time"),
+    ("+sweep=", "sweep="),
+    ("+experiment=paper", "no such experiment"),
+    ("+sweeep=seeds", "did you mean sweep?"),
+    ("benchmark.tasks=[dog-rum]", "not in quickstart"),
+    ("benchmark.tasks=[dog-run]", "benchmark=dmc_hard"),
+    ("model=glob(z*)", "no such model"),
+    # forms
+    ("agent.tau", "key=value"),
+    ("=3", "no such key"),
+    ("seed=1,,2", "key=value"),
+    ("seed=range(0,3", "key=value"),
+    ("seed=range(0,0)", "no value"),
+    ("seed=range(3,0)", "no value"),
+    ("seed=choice()", "key=value"),
+    ("seed=[1,2", "key=value"),
+    ("~seed", "cannot be removed"),
+    ("++seed=1", "only key=value"),
+    ("+seed=1", "without +"),
+    ("+model=xs", "without +"),
+    ("seed@here=1", "seed@here=1"),
+    ("hydra.launcher.partition=gpu", "launcher.*"),
+    ("seed.value=1", "holds a value"),
+    ("eval=3", "eval.every_steps"),
+    ("launcher.slurm=3", "must be a group of keys"),
+    ("agent.tau=glob(*)", "glob is for groups"),
+    # types and ranges
+    ("seed=one", "must be an integer"),
+    ("seed=0.5,1", "must be an integer"),
+    ("seed=null", "must be an integer"),
+    ("seed=[]", "must be an integer"),
+    ("seed=-1", ">= 0"),
+    ("seed=range(0,3),true", "seed="),
+    ("seed=0,1,4294967296", "< 4294967296"),
+    ("model.width=8,0", ">= 1"),
+    ("model.width=wide", "must be an integer"),
+    ("agent.tau=0.1,2", "<= 1"),
+    ("agent.learning_rate=nan", "finite"),
+    ("agent.learning_rate=1e-3,inf", "finite"),
+    ("agent.num_bins=1,101", ">= 2"),
+    ("agent.value_loss=squarred", "did you mean squared?"),
+    ("agent.batch_size=0", ">= 1"),
+    ("train.env_steps=0", ">= 1"),
+    ("train.env_steps=[1000]", "must be an integer"),
+    ("train.replay_capacity=10", "train.random_steps"),
+    ("train.replay_capacity=1e15 train.env_steps=1e15", "are available"),
+    ("benchmark.tasks=[]", "at least one task"),
+    ("benchmark.tasks=cartpole-balance", "must be a list"),
+    ("benchmark.name=../elsewhere", "names a folder"),
+    ("resume=maybe", "true or false"),
+    ("wait=3", "true or false"),
+    ("rerun=always", "one of off, stale"),
+    ("tracking.uri=mlflow.db", "must begin with one of"),
+    ("seed=range(0,1000) model.width=range(1,1001)", "1000000 runs; at most"),
+    # the launcher
+    ("launcher.max_parallel=0", ">= 1"),
+    ("launcher.max_parallel=many", "must be an integer"),
+    ("launcher.runs_per_gpu=0", ">= 1"),
+    ("launcher.runs_per_gpu=3 launcher.runs_per_job=2", "launcher.runs_per_job"),
+    ("launcher.runs_per_job=-1", ">= 1"),
+    ("launcher.max_crashes=-1", ">= 0"),
+    ("launcher.backoff_s=-1", ">= 0"),
+    ("launcher.signal_delay_s=0", ">= 1"),
+    ("launcher.signal_delay_s=100000", "<= 65535"),
+    ("launcher.gpu_memory_gb=0", "> 0"),
+    ("launcher.gpu_memory_gb=1 model=xl", "of GPU memory"),
+    ("launcher.setup=module", "must be a list"),
+    ("launcher.setup=[1]", "must be a list"),
+    ("launcher.dry_run=perhaps", "true or false"),
+    # impossible SLURM requests
+    ("+launcher.slurm.partitoin=gpu", "did you mean partition?"),
+    ("+launcher.slurm.gpu=1", "sbatch has no flag --gpu"),
+    ("+launcher.slurm.array=0-9", "see launcher.max_parallel"),
+    ("+launcher.slurm.output=here", "sets --output itself"),
+    ("+launcher.slurm.signal=USR1", "see launcher.signal_delay_s"),
+    ("+launcher.slurm.wrap=date", "see launcher.setup"),
+    ("+launcher.slurm.open_mode=truncate", "sets --open-mode itself"),
+    ("launcher.slurm.partition=[]", "must be text"),
+    ("launcher.slurm.partition=''", "must be one line of text"),
+    ("launcher.slurm.partition={a:1}", "must be text"),
+    ("launcher.slurm.mem=1M train.replay_capacity=100000 train.env_steps=100000", "1.0 MiB are available"),
+    ("launcher.slurm.gpus_per_node=9999", "sbatch refuses: gpus-per-node=9999"),
+    ("launcher.slurm.time=soon", "sbatch refuses: time=soon"),
+    ("launcher.slurm.qos=platinum", "sbatch refuses: qos=platinum"),
+]
+
+# A sweep's yaml, and what the one line must say.
+FILES = [
+    ("params: [", "cannot be read"),
+    ("params:\n\t- a", "cannot be read"),
+    ("params: {seed: 1", "cannot be read"),
+    ("params: 3", "sweep.params=3"),
+    ("params: [seed]", "cannot be read"),
+    ("params: {seed: [0, 1]}", "write the values as one text"),
+    ("params: {seed: null}", "write the values as one text"),
+    ("params: {sed: '0,1'}", "did you mean seed?"),
+    ("params: {seed: '0,one'}", "must be an integer"),
+    ("params: {seed: ''}", "seed="),
+    ("params: {seed: 'range(0,0)'}", "no value"),
+    ("params: {model: 'xs,giant'}", "no such model"),
+    ("parms: {seed: '0,1'}", "did you mean sweep.params?"),
+    ("name: [1]\nparams: {seed: '0,1'}", "sweep.name=[1]"),
+    ("${nothing}", "no such key"),
+    ("name: ${nothing}\nparams: {seed: '0,1'}", "cannot be read"),
+    ("- seed", "cannot be read"),
+    ("just text", "no such key"),
+    ("\x00\x01", "cannot be read"),
+    ("params: {+sweep: seeds}", "cannot name another sweep"),
+]
+
+FOLDERS = ["/dev/null/runs", "/proc/runs", "occupied/runs"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a finished run lies already, and a SLURM that knows its limits answers."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "occupied").write_text("a file")
+    kept = tmp_path / "runs" / "quickstart" / "kept" / record.DONE
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    sbatch = fake_slurm / "sbatch"
+    limits = 'case "$1" in --test-only) bad=$(grep -o -E "gpus-per-node=9999|time=soon|qos=platinum"); '
+    limits += '[ -z "$bad" ] || { echo "sbatch: error: $bad" >&2; exit 1; };; esac\n'
+    sbatch.write_text(sbatch.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{limits}"))
+    return tmp_path
+
+
+def assert_one_line(folder: Path, capsys, arguments: list[str], expected: str) -> None:
+    before = sorted(folder.rglob("*"))
+    status = main(arguments)
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if not line.startswith("1 runs:")]
+    lines = [line for line in lines if " runs: 0 finished already" not in line]
+    assert status in (record.EXIT_FAILED, record.EXIT_BAD_CONFIG)
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith("error: ")
+    assert expected in lines[0]
+    assert sorted(folder.rglob("*")) == before
+    assert not (folder / "fake-slurm" / "submitted").exists()
+
+
+@pytest.mark.parametrize(("override", "expected"), OVERRIDES, ids=[override for override, _ in OVERRIDES])
+def test_bad_override(folder: Path, capsys, override: str, expected: str):
+    assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", *override.split(" ")], expected)
+
+
+@pytest.mark.parametrize(("text", "expected"), FILES, ids=[text for text, _ in FILES])
+def test_bad_sweep_file(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch, text: str, expected: str):
+    conf_dir = folder / "conf"
+    shutil.copytree(compose.CONF_DIR, conf_dir, ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
+    (conf_dir / "sweep" / "mine.yaml").write_text(text)
+    caches = (compose.groups, compose._merged, compose._all_keys)
+    monkeypatch.setattr(compose, "CONF_DIR", conf_dir)
+    for one in caches:
+        one.cache_clear()
+    try:
+        assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", "+sweep=mine"], expected)
+    finally:
+        for one in caches:
+            one.cache_clear()
+
+
+@pytest.mark.parametrize("place", FOLDERS)
+@pytest.mark.parametrize("launcher", ["slurm", "local"])
+def test_unwritable_folder(folder: Path, capsys, place: str, launcher: str):
+    arguments = ["-m", f"launcher={launcher}", "tracking=off", "seed=0,1", f"paths.runs={place}"]
+    assert_one_line(folder, capsys, arguments, place)
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_disk_that_is_full_after_some_files(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch, writes: int):
+    left = [writes]
+
+    def fsync(_: int) -> None:
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= 1
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    status = main(["-m", SLURM, "tracking=off", "seed=0,1"])
+    lines = capsys.readouterr().err.splitlines()
+    assert status == record.EXIT_FAILED
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert "No space left on device" in lines[-1]
+    assert not (folder / "fake-slurm" / "submitted").exists()
+    assert (folder / "runs" / "quickstart" / "kept" / record.DONE).exists()
+    assert not any(path.name.startswith(".") for path in (folder / "runs").rglob("*"))  # no halves
+    monkeypatch.undo()
+
+
+def test_the_table_is_as_long_as_it_says():
+    assert len(OVERRIDES) + len(FILES) + 2 * len(FOLDERS) + 4 >= 100

@@ -1,0 +1,277 @@
+"""What is handed to SLURM, and what a repeated command hands to it: against commands that only answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agents.record import lock, write_status
+from agents.run import main
+from conf import record
+from conf.compose import compose
+from conf.typed import ConfigError
+from sweeps import manifest, slurm
+from sweeps.cancel import main as cancel
+from sweeps.logs import main as logs
+from sweeps.manifest import Member
+from sweeps.status import main as status
+from sweeps.status import states_of
+
+SWEEP = ["-m", "launcher=slurm", "tracking=off", "seed=0,1,2"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_slurm: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def scripts(fake_slurm: Path) -> list[str]:
+    path = fake_slurm / "submitted"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def runs_of_last(fake_slurm: Path) -> list[str]:
+    """Names of the runs that were submitted last."""
+    body = json.loads(Path(scripts(fake_slurm)[-1]).with_suffix(".json").read_text())
+    return [Path(run).name.rsplit("-", 1)[0] for runs in body["jobs"] for run in runs]
+
+
+def members(folder: Path) -> list[Path]:
+    return [member.run_dir for member in manifest.find(folder / "runs", None).members]
+
+
+def test_without_slurm_the_launcher_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="no SLURM answers here"):
+        slurm.check(compose(["launcher=slurm"]).launcher, "")
+
+
+def test_misspelt_flag_is_named_with_the_nearest_one(fake_slurm: Path):
+    with pytest.raises(ConfigError, match=r"launcher\.slurm\.acount=lab: .*did you mean account\?"):
+        slurm.check(compose(["launcher=slurm", "+launcher.slurm.acount=lab"]).launcher, "")
+
+
+def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
+    overrides = ["partition=gpu", "mem=null", "+exclusive=true", "+gres=gpu:a100:1", "exclude=[n1,n2]", "time=0-1"]
+    launcher = compose(
+        [
+            "launcher=slurm",
+            "launcher.max_parallel=3",
+            "launcher.signal_delay_s=90",
+            'launcher.setup=["module load cuda","ulimit -n 4096"]',
+            *(("+" if one[0] == "+" else "") + f"launcher.slurm.{one.lstrip('+')}" for one in overrides),
+        ]
+    ).launcher
+    text = slurm.script(launcher, 7, tmp_path / "001.json", "mine")
+    lines = text.splitlines()
+    for flag in (
+        "partition=gpu",
+        "array=0-6%3",
+        "gpus-per-node=1",
+        "cpus-per-task=8",
+        "exclusive",
+        "gres=gpu:a100:1",
+        "exclude=n1,n2",
+        "time=0-1",
+        "signal=B:USR2@90",
+        "job-name=mine",
+        "requeue",
+    ):
+        assert f"#SBATCH --{flag}" in lines
+    for dropped in ("--mem", "--account", "--qos", "--constraint", "srun"):
+        assert dropped not in text
+    assert lines.index("module load cuda") < lines.index("ulimit -n 4096")
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+def test_command_submits_prints_how_to_watch_and_returns(folder: Path, fake_slurm: Path, capsys):
+    begun = time.monotonic()
+    assert main(SWEEP) == 0
+    assert time.monotonic() - begun < 10
+    out = capsys.readouterr().out
+    sweep = manifest.find(folder / "runs", None)
+    assert f"sweep {sweep.id}: submitted 3 runs as job array 7" in out
+    assert f"python -m sweeps.status {sweep.id} --watch" in out
+    assert f"python -m sweeps.cancel {sweep.id}" in out
+    assert len(scripts(fake_slurm)) == 1
+    assert runs_of_last(fake_slurm) == ["brc-w64-s0", "brc-w64-s1", "brc-w64-s2"]
+
+
+def test_dry_run_prints_plan_and_script_and_writes_nothing(folder: Path, fake_slurm: Path, capsys):
+    assert main([*SWEEP, "launcher.dry_run=true"]) == 0
+    out = capsys.readouterr().out
+    for part in ("3 runs: 0 finished already, 3 to run", "GPU-hours", "#SBATCH --array=0-2", "job 2: brc-w64-s2"):
+        assert part in out
+    assert scripts(fake_slurm) == []
+    assert not (folder / "runs").exists()
+
+
+def test_packed_runs_share_a_job_and_its_memory(folder: Path, fake_slurm: Path):
+    assert main([*SWEEP, "launcher.runs_per_gpu=2"]) == 0
+    body = json.loads(Path(scripts(fake_slurm)[0]).with_suffix(".json").read_text())
+    assert [len(runs) for runs in body["jobs"]] == [2, 1]
+    assert body["at_once"] == 2
+
+
+def test_several_seeds_can_take_turns_in_one_job(folder: Path, fake_slurm: Path):
+    assert main([*SWEEP, "launcher.runs_per_job=3"]) == 0
+    body = json.loads(Path(scripts(fake_slurm)[0]).with_suffix(".json").read_text())
+    assert [len(runs) for runs in body["jobs"]] == [3]
+    assert body["at_once"] == 1
+
+
+def test_arrays_longer_than_slurm_takes_are_split(folder: Path, fake_slurm: Path):
+    assert main([*SWEEP, "seed=range(0,7)"]) == 0
+    assert len(scripts(fake_slurm)) == 3
+    assert slurm.job_of(members(folder)[4]).id == "8_1"
+
+
+def test_repeated_command_launches_only_what_is_missing_or_failed(folder: Path, fake_slurm: Path, capsys):
+    assert main(SWEEP) == 0
+    # All three are in the queue: nothing to do.
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
+    assert main(SWEEP) == 0
+    assert "3 running or queued, 0 to run" in capsys.readouterr().err
+    assert len(scripts(fake_slurm)) == 1
+    # The first is done, the second failed, the third was killed without a word.
+    done, failed, killed = members(folder)
+    (done / record.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
+    write_status(failed, "failed", reason="boom")
+    write_status(killed, "running")
+    (fake_slurm / "queue").write_text("")
+    assert main(SWEEP) == 0
+    assert runs_of_last(fake_slurm) == ["brc-w64-s1", "brc-w64-s2"]
+    # Both wait again: the failure is older than the job.
+    (fake_slurm / "queue").write_text("8_0|PENDING\n8_1|PENDING\n")
+    assert main(SWEEP) == 0
+    assert len(scripts(fake_slurm)) == 2
+
+
+def test_jobs_are_left_alone_while_squeue_does_not_answer(folder: Path, fake_slurm: Path):
+    assert main(SWEEP) == 0
+    (fake_slurm / "silent").touch()
+    assert main(SWEEP) == 0
+    assert len(scripts(fake_slurm)) == 1
+
+
+def test_refused_submission_is_one_line_and_leaves_nothing(folder: Path, fake_slurm: Path, capsys):
+    (fake_slurm / "refuse").write_text(
+        "sbatch: error: invalid partition specified: gpuu\nsbatch: error: Batch failed\n"
+    )
+    assert main([*SWEEP, "launcher.slurm.partition=gpuu"]) == record.EXIT_BAD_CONFIG
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert errors == ["error: launcher.slurm: sbatch refuses: invalid partition specified: gpuu; Batch failed"]
+    assert not (folder / "runs").exists()
+    (fake_slurm / "refuse").unlink()
+    (fake_slurm / "full").touch()
+    assert main(SWEEP) == record.EXIT_BAD_CONFIG
+    assert "Slurm temporarily unable" in capsys.readouterr().err
+    (fake_slurm / "full").unlink()
+    assert main(SWEEP) == 0
+    assert len(runs_of_last(fake_slurm)) == 3
+
+
+def test_status_shows_every_state_with_what_one_needs_to_know(folder: Path, fake_slurm: Path, capsys):
+    assert main([*SWEEP, "seed=range(0,6)", "train.env_steps=1000"]) == 0
+    done, failed, killed, running, preempted, _ = members(folder)
+    (done / record.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
+    write_status(failed, "failed", reason="task dmc/dog-run: boom")
+    (failed / record.LOG).write_text("first\nlast words\n")
+    write_status(killed, "running")
+    write_status(preempted, "interrupted")
+    write_status(running, "running")
+    row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
+    (running / record.TIMING).write_text(json.dumps(row) + "\n")
+    (fake_slurm / "queue").write_text("8_0|RUNNING\n8_1|PENDING\n8_2|PENDING\n")
+    capsys.readouterr()
+    with lock(running):
+        assert status([]) == 0
+    out = capsys.readouterr().out
+    assert "1 running, 1 queued, 1 preempted, 1 failed, 1 killed, 1 done" in out
+    for part in ("25%", "2.5", "5 minutes", "8_0", "0.500", f"boom; log: {failed / record.LOG}"):
+        assert part in out.replace("\n", "")
+    assert f"{killed.parents[1]}/_sweeps" in out.replace("\n", "")  # its job's log
+    assert logs([failed.name.rsplit("-", 1)[1]]) == 0
+    assert "last words\nfailed: task dmc/dog-run: boom" in capsys.readouterr().out
+
+
+def test_status_of_a_thousand_runs_answers_in_two_seconds(folder: Path, fake_slurm: Path):
+    sweep_dir = folder / "runs" / record.SWEEPS
+    submission = sweep_dir / "big" / "001.json"
+    listed = [
+        Member(folder / "runs" / "quickstart" / f"brc-s{seed}", 1000, {"seed": str(seed)}) for seed in range(1000)
+    ]
+    manifest.write(sweep_dir / "big.json", listed, {})
+    submission.parent.mkdir()
+    submission.write_text(json.dumps({"array": "7", "time": 0.0, "jobs": []}))
+    (fake_slurm / "queue").write_text("".join(f"7_{index}|RUNNING\n" for index in range(500)))
+    row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
+    for index, member in enumerate(listed):
+        member.run_dir.mkdir(parents=True)
+        job = {"submission": os.path.relpath(submission, member.run_dir), "index": index}
+        for name, value in (
+            (record.STATUS, {"state": "running", "time": 1.0}),
+            (record.JOB, job),
+            (record.TIMING, row),
+        ):
+            (member.run_dir / name).write_text(json.dumps(value) + "\n")
+    begun = os.times()
+    result = subprocess.run([sys.executable, "-m", "sweeps.status"], cwd=folder, capture_output=True, text=True)
+    ended = os.times()
+    assert "500 running, 500 killed" in result.stdout
+    used = ended.children_user + ended.children_system - begun.children_user - begun.children_system
+    assert used < 2
+
+
+def test_cancel_takes_the_sweeps_jobs_from_the_queue_and_no_others(folder: Path, fake_slurm: Path, capsys):
+    assert main(SWEEP) == 0
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n7_2|PENDING\n99_0|RUNNING\n")
+    sweep = manifest.find(folder / "runs", None)
+    assert cancel([sweep.id[-8:]]) == 0
+    assert (fake_slurm / "cancelled").read_text().split() == ["7_0", "7_2"]
+    assert "cancelled 2 jobs" in capsys.readouterr().out
+    (fake_slurm / "silent").touch()
+    assert cancel([sweep.id]) == record.EXIT_BAD_CONFIG
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Path):
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|RUNNING\n7_2|RUNNING\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agents.run", *SWEEP, "wait=true"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "submitted 3 runs" in process.stdout.readline()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == record.EXIT_INTERRUPTED
+    assert "the jobs go on" in errors
+    assert not (fake_slurm / "cancelled").exists()
+
+
+def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slurm: Path, capsys, monkeypatch):
+    """A cancelled job, one that was out of memory, or a dead node's: no result ever comes."""
+    monkeypatch.setattr("sweeps.status.WATCH_S", 0.05)
+    monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
+    assert main([*SWEEP, "wait=true"]) == record.EXIT_FAILED
+    assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
+
+
+def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):
+    assert main(SWEEP) == 0
+    (folder / "runs").rename(folder / "elsewhere")
+    (fake_slurm / "queue").write_text("7_1|PENDING\n")
+    states = states_of(manifest.find(folder / "elsewhere", None))
+    assert [state.name for state in states.values()] == ["new", "queued", "new"]

@@ -1,0 +1,146 @@
+"""Kills, requeues, preemption signals and time limits at random moments of a sweep on a real SLURM: `make torture`.
+
+At the end every run's metrics equal those of a run that nothing happened to, and MLflow has each row exactly once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from conf import record
+from sweeps import manifest, slurm
+from sweeps.status import RunState, inspect
+from tests import slurm_cluster
+from tests.commands import TINY, mirrored_once, run
+
+SETTINGS = [*TINY, "checkpoint.every_min=0.05", "eval.every_steps=1000"]
+SWEEP = [
+    "launcher=slurm",
+    "launcher.slurm.gpus_per_node=null",
+    "launcher.slurm.cpus_per_task=1",
+    "launcher.slurm.mem=2G",
+    "launcher.slurm.time=1",
+    "launcher.signal_delay_s=20",
+    "launcher.max_crashes=1000",
+    "launcher.backoff_s=0.1",
+]
+PAUSE_S = (1.0, 5.0)
+EARLY = 0.2
+
+
+def kill(run_dir: Path, _: str) -> None:
+    os.kill(json.loads((run_dir / record.STATUS).read_text())["pid"], signal.SIGKILL)
+
+
+def requeue(_: Path, job: str) -> None:
+    slurm_cluster.command("scontrol", "requeue", job)
+
+
+def warn(_: Path, job: str) -> None:
+    slurm_cluster.command("scancel", "--batch", "--signal=USR2", job)
+
+
+EVENTS: tuple[Callable[[Path, str], None], ...] = (kill, requeue, warn)
+
+
+def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int) -> Counter[str]:
+    """Run a sweep through `events` events besides the time limit of a minute; what happened, and how often.
+
+    Raises:
+      AssertionError: anything differs from the runs that nothing happened to.
+    """
+    moments = random.Random(seed)
+    budget = f"train.env_steps={env_steps}"
+    reference = folder / "reference"
+    reference.mkdir()
+    seeds = f"seed=range(0,{runs})"
+    undisturbed = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "agents.run", "-m", *SETTINGS, budget, seeds, "tracking=off", "launcher=local"),
+            f"launcher.max_parallel={min(runs, len(os.sched_getaffinity(0)))}",
+        ],
+        cwd=reference,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    launched = run(folder, "-m", *SETTINGS, budget, seeds, *SWEEP)
+    assert launched.returncode == 0, launched.stderr
+    sweep = manifest.find(folder / "runs", None)
+    happened: Counter[str] = Counter()
+    seen = dict.fromkeys((member.run_dir for member in sweep.members), 0)
+    while (states := alive(sweep)) or not over(sweep):
+        running = [(run_dir, state.job) for run_dir, state in states.items() if state.name == "running" and state.job]
+        # Mostly to runs that have come further since the last time, so that the sweep ends; some while they begin.
+        early = moments.random() < EARLY
+        running = [(run_dir, job) for run_dir, job in running if early or states[run_dir].env_steps > seen[run_dir]]
+        if running and happened.total() < events:
+            run_dir, job = moments.choice(running)
+            event = moments.choice(EVENTS)
+            try:
+                event(run_dir, job)
+                seen[run_dir] = states[run_dir].env_steps
+                happened[event.__name__] += 1
+                print(f"{event.__name__} {run_dir.name} at {states[run_dir].env_steps} steps", flush=True)
+            except (OSError, KeyError, TypeError, ValueError, subprocess.CalledProcessError):
+                pass  # it was just then between two states
+        time.sleep(moments.uniform(*PAUSE_S))
+    assert happened.total() == events, f"the sweep was over after {happened}"
+    assert undisturbed.wait(600) == 0
+    for member in sweep.members:
+        same = reference / member.run_dir.relative_to(folder)
+        assert (member.run_dir / record.METRICS).read_bytes() == (same / record.METRICS).read_bytes(), member.run_dir
+        mirrored_once(member.run_dir)
+        starts = json.loads((member.run_dir / record.MANIFEST).read_text())["starts"]
+        happened["start"] += len(starts)
+        happened["job requeued"] += max(int(one["slurm"].get("SLURM_RESTART_COUNT", "0")) for one in starts)
+    happened["by a time limit"] = happened["job requeued"] - happened["requeue"] - happened["warn"]
+    return happened
+
+
+def alive(sweep: manifest.Sweep) -> dict[Path, RunState]:
+    queue = slurm.queue() or {}
+    states = {one.run_dir: inspect(one.run_dir, one.env_steps, queue) for one in sweep.members}
+    return {run_dir: state for run_dir, state in states.items() if state.alive}
+
+
+def over(sweep: manifest.Sweep) -> bool:
+    """Whether nothing is alive, and it was not only for the moment of a requeue; all must be done then."""
+    time.sleep(3)
+    if alive(sweep):
+        return False
+    states = {one.run_dir.name: inspect(one.run_dir, one.env_steps, {}) for one in sweep.members}
+    assert all(state.name == "done" for state in states.values()), states
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--env-steps", type=int, default=8000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    reason = slurm_cluster.missing()
+    if reason:
+        sys.exit(f"error: {reason}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with slurm_cluster.running(folder / "slurm") as environment:
+            os.environ.update(environment)
+            happened = survive(folder, arguments.events, arguments.runs, arguments.env_steps, arguments.seed)
+    print(f"survived {', '.join(f'{count} x {what}' for what, count in happened.items())}; every number is unchanged")
+
+
+if __name__ == "__main__":
+    main()
