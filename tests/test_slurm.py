@@ -168,6 +168,21 @@ def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm
     assert not (run_dir / record.CRASHES).exists()
 
 
+def test_job_at_its_time_limit_checkpoints_and_goes_back_to_the_queue(tmp_path: Path, slurm: None):
+    arguments = [*SWEEP, *SMALL, "seed=0", "launcher.slurm.time=10", "launcher.signal_delay_s=50"]
+    assert run(tmp_path, *arguments, "train.env_steps=100000").returncode == 0
+    (run_dir,) = members(tmp_path)
+    wait_for(lambda: training(run_dir))
+    (job,) = jobs()
+    slurm_cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # SLURM looks twice a minute
+    wait_for(lambda: len(starts(run_dir)) == 2)
+    assert starts(run_dir)[1]["slurm"]["SLURM_RESTART_COUNT"] == "1"
+    wait_for(lambda: "continuing from" in (run_dir / record.LOG).read_text())
+    assert not (run_dir / record.CRASHES).exists()
+    status(tmp_path, "cancel", manifest.find(tmp_path / "runs", None).id)
+    wait_for(lambda: not jobs())
+
+
 def test_run_that_is_killed_is_restarted_by_its_job_and_given_up_in_the_end(tmp_path: Path, slurm: None):
     arguments = [*SWEEP, *SMALL, "seed=0", "launcher.max_crashes=1", "train.env_steps=100000"]
     assert run(tmp_path, *arguments).returncode == 0

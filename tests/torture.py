@@ -30,7 +30,7 @@ SWEEP = [
     "launcher.slurm.gpus_per_node=null",
     "launcher.slurm.cpus_per_task=1",
     "launcher.slurm.mem=2G",
-    "launcher.slurm.time=1",
+    "launcher.slurm.time=2",
     "launcher.signal_delay_s=20",
     "launcher.max_crashes=1000",
     "launcher.backoff_s=0.1",
@@ -55,7 +55,7 @@ EVENTS: tuple[Callable[[Path, str], None], ...] = (kill, requeue, warn)
 
 
 def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int) -> Counter[str]:
-    """Run a sweep through `events` events besides the time limit of a minute; what happened, and how often.
+    """Run a sweep through `events` events besides the time limit of two minutes; what happened, and how often.
 
     Raises:
       AssertionError: anything differs from the runs that nothing happened to.
@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--env-steps", type=int, default=8000)
+    parser.add_argument("--env-steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     reason = slurm_cluster.missing()

@@ -243,6 +243,22 @@ def test_cancel_takes_the_sweeps_jobs_from_the_queue_and_no_others(folder: Path,
     assert "does not answer" in capsys.readouterr().err
 
 
+def test_cancel_stops_the_command_that_runs_a_sweep_here(folder: Path, fake_slurm: Path, capsys):
+    assert main(SWEEP) == 0
+    sweep = manifest.find(folder / "runs", None)
+    hold = "import sys, time; from pathlib import Path; from agents.record import lock\nwith lock(Path(sys.argv[1])):"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"{hold} print(1, flush=True); time.sleep(60)", sweep.folder], stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    capsys.readouterr()
+    assert main([*SWEEP, "launcher=local"]) == record.EXIT_FAILED
+    assert f"is being run by process {holder.pid}" in capsys.readouterr().err
+    assert cancel([sweep.id]) == 0
+    assert holder.wait(10) == -signal.SIGTERM
+
+
 def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Path):
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|RUNNING\n7_2|RUNNING\n")
     process = subprocess.Popen(
