@@ -73,6 +73,7 @@ def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: p
     assert [member.varied["trial"] for member in manifest.read(made.path).members] == [str(n) for n in range(8)]
 
 
+@pytest.mark.slow
 def test_repeating_the_command_begins_nothing_and_more_trials_continue_it(fake_runs: Path):
     assert search.launch([*BUDGET, TAU, TRIALS]) == record.EXIT_DONE
     before = starts(fake_runs)
@@ -84,6 +85,7 @@ def test_repeating_the_command_begins_nothing_and_more_trials_continue_it(fake_r
     assert len(states(study)) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["asha", "median"])
 def test_trials_with_low_scores_are_stopped_early_and_the_best_is_not(fake_runs: Path, kind: str):
     arguments = [TAU, "sweep.search.trials=12", f"sweep.search.pruner={kind}", "sweep.search.sampler=random"]
@@ -149,6 +151,7 @@ def test_same_values_again_are_the_same_run_and_cost_nothing(fake_runs: Path):
     assert set(starts(fake_runs).values()) == {1}
 
 
+@pytest.mark.slow
 def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(fake_runs: Path, tmp_path: Path):
     values = []
     for folder in ("a", "b"):
@@ -167,7 +170,13 @@ def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Pa
     slow_down(monkeypatch, 0.1)
     made, study = opened(TAU, "sweep.search.trials=3", "sweep.search.pruner=off")
     worker = search.Worker(made, study, 2, new_session=True)
-    threading.Timer(0.8, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+
+    def stop_when_two_run() -> None:
+        while len(starts(fake_runs)) < 2:  # then signals are listened to
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_two_run, daemon=True).start()
     assert not worker.run(wait=True)
     assert states(study) == ["running", "running"]
     before = [trial.params for trial in study.get_trials()]
@@ -186,6 +195,7 @@ sys.exit(search.main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_killed_workers_trials_are_taken_over_and_none_is_lost_or_repeated(fake_runs: Path):
     made, study = opened(TAU, "sweep.search.trials=10", "sweep.search.pruner=off", "launcher.max_parallel=2")
     command = [sys.executable, "-c", WORKER, "0.1", made.id]
@@ -282,7 +292,7 @@ BAD_SPACES = [
     ("{agent.num_bins:{choices:[5,5]}}", "appears twice"),
     ("{agent.num_bins:{choices:[5,7],low:3}}", "choices stand alone"),
     ("{agent.num_bins:{choices:[5,many]}}", "agent.num_bins=many: must be an integer"),
-    ("{train.env_steps:{low:100,high:200}}", "one and the same run"),
+    ("{checkpoint.every_min:{low:1,high:2}}", "one and the same run"),
     ("{env.workers:{low:1,high:2}}", "one and the same run"),
     ("{benchmark.tasks:{choices:[[cartpole-balance],[cartpole-swingup]]}}", "changes the tasks"),
 ]
