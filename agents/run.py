@@ -27,6 +27,7 @@ Common commands
   python -m agents.run -m model.width=512,1024,4096 +sweep=scaling  sizes x seeds
   python -m agents.run -m +sweep=scaling plan=true                  what would run; nothing is started
   python -m agents.run -m +sweep=scaling launcher=slurm             a job array; returns when it is submitted
+  python -m agents.run -m +sweep=search launcher.max_parallel=4     hyper-parameter search with Optuna
   python -m sweeps.status                                           where the runs of the newest sweep stand
   mlflow ui --backend-store-uri sqlite:///mlflow.db                 look at runs
   python -m analysis.report runs/ --out report/                     figures and tables
@@ -39,7 +40,7 @@ Options
   --cfg              print the composed configuration, and stop
   -h, --help         this text
 
-Exit status: 0 done, 1 failed, 2 bad configuration, 75 interrupted and resumable.
+Exit status: 0 done, 1 failed, 2 bad configuration, 3 stopped by a search, 75 interrupted and resumable.
 """
 
 
@@ -79,6 +80,12 @@ def _main(arguments: list[str]) -> int:
     if "--cfg" in flags:
         print(record.config_to_json(first))
         return record.EXIT_DONE
+    if first.sweep.search.space:
+        if not multirun:
+            raise ConfigError(f"sweep.search.space={first.sweep.search.space}: a search is many runs: add -m")
+        from sweeps.search import launch as launch_search
+
+        return launch_search(overrides)
     if first.plan:
         from sweeps.plan import check_fit, plan, print_plan
 

@@ -1,6 +1,6 @@
 """Mirrors a run directory to MLflow, from a process of its own beside the run.
 
-    python -m agents.tracking RUN_DIR     # send what MLflow lacks, and stop
+    python -m agents.tracking RUN_DIR     # send what MLflow lacks, and stop (sweeps.sync: of all runs in a folder)
 
 The process follows the files, so MLflow's imports, a slow server or none cost the run nothing, and whatever ends the
 run, what is on disk still gets there. Only rows that a checkpoint covers are sent, from where the last send ended
@@ -16,36 +16,42 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from conf import record
-from conf.files import write_json
+from conf.files import exclusive, write_json
 from conf.schema import RunConfig
 
 POLL_S = 5.0
+MAX_POLL_S = 60.0  # between tries, while MLflow is away
 DEFAULT_SAMPLING_INTERVAL_S = 10
 FINISH_TRIES = 3
+FINISH_S = {"database": 90.0, "server": 15.0}  # that a run waits for the rest to be sent; the mirror then goes on alone
 BATCH = 1000  # MLflow's limit for one call
 LOG = "tracking.log"
-STATES = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+STATES = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "stopped": "KILLED"}
+CONNECT_S = 3.0
+ANSWER_S, PATIENT_ANSWER_S = "10", "60"  # of a command that somebody waits for, and of a mirror
 
-# A server that is down answers in seconds instead of minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+# A server that is down answers in seconds instead of minutes; what is not sent is tried again here.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 class Follower:
     """The mirroring process of a running run; it ends by itself when the run's process does."""
 
-    def __init__(self, run_dir: Path):
-        self._run_dir = run_dir
+    def __init__(self, run_dir: Path, uri: str):
+        self._patience_s = FINISH_S["server" if uri.startswith("http") else "database"]
         log = (run_dir / LOG).open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "agents.tracking", str(run_dir), "--follow"],
@@ -56,12 +62,12 @@ class Follower:
         )
         log.close()
 
-    def finish(self, timeout_s: float) -> bool:
-        """Let it send the rest; whether MLflow has everything."""
+    def finish(self) -> bool:
+        """Let it send the rest; whether MLflow has everything. A slow one goes on after the run."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            return self._process.wait(timeout_s) == 0
+            return self._process.wait(self._patience_s) == 0
         except subprocess.TimeoutExpired:
             return False
 
@@ -69,11 +75,12 @@ class Follower:
 class Mirror:
     """One run directory and the MLflow run that mirrors it."""
 
-    def __init__(self, run_dir: Path):
+    def __init__(self, run_dir: Path, uri: str | None = None):
         self.run_dir = run_dir
         self.config = record.config_from_json((run_dir / record.CONFIG).read_text())
-        assert self.config.tracking.uri is not None
-        self.uri = self.config.tracking.uri
+        uri = uri or self.config.tracking.uri
+        assert uri is not None
+        self.uri = uri
         self.client = client(self.uri)
         self._state = self._open()
         self._names: dict[str, str] = {}
@@ -85,32 +92,57 @@ class Mirror:
     def _open(self) -> dict[str, Any]:
         """The MLflow run that this directory has at this URI, made on first use."""
         states = record.read_json(self.run_dir / record.TRACKING) or {}
-        if self.uri not in states:
+        state = states.get(self.uri)
+        if state is None or "run_id" not in state:
             experiment_id = experiment(self.client, self.uri, self.config.benchmark.name)
-            tags = {"run_dir": str(self.run_dir), "identity": record.identity(self.config)}
-            if self.config.tracking.parent_run:
-                tags["mlflow.parentRunId"] = self.config.tracking.parent_run
+            # The answer to a creation may get lost: the token, which is on disk before, finds the run again.
+            made = self._made(experiment_id, state["token"]) if state else None
+            token = state["token"] if state else os.urandom(8).hex()
+            write_json(self.run_dir / record.TRACKING, states | {self.uri: {"token": token}})
+            tags = {"run_dir": str(self.run_dir), "identity": record.identity(self.config), "token": token}
             name = record.run_name(self.config)
-            run = self.client.create_run(experiment_id, tags=tags, run_name=name)
-            states[self.uri] = {
+            run = made or self.client.create_run(experiment_id, tags=tags, run_name=name)
+            state = {
+                "token": token,
                 "run_id": run.info.run_id,
+                "experiment_id": experiment_id,
                 "created_ms": run.info.start_time,
                 "metrics": 0,
                 "timing": 0,
                 "described": 0,
                 "films": [],
             }
-            write_json(self.run_dir / record.TRACKING, states)
-        return states[self.uri]
+            write_json(self.run_dir / record.TRACKING, states | {self.uri: state})
+        return {"parent": None, "sweeps": [], "closed": None} | state
+
+    def _made(self, experiment_id: str, token: str) -> Any:
+        found = self.client.search_runs([experiment_id], f"tags.token = '{token}'", max_results=1)
+        return found[0] if found else None
 
     def _save(self) -> None:
         states = record.read_json(self.run_dir / record.TRACKING) or {}
         write_json(self.run_dir / record.TRACKING, states | {self.uri: self._state})
 
+    def place(self) -> None:
+        """The sweeps that contain the run: a tag each, and the first one's MLflow run as the parent."""
+        sweeps = swept(self.run_dir)
+        parent = self.config.tracking.parent_run if self.uri == self.config.tracking.uri else None
+        parent = parent or (parent_of(self.run_dir, sweeps[0], self.uri) if sweeps else None)
+        if parent is not None and self._state["parent"] is None:
+            self.client.set_tag(self.run_id, "mlflow.parentRunId", parent)
+            self._state["parent"] = parent
+            self._save()
+        for sweep in sweeps:
+            if sweep not in self._state["sweeps"]:
+                self.client.set_tag(self.run_id, f"sweep.{sweep}", "member")
+                self._state["sweeps"].append(sweep)
+                self._save()
+
     def describe(self) -> None:
         """Parameters and tags; again for each start of the run."""
         from mlflow.entities import Param, RunTag
 
+        self.place()
         manifest = record.read_json(self.run_dir / record.MANIFEST)
         if manifest is None or self._state["described"] == len(manifest["starts"]):
             return
@@ -167,11 +199,16 @@ class Mirror:
             self._names = short_names(list(self.config.benchmark.task_ids))
         return f"{name}/{self._names[task]}"
 
-    def close(self) -> None:
-        """Final rows, figures and state."""
+    def send(self) -> None:
+        """All that there is now, of a run that goes on."""
         self.describe()
         self.send_rows()
         self.send_films()
+
+    def close(self) -> None:
+        """Final rows, figures and state."""
+        self.send()
+        ending = ending_of(self.run_dir)
         status = record.read_json(self.run_dir / record.STATUS) or {}
         done = record.read_json(self.run_dir / record.DONE)
         if done is not None and done["score"] is not None:
@@ -181,10 +218,92 @@ class Mirror:
             self.client.log_artifacts(self.run_id, str(report), "report")
         # A state that still says running belongs to a run that was killed; it may resume.
         self.client.set_terminated(self.run_id, STATES.get(status.get("state", ""), "KILLED"))
+        self._state["closed"] = ending
+        self._save()
+
+
+def ending_of(run_dir: Path) -> dict[str, Any]:
+    """What changes in a run directory when there is more to send after a run was closed."""
+    durable = record.read_json(run_dir / record.DURABLE) or {}
+    status = record.read_json(run_dir / record.STATUS) or {}
+    films = len(list(run_dir.glob(f"{record.VIDEOS}/*/[!.]*.mp4")))
+    return {"state": status.get("state"), "time": status.get("time"), "films": films} | durable
+
+
+def is_sent(run_dir: Path, uri: str) -> bool:
+    """Whether MLflow has everything of the run, as far as files know."""
+    state = (record.read_json(run_dir / record.TRACKING) or {}).get(uri, {})
+    sweeps = swept(run_dir)
+    has_parent = state.get("parent") is not None or not sweeps or parent_of(run_dir, sweeps[0], uri) is None
+    return has_parent and state.get("closed") == ending_of(run_dir) and set(sweeps) <= set(state["sweeps"])
+
+
+def swept(run_dir: Path) -> list[str]:
+    """The sweeps that contain the run, in the order in which they came to it."""
+    return (record.read_json(run_dir / record.SWEPT) or {"sweeps": []})["sweeps"]
+
+
+def parent_of(run_dir: Path, sweep: str, uri: str) -> str | None:
+    """The sweep's MLflow run there, as its manifest says."""
+    manifest = record.read_json(run_dir.parents[1] / record.SWEEPS / f"{sweep}.json") or {}
+    return manifest.get("parents", {}).get(uri)
+
+
+def tag_sweeps(run_dirs: Sequence[Path], uri: str) -> None:
+    """Tell MLflow of sweeps that contain runs which it has already."""
+    for run_dir in run_dirs:
+        state = (record.read_json(run_dir / record.TRACKING) or {}).get(uri, {})
+        if "run_id" in state and not set(swept(run_dir)) <= set(state.get("sweeps", [])):
+            with the_mirror(run_dir, wait=False) as free:
+                if free:  # else the run's own mirror sees to it
+                    Mirror(run_dir, uri).place()
+
+
+@contextlib.contextmanager
+def the_mirror(run_dir: Path, wait: bool) -> Iterator[bool]:
+    """One mirror of a run at a time; yields whether this is it (always, if it waits)."""
+    with (run_dir / f"{LOG}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def link(uri: str, experiment_id: str, run_id: str) -> str | None:
+    """The run's page in MLflow's UI, where a server has one."""
+    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if uri.startswith("http") else None
+
+
+def run_link(run_dir: Path, uri: str) -> str | None:
+    """The page of a run that MLflow has."""
+    state = (record.read_json(run_dir / record.TRACKING) or {}).get(uri, {})
+    return link(uri, state["experiment_id"], state["run_id"]) if "experiment_id" in state else None
+
+
+def reach(uri: str) -> None:
+    """Raises ConnectionError, within seconds and without MLflow, where no server listens."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.hostname is None:
+        return
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):
+        return
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), CONNECT_S).close()
+    except OSError as error:
+        raise ConnectionError(f"no server answers at {uri}: {error}") from None
 
 
 def client(uri: str) -> Any:
-    """An MLflow client; a new SQLite database gets its tables under a lock, because two at once would break it."""
+    """An MLflow client; a new SQLite database gets its tables under a lock, because two at once would break it.
+
+    Raises:
+      ConnectionError: no server listens there.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", ANSWER_S)
+    reach(uri)
     from mlflow.tracking import MlflowClient
 
     with database_lock(uri):
@@ -201,7 +320,13 @@ def experiment(connected: Any, uri: str, name: str) -> str:
             return found.experiment_id
         path = sqlite_path(uri)
         location = None if path is None else (path.parent / "mlartifacts" / name).as_uri()
-        return connected.create_experiment(name, artifact_location=location)
+        try:
+            return connected.create_experiment(name, artifact_location=location)
+        except Exception:
+            found = connected.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found.experiment_id  # another process was faster
 
 
 @contextlib.contextmanager
@@ -210,9 +335,7 @@ def database_lock(uri: str) -> Iterator[None]:
     if path is None:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with exclusive(path.with_name(f"{path.name}.lock")):
         yield
 
 
@@ -220,12 +343,26 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def open_parent(config: RunConfig, name: str, tags: dict[str, str]) -> str:
-    """The MLflow run that a sweep's runs become children of."""
-    assert config.tracking.uri is not None
-    connected = client(config.tracking.uri)
-    experiment_id = experiment(connected, config.tracking.uri, config.benchmark.name)
-    return connected.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+def open_parent(config: RunConfig, uri: str, sweep: str) -> tuple[str, str | None]:
+    """The MLflow run that a sweep's runs become children of, and its page where there is a server."""
+    connected = client(uri)
+    experiment_id = experiment(connected, uri, config.benchmark.name)
+    run_id = connected.create_run(experiment_id, tags={"sweep": sweep}, run_name=sweep).info.run_id
+    return run_id, link(uri, experiment_id, run_id)
+
+
+def send_parent(
+    uri: str, run_id: str, name: str, points: Sequence[tuple[int, float, int]], tags: dict[str, str], files: Path
+) -> None:
+    """Points (step, value, milliseconds) of one metric, tags and a folder of files, for a sweep's run."""
+    from mlflow.entities import Metric, RunTag
+
+    connected = client(uri)
+    metrics = [Metric(name, value, time_ms, step) for step, value, time_ms in points]
+    for start in range(0, len(metrics), BATCH):
+        connected.log_batch(run_id, metrics=metrics[start : start + BATCH])
+    connected.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    connected.log_artifacts(run_id, str(files), files.name)
 
 
 def close_parent(uri: str, run_id: str, failed: bool) -> None:
@@ -268,32 +405,29 @@ def follow(run_dir: Path, stdin: IO[str]) -> None:
     monitor: Any = None
     running = True
     failures = 0
-    while running or (failures > 0 and failures <= FINISH_TRIES):
-        readable, _, _ = select.select([stdin] if running else [], [], [], POLL_S)
-        running = running and not readable
+    while running or 0 < failures <= FINISH_TRIES:
+        wait_s = min(MAX_POLL_S, POLL_S * (1 + failures)) if running else 1.0
+        if running and select.select([stdin], [], [], wait_s)[0]:
+            running, failures = False, 0
+        elif not running:
+            time.sleep(wait_s)
         try:
             mirror = mirror or Mirror(run_dir)
             if mirror.config.tracking.system_metrics and monitor is None:
                 monitor = system_monitor(mirror)
-            mirror.describe()
-            mirror.send_rows()
-            mirror.send_films()
-            failures = 0
+            mirror.send()
             if not running:
                 if monitor:
                     monitor.finish()
                 mirror.close()
-        except Exception:
-            traceback.print_exc()
+            failures = 0
+        except Exception as error:
+            if failures == 0:
+                traceback.print_exc()
+            print(f"{time.ctime()}: {type(error).__name__}: {str(error).splitlines()[:1]}", file=sys.stderr, flush=True)
             failures += 1
-            if running:
-                time.sleep(min(60.0, POLL_S * failures) if not stdin_closed(stdin) else 0)
     if failures:
         sys.exit(record.EXIT_FAILED)
-
-
-def stdin_closed(stdin: IO[str]) -> bool:
-    return bool(select.select([stdin], [], [], 0)[0])
 
 
 def system_monitor(mirror: Mirror) -> Any:
@@ -318,15 +452,19 @@ def main() -> None:
     if not (run_dir / record.CONFIG).is_file():
         print(f"error: {run_dir}: no run here ({record.CONFIG} is missing)", file=sys.stderr)
         sys.exit(record.EXIT_BAD_CONFIG)
-    with (run_dir / f"{LOG}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # one mirror at a time; a predecessor may still be finishing
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT_ANSWER_S)
+    with the_mirror(run_dir, wait=True):  # a predecessor may still be finishing
         if arguments.follow:
             os.nice(10)
             for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
                 signal.signal(number, signal.SIG_IGN)
             follow(run_dir, sys.stdin)
         else:
-            Mirror(run_dir).close()
+            try:
+                Mirror(run_dir).close()
+            except ConnectionError as error:
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(record.EXIT_FAILED)
 
 
 if __name__ == "__main__":

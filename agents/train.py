@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +17,32 @@ from conf import record
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 
-FINISH_TRACKING_S = 90.0
+STOP_FILE_S = 1.0
+EXITS = {
+    "done": record.EXIT_DONE,
+    "failed": record.EXIT_FAILED,
+    "stopped": record.EXIT_STOPPED,
+    "interrupted": record.EXIT_INTERRUPTED,
+}
 
 
 class StopFlag:
-    """Set by SIGTERM, SIGUSR2 or Ctrl-C; the loop looks at it where it is safe to stop. A second Ctrl-C is at once."""
+    """Set by SIGTERM, SIGUSR2, Ctrl-C or the run's stop file; the loop looks at it where it is safe to stop.
 
-    def __init__(self) -> None:
+    A second Ctrl-C is at once. The file is looked for once a second.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._file = run_dir / record.STOP
+        self._next_look = 0.0
         self.signal: str | None = None
+        self.order: dict | None = None
 
     def __call__(self) -> bool:
-        return self.signal is not None
+        if self.signal is None and self.order is None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + STOP_FILE_S
+            self.order = record.read_json(self._file)
+        return self.signal is not None or self.order is not None
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -82,7 +98,7 @@ def execute(config: RunConfig) -> int:
     """Run, or continue, what `config` (with absolute paths) describes.
 
     Returns:
-      0 done, 1 failed, 75 interrupted and resumable (`conf.record.EXIT_*`).
+      0 done, 1 failed, 3 stopped by a stop file, 75 interrupted and resumable (`conf.record.EXIT_*`).
     Raises:
       ConfigError: the run cannot begin here.
     """
@@ -101,10 +117,11 @@ def execute(config: RunConfig) -> int:
 
     from agents.record import LockedError, lock, write_config
 
-    stop = StopFlag()
+    stop = StopFlag(run_dir)
     try:
         with stop.installed(), lock(run_dir):
             write_config(run_dir, config)
+            (run_dir / record.STOP).unlink(missing_ok=True)  # it ended an earlier start
             return _execute(config, run_dir, stop, gl)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -130,7 +147,7 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
     from envs.video import Filmer
 
     filmer = Filmer(run_dir, gl) if gl else None
-    follower = Follower(run_dir) if config.tracking.name == "mlflow" else None
+    follower = Follower(run_dir, config.tracking.uri or "") if config.tracking.on else None
     configure_jax(config)
     from agents.checkpoint import DamagedError
     from agents.record import RunRecord
@@ -158,16 +175,21 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
             if not filmer.finish():
                 print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
         run_record.status("done")
+    elif outcome == "interrupted" and stop.order is not None:
+        outcome = "stopped"
+        run_record.status("stopped", **stop.order)
     elif outcome == "interrupted":
         run_record.status("interrupted", signal=stop.signal)
-    mirrored = follower.finish(FINISH_TRACKING_S) if follower else True
+    mirrored = follower.finish() if follower else True
     if outcome == "done":
         print_summary(config, run_dir)
     if not mirrored:
         print(f"MLflow lacks a part; send it with: python -m agents.tracking {run_dir}", file=sys.stderr)
     if outcome == "interrupted":
         print(f"interrupted; the same command continues: {run_dir}", file=sys.stderr)
-    return {"done": record.EXIT_DONE, "failed": record.EXIT_FAILED, "interrupted": record.EXIT_INTERRUPTED}[outcome]
+    if outcome == "stopped":
+        print(f"stopped ({stop.order}); the same command would go on: {run_dir}", file=sys.stderr)
+    return EXITS[outcome]
 
 
 def configure_jax(config: RunConfig) -> None:
@@ -231,9 +253,13 @@ def print_summary(config: RunConfig, run_dir: Path) -> None:
             print(f"  {row['task']:40s} {metrics[row['task']]} {row['value']:8.{digits[metrics[row['task']]]}f}")
     print(f"run:    {run_dir}")
     print(f"report: {run_dir / record.REPORT} (learning_curves.png)")
-    if config.tracking.name == "mlflow":
-        print(f"mlflow: {config.tracking.uri}")
-        print(f"        mlflow ui --backend-store-uri {config.tracking.uri}")
+    if config.tracking.on:
+        from agents.tracking import run_link
+
+        uri = config.tracking.uri or ""
+        print(f"mlflow: {run_link(run_dir, uri) or uri}")
+        if not uri.startswith("http"):
+            print(f"        mlflow ui --backend-store-uri {uri}")
 
 
 def as_score(score: float | None) -> str:

@@ -219,7 +219,11 @@ def _facts(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "changed": start.get("git_diff_sha256") is not None,
         "versions": start.get("versions"),
         "command": start.get("command"),
-        "mlflow": {uri: state["run_id"] for uri, state in (record.read_json(path / record.TRACKING) or {}).items()},
+        "mlflow": {
+            uri: state["run_id"]
+            for uri, state in (record.read_json(path / record.TRACKING) or {}).items()
+            if "run_id" in state
+        },
     }
 
 

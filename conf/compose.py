@@ -146,7 +146,7 @@ def _check_override(override: Any, text: str) -> _Override:
         return _Override(text, key, values)
     if key.split(".")[0] == "hydra":
         raise ConfigError(f"{text}: no hydra.* settings here; folders: paths.*, execution: launcher.*")
-    field = _field_at(key, values[0])
+    field = field_at(key, values[0])
     if isinstance(values[0], Glob):
         raise ConfigError(f"{text}: glob is for groups; {key} must be {describe(field)}")
     if override.is_add() and field.type is not dict:
@@ -186,7 +186,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _field_at(key: str, value: Any) -> Field:
+def field_at(key: str, value: Any) -> Field:
     """The schema's field at a dotted key; keys below a free-form field belong to it."""
     cls: Any = schema.RunConfig
     parts = key.split(".")
@@ -219,7 +219,7 @@ def _all_keys(cls: type = schema.RunConfig, prefix: str = "") -> tuple[str, ...]
 
 
 def _set(data: dict, key: str, value: Any) -> None:
-    field = _field_at(key, value)
+    field = field_at(key, value)
     *parents, last = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -310,13 +310,19 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
     def absolute(path: str) -> str:
         return str(base / Path(path).expanduser())
 
-    uri = config.tracking.uri or f"sqlite:///{absolute('mlflow.db')}"
-    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
-        uri = f"sqlite:///{absolute(uri.removeprefix('sqlite:///'))}"
+    def absolute_database(uri: str) -> str:
+        name = uri.removeprefix("sqlite:///")
+        return uri if name == uri else f"sqlite:///{absolute(name)}"
+
+    uri = absolute_database(config.tracking.uri or "sqlite:///mlflow.db")
+    search = config.sweep.search
+    if search.storage is not None:
+        search = dataclasses.replace(search, storage=absolute_database(search.storage))
     cache_path = config.paths.compilation_cache
     return dataclasses.replace(
         config,
         tracking=dataclasses.replace(config.tracking, uri=uri),
+        sweep=dataclasses.replace(config.sweep, search=search),
         paths=dataclasses.replace(
             config.paths,
             runs=absolute(config.paths.runs),

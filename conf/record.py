@@ -22,7 +22,7 @@ METRICS = "metrics.jsonl"
 TIMING = "timing.jsonl"
 """Rows of the same form: rates and where the time went."""
 STATUS = "status.json"
-"""{state: running | done | failed | interrupted | crashed, reason, ...}; what was last said, not proof of life."""
+"""{state: running | done | failed | interrupted | stopped | crashed, ...}; what was last said, not proof of life."""
 DONE = "DONE"
 """{env_steps, score, evaluation: rows}: the budget that has been reached, and the evaluation at it."""
 LOCK = "lock"
@@ -32,6 +32,8 @@ DURABLE = "durable.json"
 """Bytes of METRICS and TIMING that a checkpoint covers."""
 TRACKING = "tracking.json"
 """Which MLflow run mirrors this one, and how much of the files it has."""
+SWEPT = "sweeps.json"
+"""{sweeps: ids}: the sweeps that contain this run, in the order in which they came to it."""
 REPORT = "report"
 VIDEOS = "videos"
 """Recorded evaluation episodes (.npz) until they are filmed, and their films, a folder an evaluation."""
@@ -41,12 +43,14 @@ CRASHES = "crashes.jsonl"
 """Rows {time, reason}: each time that the run's process died or failed, and what of it."""
 JOB = "job.json"
 """{submission, index}: which SLURM job the run was given to last; the submission's file knows the job's id."""
+STOP = "stop.json"
+"""{by, reason}: written into a running run's directory to end it for good; whoever starts the run again removes it."""
 BATCH = "nan_batch.npz"
 """The batch of the last update before a value was not finite, and the returns' magnitudes that scaled it."""
 SWEEPS = "_sweeps"
 """Folder of sweeps beside the benchmarks' folders: a manifest each (.json), and a folder of submissions and logs."""
 
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 75
+EXIT_DONE, EXIT_FAILED, EXIT_BAD_CONFIG, EXIT_STOPPED, EXIT_INTERRUPTED = 0, 1, 2, 3, 75
 
 
 def identity_of(config: RunConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A field is part of a run's identity unless marked `NotIdentity`. A field added t
 from __future__ import annotations
 
 import re
+import urllib.parse
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -229,14 +230,18 @@ class LauncherConfig:
 class TrackingConfig:
     """Where the run record is mirrored."""
 
-    name: Annotated[Literal["mlflow", "off"], NotIdentity()]
-    """Mirror to MLflow, or not at all (the run directory holds everything)."""
+    name: Annotated[Literal["mlflow", "server", "off"], NotIdentity()]
+    """Mirror to MLflow, to a server that a lab shares, or not at all (the run directory holds everything)."""
     uri: Annotated[str | None, NotIdentity()]
-    """Tracking URI; null: SQLite `mlflow.db` in the folder of launch."""
+    """Tracking URI; null: SQLite `mlflow.db` in the folder of launch; a server needs one."""
     system_metrics: Annotated[bool, NotIdentity()]
     """Log CPU, memory, disk and GPU use."""
     parent_run: Annotated[str | None, NotIdentity()]
     """MLflow run of the sweep that launched this run; set by the launcher."""
+
+    @property
+    def on(self) -> bool:
+        return self.name != "off"
 
 
 @dataclass(frozen=True)
@@ -250,6 +255,30 @@ class PathsConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """A sweep whose values Optuna chooses, trial by trial; with an empty space it is no search."""
+
+    space: Annotated[dict, NotIdentity(), Since({})]
+    """Override key -> {low, high, log, step} for numbers or {choices: [..]}; null drops a key."""
+    trials: Annotated[int, Range(ge=1), NotIdentity(), Since(30)]
+    """Trials in all, pruned and failed ones included; more continue a finished search."""
+    sampler: Annotated[Literal["tpe", "random"], NotIdentity(), Since("tpe")]
+    """How values are chosen."""
+    pruner: Annotated[Literal["asha", "median", "off"], NotIdentity(), Since("asha")]
+    """Which trials are stopped early, by the interquartile mean of their tasks' scores at each evaluation."""
+    startup_trials: Annotated[int, Range(ge=1), NotIdentity(), Since(10)]
+    """Trials that TPE draws at random at first, and that median pruning waits for."""
+    grace_steps: Annotated[int | None, Range(ge=1), NotIdentity(), Since(None)]
+    """Environment steps before which no trial is pruned, and ASHA's first rung; null: eval.every_steps."""
+    reduction_factor: Annotated[int, Range(ge=2), NotIdentity(), Since(3)]
+    """ASHA: the best one in so many passes a rung, and rungs lie so many times further apart."""
+    seed: Annotated[int, Range(ge=0, lt=2**32), NotIdentity(), Since(0)]
+    """Of the sampler."""
+    storage: Annotated[str | None, NotIdentity(), Since(None)]
+    """Optuna's storage, such as postgresql://user@host/db; null: a journal file beside the sweep's manifest."""
+
+
+@dataclass(frozen=True)
 class SweepConfig:
     """Many runs from one command."""
 
@@ -257,6 +286,7 @@ class SweepConfig:
     """What the manifest and the MLflow parent run call it."""
     params: Annotated[dict, NotIdentity()]
     """Override key -> comma list, range(..) or choice(..), as on the command line, which wins."""
+    search: SearchConfig
 
 
 @dataclass(frozen=True)
@@ -352,8 +382,13 @@ def check(config: RunConfig) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise ConfigError(f"{key}={name}: names a folder: letters, digits, dots, dashes and underscores")
     uri = config.tracking.uri
-    if uri is not None and not uri.startswith(TRACKING_SCHEMES):
-        raise ConfigError(f"tracking.uri={uri}: must begin with one of {', '.join(TRACKING_SCHEMES)}")
+    if uri is not None:
+        check_tracking_uri(uri)
+    if config.tracking.name == "server" and (uri is None or not uri.startswith(("http://", "https://"))):
+        raise ConfigError(
+            f"tracking.uri={'null' if uri is None else uri}: tracking=server needs the server's address, "
+            "such as tracking.uri=http://host:5000"
+        )
     launcher = config.launcher
     if launcher.runs_per_job is not None and launcher.runs_per_job < launcher.runs_per_gpu:
         raise ConfigError(
@@ -371,3 +406,20 @@ def check(config: RunConfig) -> None:
             "env.atari.full_action_set=false: the games' own sets differ, so for a single task only; "
             f"benchmark.tasks has {len(config.benchmark.task_ids)}"
         )
+
+
+def check_tracking_uri(uri: str) -> None:
+    """Raises ConfigError for what MLflow could not make anything of."""
+    if not uri.startswith(TRACKING_SCHEMES):
+        raise ConfigError(f"tracking.uri={uri}: must begin with one of {', '.join(TRACKING_SCHEMES)}")
+    if uri.startswith(("http://", "https://")) and not has_host(uri):
+        raise ConfigError(f"tracking.uri={uri}: must name a host, and a port below 65536 if any: http://host:5000")
+
+
+def has_host(url: str) -> bool:
+    """Whether the URL has a host, and a port that can be one if it has any."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

@@ -87,20 +87,40 @@ def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sw
     members = [Member(one.run_dir, one.config.train.env_steps, one.varied) for one in planned]
     manifest.write(path, members, parents, command=shlex.join(sys.argv), time=time.time())
     path.with_suffix("").mkdir(exist_ok=True)
+    for one in planned:
+        manifest.join(one.run_dir, path.stem)
+    if planned[0].config.tracking.on and uri is not None:
+        tag_runs([one.run_dir for one in planned if not one.pending], uri)
     return manifest.read(path)
+
+
+def tag_runs(run_dirs: Sequence[Path], uri: str) -> None:
+    """Tell MLflow that the sweep contains runs which it has already; a warning where it is away."""
+    from agents import tracking
+
+    try:
+        tracking.tag_sweeps(run_dirs, uri)
+    except Exception as error:
+        print(
+            f"warning: finished runs are not tagged at {uri} (python -m sweeps.sync does it): {error}", file=sys.stderr
+        )
 
 
 def parent_run(config: RunConfig, path: Path) -> str | None:
     """The MLflow run that the sweep's runs are children of, opened once; None, with a warning, where MLflow is away."""
-    if config.tracking.name != "mlflow":
+    if not config.tracking.on:
         return None
     known = (record.read_json(path) or {}).get("parents", {})
     if config.tracking.uri in known:
         return known[config.tracking.uri]
     from agents import tracking
 
+    assert config.tracking.uri is not None
     try:
-        return tracking.open_parent(config, path.stem, {"sweep": path.stem})
+        parent, page = tracking.open_parent(config, config.tracking.uri, path.stem)
+        if page is not None:
+            print(f"mlflow: {page}", file=sys.stderr)
+        return parent
     except Exception as error:
         print(f"warning: no MLflow parent run at {config.tracking.uri}: {error}", file=sys.stderr)
         return None
@@ -269,4 +289,4 @@ def conclude(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> i
     print(", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)))
     if "failed" in names:
         return record.EXIT_FAILED
-    return record.EXIT_INTERRUPTED if {"interrupted", "killed", "new"} & set(names) else record.EXIT_DONE
+    return record.EXIT_INTERRUPTED if {"interrupted", "stopped", "killed", "new"} & set(names) else record.EXIT_DONE

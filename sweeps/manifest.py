@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conf import record
-from conf.files import write_json
+from conf.files import exclusive, write_json
 from conf.typed import ConfigError, did_you_mean
 
 
@@ -63,6 +64,19 @@ def write(path: Path, members: list[Member], parents: dict[str, str], **details:
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"id": path.stem} | details | {"members": listed, "parents": parents})
+
+
+def locked(path: Path) -> contextlib.AbstractContextManager[None]:
+    """The right to change a manifest that several processes write."""
+    return exclusive(path.with_suffix("") / "manifest.lock")
+
+
+def join(run_dir: Path, sweep: str) -> None:
+    """Write into a run's directory that a sweep contains it."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    known = (record.read_json(run_dir / record.SWEPT) or {"sweeps": []})["sweeps"]
+    if sweep not in known:
+        write_json(run_dir / record.SWEPT, {"sweeps": [*known, sweep]})
 
 
 def read(path: Path) -> Sweep:

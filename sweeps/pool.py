@@ -48,6 +48,14 @@ class Pool:
         self.ended: dict[Path, int] = {}
         self.stopping = False
 
+    def add(self, run_dir: Path) -> None:
+        """One more run."""
+        self._waiting.append((0.0, run_dir))
+
+    def has(self, run_dir: Path) -> bool:
+        """Whether the run goes on, or is going to."""
+        return run_dir in self._running or any(waiting == run_dir for _, waiting in self._waiting)
+
     def poll(self) -> bool:
         """Collect what has ended and start what is due; whether anything is left."""
         for run_dir, (process, log) in list(self._running.items()):
@@ -82,7 +90,7 @@ class Pool:
     def _collect(self, run_dir: Path, code: int) -> None:
         """Book how a run ended; one that crashed waits for another try, or has failed."""
         self.ended[run_dir] = code
-        fine = (record.EXIT_DONE, record.EXIT_INTERRUPTED, *TOLD)
+        fine = (record.EXIT_DONE, record.EXIT_STOPPED, record.EXIT_INTERRUPTED, *TOLD)
         if code in fine or locked(run_dir):  # the lock is another process's, which goes on
             return
         status = record.read_json(run_dir / record.STATUS) or {}

@@ -6,6 +6,7 @@ once submitted, the array's id. A run directory's `job.json` names the submissio
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -160,8 +161,10 @@ def run_command(command: Sequence[str], text: str | None = None) -> subprocess.C
         return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
-def script(launcher: LauncherConfig, jobs: int, submission: Path, name: str) -> str:
-    """What `sbatch` is given for an array of `jobs` jobs.
+def script(launcher: LauncherConfig, jobs: int, submission: Path, name: str, command: Sequence[str] = ()) -> str:
+    """What `sbatch` is given for an array of `jobs` jobs, which execute `command` with their index as last argument.
+
+    The default takes on the job's runs, as the submission lists them.
 
     Raises:
       ConfigError: as `flags`.
@@ -182,7 +185,7 @@ def script(launcher: LauncherConfig, jobs: int, submission: Path, name: str) -> 
     return SCRIPT.format(
         flags="\n".join(lines),
         setup="\n".join(["", *launcher.setup, ""]) if launcher.setup else "",
-        command=shlex.join([sys.executable, "-m", "sweeps.job", str(submission)]),
+        command=shlex.join(command or [sys.executable, "-m", "sweeps.job", str(submission)]),
         interrupted=record.EXIT_INTERRUPTED,
     )
 
@@ -227,16 +230,47 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
             for run_dir in runs:
                 job = {"submission": os.path.relpath(submission, run_dir), "index": index}
                 (run_dir / record.JOB).write_text(json.dumps(job))
-        result = run_command(["sbatch", "--parsable", str(path)])
-        match = re.match(r"\d+", result.stdout)
-        if result.returncode != 0 or match is None:
-            path.unlink()
+        try:
+            ids.append(sbatch(path))
+        except ConfigError as error:
             submission.unlink()
             before = f"; submitted before it: {', '.join(ids)}" if ids else ""
-            raise ConfigError(f"launcher.slurm: {refusal(result)}{before}")
-        ids.append(match[0])
-        write_json(submission, body | {"array": match[0]})
+            raise ConfigError(f"{error}{before}") from None
+        write_json(submission, body | {"array": ids[-1]})
     return ids
+
+
+def sbatch(path: Path) -> str:
+    """Submit a script; the job's id.
+
+    Raises:
+      ConfigError: sbatch refuses; the script is gone.
+    """
+    result = run_command(["sbatch", "--parsable", str(path)])
+    match = re.match(r"\d+", result.stdout)
+    if result.returncode != 0 or match is None:
+        path.unlink()
+        raise ConfigError(f"launcher.slurm: {refusal(result)}")
+    return match[0]
+
+
+def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: Sequence[str]) -> str:
+    """Submit one array of jobs that all execute `command`, with their index as last argument; its id.
+
+    Raises:
+      ConfigError: SLURM refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    submission = next_submission(folder)
+    path = submission.with_suffix(".sh")
+    text = script(
+        dataclasses.replace(launcher, max_parallel=None), launcher.max_parallel or 1, submission, name, command
+    )
+    check(launcher, text)
+    write_atomic(path, text)
+    array = sbatch(path)
+    write_json(submission, {"array": array, "time": time.time(), "jobs": []})
+    return array
 
 
 def max_array_size() -> int:

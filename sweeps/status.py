@@ -25,7 +25,7 @@ from sweeps.manifest import Member, Sweep
 
 WATCH_S = 5.0
 MAX_ROWS = 200
-ORDER = ("running", "queued", "preempted", "failed", "killed", "interrupted", "new", "done")
+ORDER = ("running", "queued", "preempted", "failed", "killed", "interrupted", "stopped", "new", "done")
 COLOURS = {"running": "green", "preempted": "yellow", "failed": "red", "killed": "red", "done": "dim"}
 
 
@@ -35,7 +35,8 @@ class RunState:
 
     Attributes:
       name: done (has reached the budget), running, queued (its job waits), preempted (has run, and its job waits to go
-        on), interrupted (can go on), failed, killed (says running, but nobody runs it), or new.
+        on), interrupted (can go on), stopped (a search had no more use for it; can go on), failed, killed (says
+        running, but nobody runs it), or new.
       env_steps: steps so far, as recorded.
       score: of the last budget that was reached.
       reason: why it failed.
@@ -43,7 +44,7 @@ class RunState:
       job: SLURM's id of the job that has it, while that lives.
     """
 
-    name: Literal["done", "running", "queued", "preempted", "interrupted", "failed", "killed", "new"]
+    name: Literal["done", "running", "queued", "preempted", "interrupted", "stopped", "failed", "killed", "new"]
     env_steps: int = 0
     score: float | None = None
     reason: str = ""
@@ -82,6 +83,8 @@ def inspect(run_dir: Path, budget: int, queue: slurm.Queue | None = None) -> Run
         return RunState("new")
     if said == "failed":
         return RunState("failed", steps, reason=status.get("reason", "").partition("\n")[0])
+    if said == "stopped":
+        return RunState("stopped", steps, reason=status.get("reason", ""))
     if said in ("interrupted", "done"):
         return RunState("interrupted", steps)
     return RunState("killed", steps, reason=f"its job ended without a word; see {job.log}" if job else "")

@@ -1,0 +1,138 @@
+"""Sends to MLflow what it lacks of all runs below a folder: `python -m sweeps.sync [RUNS_DIR] [--uri URI]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from agents import tracking
+from conf import record
+from conf.files import write_json
+from conf.schema import RunConfig, check_tracking_uri
+from conf.typed import ConfigError
+from sweeps import manifest
+from sweeps.status import locked
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A run and where it is mirrored."""
+
+    run_dir: Path
+    config: RunConfig
+    uri: str
+
+
+def find(folder: Path, uri: str | None) -> tuple[list[Tracked], int]:
+    """The runs below a folder that are mirrored (to `uri`, if given), and how many are not.
+
+    Raises:
+      ConfigError: there are no runs.
+    """
+    paths = sorted(folder.resolve().rglob(record.CONFIG))
+    if not paths:
+        raise ConfigError(f"{folder}: no runs below this folder ({record.CONFIG} is what a run has)")
+    found = []
+    for path in paths:
+        try:
+            config = record.config_from_json(path.read_text())
+        except ValueError as error:
+            print(f"warning: {path.parent}: not sent: {error}", file=sys.stderr)
+            continue
+        target = uri or (config.tracking.uri if config.tracking.on else None)
+        if target is not None:
+            found.append(Tracked(path.parent, config, target))
+    return found, len(paths) - len(found)
+
+
+def open_parents(runs: Sequence[Tracked]) -> None:
+    """Open the MLflow runs of sweeps that have none there yet, so that their runs find their parent."""
+    for one in runs:
+        for sweep in tracking.swept(one.run_dir)[:1]:
+            path = one.run_dir.parents[1] / record.SWEEPS / f"{sweep}.json"
+            if not path.exists() or tracking.parent_of(one.run_dir, sweep, one.uri) is not None:
+                continue
+            with manifest.locked(path):
+                body = record.read_json(path) or {}
+                parent, _ = tracking.open_parent(one.config, one.uri, sweep)
+                write_json(path, body | {"parents": body.get("parents", {}) | {one.uri: parent}})
+
+
+def close_parents(runs: Sequence[Tracked]) -> None:
+    """Mark the MLflow runs of sweeps as over whose runs have all ended."""
+    paths = {
+        one.run_dir.parents[1] / record.SWEEPS / f"{name}.json" for one in runs for name in tracking.swept(one.run_dir)
+    }
+    for path in sorted(path for path in paths if path.exists()):
+        sweep = manifest.read(path)
+        done = [(record.read_json(one.run_dir / record.DONE) or {}).get("env_steps", 0) for one in sweep.members]
+        if all(steps >= one.env_steps for steps, one in zip(done, sweep.members, strict=True)):
+            manifest.close_parents(sweep, failed=False)
+
+
+def sync(folder: Path, uri: str | None) -> int:
+    """Send what is missing, and say how much it was.
+
+    Returns:
+      0, or 1 if anything could not be sent.
+    """
+    runs, off = find(folder, uri)
+    lacking = [one for one in runs if not tracking.is_sent(one.run_dir, one.uri)]
+    sent, busy, unreachable = 0, 0, dict[str, str]()
+    for target in sorted({one.uri for one in lacking}):
+        mine = [one for one in lacking if one.uri == target]
+        try:
+            open_parents(mine)
+            for one in track(mine, target, console=Console(file=sys.stderr)):
+                with tracking.the_mirror(one.run_dir, wait=False) as free:
+                    if not free:
+                        busy += 1
+                        continue
+                    mirror = tracking.Mirror(one.run_dir, one.uri)
+                    if locked(one.run_dir):
+                        mirror.send()
+                    else:
+                        mirror.close()
+                    sent += 1
+            close_parents(mine)
+        except Exception as error:
+            unreachable[target] = str(error).partition("\n")[0] or type(error).__name__
+    parts = [f"{sent} sent", f"{len(runs) - len(lacking)} had been sent"]
+    if busy:
+        parts.append(f"{busy} being sent by their own mirrors")
+    if off:
+        parts.append(f"{off} without tracking (--uri sends them too)")
+    print(f"{len(runs) + off} runs: {', '.join(parts)}")
+    for target, reason in unreachable.items():
+        print(f"error: {target}: {reason}", file=sys.stderr)
+    return record.EXIT_FAILED if unreachable else record.EXIT_DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sweeps.sync", description="Send to MLflow what it lacks of all runs below a folder."
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="RUNS_DIR", help="default: runs")
+    parser.add_argument("--uri", help="send all of them there; default: where each run was to be mirrored")
+    parsed = parser.parse_args(arguments)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", tracking.PATIENT_ANSWER_S)
+    try:
+        if parsed.uri is not None:
+            check_tracking_uri(parsed.uri)
+        return sync(parsed.folder, parsed.uri)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return record.EXIT_BAD_CONFIG
+    except KeyboardInterrupt:
+        return record.EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

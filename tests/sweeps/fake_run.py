@@ -1,0 +1,56 @@
+"""A run in a tenth of a second: writes evaluations whose scores follow from its configuration, obeys the stop file.
+
+The score grows with the steps and is best at agent.tau=0.01; a run whose agent.num_bins is 3 fails. Continues where it
+was; `starts` counts its starts. Like a real run's process it holds the lock while it lives.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from agents.record import lock, write_status
+from conf import record
+
+EVERY = 100
+
+
+def main() -> int:
+    run_dir = Path(sys.argv[1])
+    config = json.loads((run_dir / record.CONFIG).read_text())
+    with lock(run_dir):
+        (run_dir / record.STOP).unlink(missing_ok=True)
+        write_status(run_dir, "running")
+        with (run_dir / "starts").open("a") as file:
+            file.write("start\n")
+        if config["agent"]["num_bins"] == 3:
+            write_status(run_dir, "failed", reason="three bins are too few", retry=False)
+            return record.EXIT_FAILED
+        path = run_dir / record.METRICS
+        steps = len(path.read_text().splitlines()) // 3 * EVERY if path.exists() else 0
+        while steps < config["train"]["env_steps"]:
+            time.sleep(float(sys.argv[2]))
+            steps += EVERY
+            rows = evaluation(config, steps)
+            with path.open("a") as file:
+                file.write("".join(json.dumps(row) + "\n" for row in rows))
+            stop = record.read_json(run_dir / record.STOP)
+            if stop is not None:
+                write_status(run_dir, "stopped", **stop)
+                return record.EXIT_STOPPED
+        done = {"env_steps": steps, "score": rows[-1]["value"], "evaluation": rows}
+        (run_dir / record.DONE).write_text(json.dumps(done))
+        write_status(run_dir, "done")
+    return record.EXIT_DONE
+
+
+def evaluation(config: dict, steps: int) -> list[dict]:
+    score = steps / 1e6 - abs(config["agent"]["tau"] - 0.01)
+    return [
+        {"env_steps": steps, "name": "eval/score", "task": task, "value": score + shift}
+        for task, shift in (("dmc/a", -0.1), ("dmc/b", 0.1), (None, 0.0))
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

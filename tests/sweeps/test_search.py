@@ -1,0 +1,348 @@
+"""A search loses and repeats no trial, whatever happens to the processes that work on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from conf import record
+from conf.typed import ConfigError
+from sweeps import manifest, pool, search, space
+
+BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
+TAU = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
+TRIALS = "sweep.search.trials=8"
+
+
+@pytest.fixture
+def fake_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to launch from, in which runs take a tenth of a second or so."""
+    monkeypatch.chdir(tmp_path)
+    slow_down(monkeypatch, 0.02)
+    return tmp_path
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Runs need so long from one evaluation to the next."""
+    command = [sys.executable, "-m", "tests.sweeps.fake_run"]
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr(pool, "run_command", lambda run_dir: [*command, str(run_dir), str(seconds)])
+    monkeypatch.setattr(search, "POLL_S", 0.02)
+    monkeypatch.setattr(search, "CLAIM_EVERY_S", 0.1)
+
+
+def opened(*overrides: str) -> tuple[search.Search, object]:
+    """The search of a command and its study, as the command would have them before its first trial."""
+    made = search.compose([*BUDGET, *overrides], Path.cwd())
+    study = search.open_study(made)
+    return search.write_manifest(made, None), study
+
+
+def states(study) -> list[str]:
+    return [search.state_name(trial) for trial in study.get_trials()]
+
+
+def starts(folder: Path) -> Counter:
+    return Counter({path.parent.name: len(path.read_text().split()) for path in folder.glob("runs/*/*/starts")})
+
+
+def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: pytest.CaptureFixture):
+    arguments = [*BUDGET, TAU, TRIALS, "sweep.search.pruner=off", "launcher.max_parallel=4"]
+    assert search.launch(arguments) == record.EXIT_DONE
+    output = capsys.readouterr().out
+    made, study = opened(TAU, TRIALS)
+    assert states(study) == ["complete"] * 8
+    best = search.best_trial(study)
+    assert best.value == max(trial.value for trial in study.get_trials())
+    assert best.value == pytest.approx(0.0009 - abs(best.params["agent.tau"] - 0.01))
+    command = output.splitlines()[-1]
+    assert command.startswith("python -m agents.run train.env_steps=900")
+    assert f"agent.tau={best.params['agent.tau']!r}" in command
+    assert "sweep" not in command
+    plots = made.folder / "plots"
+    assert {path.stem for path in plots.glob("*.png")} == {"history", "importance", "slice", "intermediate"}
+    assert [member.varied["trial"] for member in manifest.read(made.path).members] == [str(n) for n in range(8)]
+
+
+@pytest.mark.slow
+def test_repeating_the_command_begins_nothing_and_more_trials_continue_it(fake_runs: Path):
+    assert search.launch([*BUDGET, TAU, TRIALS]) == record.EXIT_DONE
+    before = starts(fake_runs)
+    assert search.launch([*BUDGET, TAU, TRIALS]) == record.EXIT_DONE
+    assert starts(fake_runs) == before
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=10"]) == record.EXIT_DONE
+    assert len(starts(fake_runs)) == 10
+    _, study = opened(TAU)
+    assert len(states(study)) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["asha", "median"])
+def test_trials_with_low_scores_are_stopped_early_and_the_best_is_not(fake_runs: Path, kind: str):
+    arguments = [TAU, "sweep.search.trials=12", f"sweep.search.pruner={kind}", "sweep.search.sampler=random"]
+    assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"]) == record.EXIT_DONE
+    _, study = opened(*arguments)
+    found = Counter(states(study))
+    assert found["pruned"] >= 3
+    assert found["complete"] >= 2
+    for trial in study.get_trials():
+        config = search.compose([*BUDGET, *arguments], Path.cwd()).trial(trial.params)
+        status = json.loads((record.run_dir(config) / record.STATUS).read_text())
+        assert status["state"] == {"pruned": "stopped", "complete": "done"}[search.state_name(trial)]
+    closest = min(study.get_trials(), key=lambda trial: abs(trial.params["agent.tau"] - 0.01))
+    assert search.state_name(closest) == "complete"
+
+
+def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monkeypatch: pytest.MonkeyPatch):
+    made, study = opened(TAU, "sweep.search.trials=6", "sweep.search.pruner=off")
+    first: list[Path] = []
+
+    def command(run_dir: Path) -> list[str]:
+        first.append(run_dir)
+        quick = f"{sys.executable} -m tests.sweeps.fake_run {run_dir} 0"
+        return ["sh", "-c", f"until [ -e go ]; do sleep 0.1; done; {quick}" if run_dir == first[0] else quick]
+
+    monkeypatch.setattr(pool, "run_command", command)
+    worker = search.Worker(made, study, 2, new_session=True)
+    deadline = time.monotonic() + 120
+    while Counter(states(study))["complete"] < 5:
+        assert time.monotonic() < deadline, states(study)
+        worker.poll()
+        time.sleep(0.05)
+    assert states(study)[0] == "running"
+    Path("go").touch()
+    assert worker.run(wait=True)
+    assert states(study) == ["complete"] * 6
+
+
+def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
+    bins = "sweep.search.space={agent.num_bins:{choices:[3,5,7]}}"
+    arguments = [bins, "sweep.search.trials=6", "sweep.search.sampler=random", "sweep.search.pruner=off"]
+    assert search.launch([*BUDGET, *arguments]) == record.EXIT_DONE
+    _, study = opened(*arguments)
+    for trial in study.get_trials():
+        assert (search.state_name(trial) == "failed") == (trial.params["agent.num_bins"] == 3)
+        if search.state_name(trial) == "failed":
+            assert trial.user_attrs["reason"] == "three bins are too few"
+    assert "failed" in states(study)
+
+
+def test_search_in_which_nothing_completes_says_why(fake_runs: Path, capsys: pytest.CaptureFixture):
+    bins = "sweep.search.space={agent.num_bins:{choices:[3,5]}}"
+    assert search.launch([*BUDGET, bins, "sweep.search.trials=1", "sweep.search.seed=2"]) == record.EXIT_FAILED
+    assert "three bins are too few" in capsys.readouterr().err
+
+
+def test_same_values_again_are_the_same_run_and_cost_nothing(fake_runs: Path):
+    bins = "sweep.search.space={agent.num_bins:{choices:[5,7]}}"
+    arguments = [bins, TRIALS, "launcher.max_parallel=3", "sweep.search.pruner=off"]
+    assert search.launch([*BUDGET, *arguments]) == record.EXIT_DONE
+    _, study = opened(*arguments)
+    assert states(study) == ["complete"] * 8
+    assert set(starts(fake_runs).values()) == {1}
+
+
+@pytest.mark.slow
+def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(fake_runs: Path, tmp_path: Path):
+    values = []
+    for folder in ("a", "b"):
+        made, study = opened(TAU, TRIALS, f"paths.runs={tmp_path}/{folder}", "sweep.search.pruner=off")
+        worker = search.Worker(made, study, 1, new_session=True)
+        while not all(trial.state.is_finished() for trial in study.get_trials()) or len(study.get_trials()) < 8:
+            worker.poll()
+            if folder == "b" and not worker.claimed:  # another process for every trial
+                worker = search.Worker(made, study, 1, new_session=True)
+        values.append([trial.params["agent.tau"] for trial in study.get_trials()])
+    assert values[0] == values[1]
+    assert len(set(values[0])) == 8
+
+
+def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Path, monkeypatch: pytest.MonkeyPatch):
+    slow_down(monkeypatch, 0.1)
+    made, study = opened(TAU, "sweep.search.trials=3", "sweep.search.pruner=off")
+    worker = search.Worker(made, study, 2, new_session=True)
+
+    def stop_when_two_run() -> None:
+        while len(starts(fake_runs)) < 2:  # then signals are listened to
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_when_two_run, daemon=True).start()
+    assert not worker.run(wait=True)
+    assert states(study) == ["running", "running"]
+    before = [trial.params for trial in study.get_trials()]
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=3", "sweep.search.pruner=off"]) == record.EXIT_DONE
+    assert states(study) == ["complete"] * 3
+    assert [trial.params for trial in study.get_trials()][:2] == before
+    assert len(starts(fake_runs)) == 3
+
+
+WORKER = """\
+import sys
+from tests.sweeps.test_search import slow_down, search
+import pytest
+slow_down(pytest.MonkeyPatch(), float(sys.argv[1]))
+sys.exit(search.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_workers_trials_are_taken_over_and_none_is_lost_or_repeated(fake_runs: Path):
+    made, study = opened(TAU, "sweep.search.trials=10", "sweep.search.pruner=off", "launcher.max_parallel=2")
+    command = [sys.executable, "-c", WORKER, "0.1", made.id]
+    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
+    while len(states(study)) < 4 or len(starts(fake_runs)) < 4:
+        assert all(worker.poll() is None for worker in workers), workers[0].communicate()
+        time.sleep(0.05)
+    owned = Counter(states(study))
+    assert owned == {"running": 4}
+    workers[0].kill()
+    _, errors = workers[1].communicate(timeout=60)
+    assert workers[1].returncode == record.EXIT_DONE, errors
+    assert states(study) == ["complete"] * 10
+    assert len(starts(fake_runs)) == 10
+    # The killed worker's runs went on by themselves, and were watched to their end: nothing began again.
+    assert set(starts(fake_runs).values()) == {1}
+
+
+def test_trial_of_a_process_that_died_between_drawing_and_locking_is_taken_over(fake_runs: Path):
+    made, study = opened(TAU, "sweep.search.trials=2", "sweep.search.pruner=off")
+    study.ask()  # without any value yet
+    assert search.Worker(made, study, 1, new_session=True).run(wait=True)
+    assert states(study) == ["complete"] * 2
+    assert all("agent.tau" in trial.params for trial in study.get_trials())
+
+
+def test_trial_pruned_by_a_worker_that_died_stays_pruned(fake_runs: Path):
+    made, study = opened(TAU, "sweep.search.trials=1")
+    trial = study.ask()
+    config = made.trial({"agent.tau": search.suggest(trial, "agent.tau", made.space["agent.tau"])})
+    run_dir = record.run_dir(config)
+    run_dir.mkdir(parents=True)
+    (run_dir / record.STOP).write_text(json.dumps({"by": made.id, "reason": "low"}))
+    trial.report(0.1, 100)
+    search.Worker(made, study, 1, new_session=True).run(wait=True)
+    assert states(study) == ["pruned"]
+    assert not (run_dir / "starts").exists()
+
+
+def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_path: Path):
+    def rows(steps: int, *values: float) -> str:
+        tasks = [f"dmc/{index}" for index in range(len(values))]
+        lines = [
+            {"env_steps": steps, "name": "eval/score", "task": task, "value": value}
+            for task, value in zip(tasks, values, strict=True)
+        ]
+        lines += [{"env_steps": steps, "name": "critic/loss", "task": None, "value": 9.0}]
+        lines += [{"env_steps": steps, "name": "eval/score", "task": None, "value": 9.0}]
+        return "".join(json.dumps(line) + "\n" for line in lines)
+
+    scores = search.Scores(tmp_path)
+    assert scores.read() == {}
+    path = tmp_path / record.METRICS
+    first, second = rows(0, 1, 2, 3, 100), rows(10, 4, 4, 4, 4)
+    path.write_text(first + second[:50])
+    assert scores.read() == {0: 2.5}  # without the least and the greatest quarter
+    path.write_text(first + second)
+    assert scores.read() == {0: 2.5, 10: 4}
+    path.write_text(first)
+    assert scores.read() == {0: 2.5, 10: 4}
+    path.write_text(first + second + rows(20, 5, 5, 5, 5))
+    assert scores.read() == {0: 2.5, 10: 4, 20: 5}
+    assert scores.final(15) == 4
+    (tmp_path / record.DONE).write_text(
+        json.dumps({"env_steps": 15, "evaluation": [json.loads(line) for line in rows(15, 7, 7, 7, 7).splitlines()]})
+    )
+    assert scores.final(15) == 7
+    assert scores.final(20) == 5
+
+
+BAD_SPACES = [
+    ("{agent.tua:{low:0.1,high:0.2}}", "did you mean agent.tau?"),
+    ("{agent.tau:3}", "must be {low: .., high: ..}"),
+    ("{agent.tau:{lo:0.1,high:0.2}}", "no lo here; did you mean low?"),
+    ("{agent.tau:{low:0.1}}", "high is missing"),
+    ("{agent.tau:{low:0.2,high:0.1}}", "low=0.2 must be less than high=0.1"),
+    ("{agent.tau:{low:0.1,high:0.1}}", "must be less than"),
+    ("{agent.tau:{low:a,high:0.1}}", "low=a is no finite number"),
+    ("{agent.tau:{low:0.1,high:inf}}", "high=inf is no finite number"),
+    ("{agent.tau:{low:true,high:2}}", "low=true is no finite number"),
+    ("{agent.tau:{low:0.1,high:2}}", "agent.tau=2.0: must be a finite number > 0 and <= 1"),
+    ("{agent.discount:{low:0,high:0.5,log:true}}", "low=0 must be > 0 with log: true"),
+    ("{agent.tau:{low:0.1,high:0.5,log:yes}}", "log=yes: must be true or false"),
+    ("{agent.tau:{low:0.1,high:0.5,step:0}}", "step=0: must be > 0"),
+    ("{agent.tau:{low:0.1,high:0.5,step:1}}", "at most high - low"),
+    ("{agent.tau:{low:0.1,high:0.5,step:0.1,log:true}}", "without log"),
+    ("{agent.num_bins:{low:2.5,high:9}}", "low=2.5 is no integer"),
+    ("{agent.network:{low:1,high:2}}", "low and high are for numbers"),
+    ("{model:{low:1,high:2}}", "a group has no low and high"),
+    ("{model:{choices:[s,xxxs]}}", "no such model"),
+    ("{agent.num_bins:{choices:[]}}", "at least two"),
+    ("{agent.num_bins:{choices:[5]}}", "at least two"),
+    ("{agent.num_bins:{choices:5}}", "must be a list"),
+    ("{agent.num_bins:{choices:[5,5]}}", "appears twice"),
+    ("{agent.num_bins:{choices:[5,7],low:3}}", "choices stand alone"),
+    ("{agent.num_bins:{choices:[5,many]}}", "agent.num_bins=many: must be an integer"),
+    ("{checkpoint.every_min:{low:1,high:2}}", "one and the same run"),
+    ("{env.workers:{low:1,high:2}}", "one and the same run"),
+    ("{benchmark.tasks:{choices:[[cartpole-balance],[cartpole-swingup]]}}", "changes the tasks"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD_SPACES, ids=[text for text, _ in BAD_SPACES])
+def test_bad_space_is_refused_in_one_line_before_anything_is_started(fake_runs: Path, text: str, expected: str):
+    with pytest.raises(ConfigError) as caught:
+        search.launch([*BUDGET, f"sweep.search.space={text}"])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (fake_runs / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["sweep.search.storage=nonsense"], "sweep.search.storage=nonsense: cannot be opened"),
+        (["sweep.search.storage=sqlite:////proc/none/study.db"], "cannot be opened"),
+        (["sweep.search.storage=postgresql://me:secret@127.0.0.1:1/db"], "postgresql://me:***@127.0.0.1:1/db: cannot"),
+        (["seed=0,1"], "seed: has several values"),
+        (["agent.tau=0.1"], "nothing is left to choose"),
+        (["launcher=inline"], "launcher=inline: a search needs processes"),
+    ],
+    ids=["nonsense", "folder", "refused", "axis", "fixed", "inline"],
+)
+def test_search_that_cannot_begin_says_why_in_one_line(fake_runs: Path, overrides: list[str], expected: str):
+    with pytest.raises(ConfigError) as caught:
+        search.launch([*BUDGET, TAU, *overrides])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not list((fake_runs / "runs").glob("*/*/config.json"))
+
+
+def test_command_line_fixes_drops_and_adds_axes():
+    body = {
+        "agent.tau": {"low": 0.1, "high": 0.2},
+        "agent.discount": {"low": 0.1, "high": 0.2},
+        "model": {"choices": ["s", "m"]},
+    }
+    nested = {"agent": {"tau": None, "num_bins": {"low": 3, "high": 9, "log": True}}}
+    axes = space.read(body | nested, ["model"])
+    assert set(axes) == {"agent.discount", "agent.num_bins"}
+    assert str(axes["agent.num_bins"]) == "3 to 9 (log)"
+
+
+def test_manifest_whose_command_means_something_else_now_is_refused(fake_runs: Path):
+    made, _ = opened(TAU)
+    body = json.loads(made.path.read_text())
+    made.path.write_text(json.dumps(body | {"overrides": [*body["overrides"], "agent.discount=0.9"]}))
+    with pytest.raises(ConfigError, match="have files in conf/ changed since"):
+        search.load(made.path)
