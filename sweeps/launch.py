@@ -128,9 +128,8 @@ def parent_run(config: RunConfig, path: Path) -> str | None:
 
 def job_script(pending: Sequence[Planned], path: Path) -> str:
     """What would be submitted next."""
-    launcher = pending[0].config.launcher
-    jobs = slurm.group([one.run_dir for one in pending], launcher)
-    return slurm.script(launcher, len(jobs), slurm.next_submission(path.with_suffix("")), path.stem)
+    run_dirs = [one.run_dir for one in pending]
+    return slurm.script(run_dirs, pending[0].config.launcher, path.with_suffix(""), path.stem)
 
 
 def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) -> None:

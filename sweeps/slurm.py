@@ -1,12 +1,11 @@
 """SLURM: the script of a job array, its submission, and the queue. Nothing here waits for a job.
 
-A submission is a folder's `NNN.sh`, what `sbatch` was given, and `NNN.json`: the runs of each of the array's jobs and,
-once submitted, the array's id. A run directory's `job.json` names the submission and the index of its job.
+A submission is a folder's `NNN.json`: the runs of each of the array's jobs and, once submitted, the array's id, after
+which the script in that folder is named. A run directory's `job.json` names the submission and the index of its job.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -18,12 +17,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conf import record
-from conf.files import write_atomic, write_json
+from conf.files import write_json
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError, did_you_mean, show
+
+if TYPE_CHECKING:
+    from sweeps.array import JobArray
 
 ANSWER_S = 10.0
 RESERVED = {
@@ -41,22 +43,19 @@ RESERVED = {
 }
 """Flags that the launcher sets itself, and the key of `launcher` that stands for them, if any."""
 
-SCRIPT = """\
-#!/bin/bash
-{flags}
-
+SETUP = """\
 # Runs checkpoint when they are told to stop. USR2 comes before the time limit or with a preemption: the job then goes
 # back to the queue. TERM comes with a requeue that SLURM does by itself, or with a cancel, which must stay one.
 told=
 worker=
-tell() {{
+tell() {
     interrupted=yes
     [ "$told" = USR2 ] || told=$1
     [ -z "$worker" ] || kill -s TERM "$worker" 2>/dev/null
-}}
+}
 trap 'tell USR2' USR2
-trap 'tell TERM' TERM
-{setup}
+trap 'tell TERM' TERM"""
+COMMAND = """\
 status={interrupted}
 if [ -z "$told" ]; then
     {command} "$SLURM_ARRAY_TASK_ID" &
@@ -149,8 +148,13 @@ def check(launcher: LauncherConfig, text: str) -> None:
 
 def refusal(result: subprocess.CompletedProcess[str]) -> str:
     """What a SLURM command complained of, in one line."""
-    lines = [line.split("error: ", 1)[-1].strip() for line in result.stderr.splitlines() if line.strip()]
-    return f"{result.args[0]} refuses: {'; '.join(dict.fromkeys(lines)) or f'status {result.returncode}'}"
+    return f"{result.args[0]} refuses: {one_line(result.stderr) or f'status {result.returncode}'}"
+
+
+def one_line(text: str) -> str:
+    """The complaints in a SLURM command's output."""
+    lines = [line.split("error: ", 1)[-1].strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(dict.fromkeys(lines))
 
 
 def run_command(command: Sequence[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -161,33 +165,41 @@ def run_command(command: Sequence[str], text: str | None = None) -> subprocess.C
         return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
-def script(launcher: LauncherConfig, jobs: int, submission: Path, name: str, command: Sequence[str] = ()) -> str:
-    """What `sbatch` is given for an array of `jobs` jobs, which execute `command` with their index as last argument.
-
-    The default takes on the job's runs, as the submission lists them.
+def array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobArray:
+    """The array of `jobs` jobs that the launcher's settings make; its scripts and logs are in `folder`.
 
     Raises:
       ConfigError: as `flags`.
     """
-    parallel = f"%{launcher.max_parallel}" if launcher.max_parallel else ""
     all_flags = {"job-name": name} | flags(launcher)
     all_flags |= {
-        "array": f"0-{jobs - 1}{parallel}",
-        "output": str(submission.parent / "%A_%a.log"),
-        "open-mode": "append",
+        "output": str(folder / "%A_%a.log"),
         "requeue": True,
         "signal": f"B:USR2@{launcher.signal_delay_s}",
     }
-    lines = [
-        f"#SBATCH --{flag}" if value is True else f"#SBATCH --{flag}={shlex.quote(str(value))}"
-        for flag, value in all_flags.items()
-    ]
-    return SCRIPT.format(
-        flags="\n".join(lines),
-        setup="\n".join(["", *launcher.setup, ""]) if launcher.setup else "",
-        command=shlex.join(command or [sys.executable, "-m", "sweeps.job", str(submission)]),
-        interrupted=record.EXIT_INTERRUPTED,
-    )
+    from sweeps.array import JobArray
+
+    return JobArray(folder, jobs, launcher.max_parallel or jobs, all_flags, [SETUP, *launcher.setup])
+
+
+def job_command(command: Sequence[str]) -> str:
+    """What a job's script does: execute `command` with the job's index as last argument; requeue if told to."""
+    return COMMAND.format(command=shlex.join(command), interrupted=record.EXIT_INTERRUPTED)
+
+
+def runs_command(submission: Path) -> str:
+    """That of a job which takes on its runs, as the submission lists them."""
+    return job_command([sys.executable, "-m", "sweeps.job", str(submission)])
+
+
+def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str) -> str:
+    """What `sbatch` would be given for the runs.
+
+    Raises:
+      ConfigError: as `flags`.
+    """
+    jobs = array(launcher, len(group(run_dirs, launcher)), folder, name)
+    return jobs.script(runs_command(next_submission(folder)))
 
 
 def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:
@@ -215,8 +227,6 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
     for first in range(0, len(jobs), length):
         part = jobs[first : first + length]
         submission = next_submission(folder)
-        path = submission.with_suffix(".sh")
-        write_atomic(path, script(launcher, len(part), submission, name))
         body = {
             "array": None,
             "time": time.time(),
@@ -231,27 +241,13 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
                 job = {"submission": os.path.relpath(submission, run_dir), "index": index}
                 (run_dir / record.JOB).write_text(json.dumps(job))
         try:
-            ids.append(sbatch(path))
-        except ConfigError as error:
+            ids.append(array(launcher, len(part), folder, name).send(runs_command(submission)))
+        except OSError as error:
             submission.unlink()
             before = f"; submitted before it: {', '.join(ids)}" if ids else ""
-            raise ConfigError(f"{error}{before}") from None
+            raise ConfigError(f"launcher.slurm: {one_line(str(error))}{before}") from None
         write_json(submission, body | {"array": ids[-1]})
     return ids
-
-
-def sbatch(path: Path) -> str:
-    """Submit a script; the job's id.
-
-    Raises:
-      ConfigError: sbatch refuses; the script is gone.
-    """
-    result = run_command(["sbatch", "--parsable", str(path)])
-    match = re.match(r"\d+", result.stdout)
-    if result.returncode != 0 or match is None:
-        path.unlink()
-        raise ConfigError(f"launcher.slurm: {refusal(result)}")
-    return match[0]
 
 
 def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: Sequence[str]) -> str:
@@ -262,15 +258,14 @@ def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: S
     """
     folder.mkdir(parents=True, exist_ok=True)
     submission = next_submission(folder)
-    path = submission.with_suffix(".sh")
-    text = script(
-        dataclasses.replace(launcher, max_parallel=None), launcher.max_parallel or 1, submission, name, command
-    )
-    check(launcher, text)
-    write_atomic(path, text)
-    array = sbatch(path)
-    write_json(submission, {"array": array, "time": time.time(), "jobs": []})
-    return array
+    workers = array(launcher, launcher.max_parallel or 1, folder, name)
+    check(launcher, workers.script(job_command(command)))
+    try:
+        identifier = workers.send(job_command(command))
+    except OSError as error:
+        raise ConfigError(f"launcher.slurm: {one_line(str(error))}") from None
+    write_json(submission, {"array": identifier, "time": time.time(), "jobs": []})
+    return identifier
 
 
 def max_array_size() -> int:

@@ -102,8 +102,8 @@ CHOICES = [(group, name) for group, names in groups().items() for name in names]
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=[f"{group}={name}" for group, name in CHOICES])
 def test_every_yaml_composes(group, name):
     plus = "+" if group in OPTIONAL_GROUPS else ""
-    others = ["benchmark=catch"] if (group, name) == ("agent", "brc_discrete") else []
-    many = compose_many([f"{plus}{group}={name}", *others])
+    others = {"agent=brc_discrete": ["benchmark=catch"], "tracking=server": ["tracking.uri=http://host:5000"]}
+    many = compose_many([f"{plus}{group}={name}", *others.get(f"{group}={name}", [])])
     assert many
     # A group that keeps its name in the configuration must be the one asked for.
     chosen = getattr(many[0].config, group, None)

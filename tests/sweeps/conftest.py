@@ -15,8 +15,9 @@ esac
 [ -e {folder}/full ] && {{ echo "sbatch: error: Slurm temporarily unable to accept job" >&2; exit 1; }}
 id=$(($(cat {folder}/last 2>/dev/null || echo 6) + 1))
 echo $id > {folder}/last
-echo "$2" >> {folder}/submitted
-echo $id
+cp "$1" {folder}/$id.sh
+echo {folder}/$id.sh >> {folder}/submitted
+echo "Submitted batch job $id"
 """
 
 

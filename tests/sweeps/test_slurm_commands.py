@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,10 +39,16 @@ def scripts(fake_slurm: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
+def submission(fake_slurm: Path) -> dict:
+    """The record of what was submitted last."""
+    path = re.search(r"-m sweeps\.job (\S+\.json)", Path(scripts(fake_slurm)[-1]).read_text())
+    assert path is not None
+    return json.loads(Path(path[1]).read_text())
+
+
 def runs_of_last(fake_slurm: Path) -> list[str]:
     """Names of the runs that were submitted last."""
-    body = json.loads(Path(scripts(fake_slurm)[-1]).with_suffix(".json").read_text())
-    return [Path(run).name.rsplit("-", 1)[0] for runs in body["jobs"] for run in runs]
+    return [Path(run).name.rsplit("-", 1)[0] for runs in submission(fake_slurm)["jobs"] for run in runs]
 
 
 def members(folder: Path) -> list[Path]:
@@ -70,7 +77,7 @@ def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
             *(("+" if one[0] == "+" else "") + f"launcher.slurm.{one.lstrip('+')}" for one in overrides),
         ]
     ).launcher
-    text = slurm.script(launcher, 7, tmp_path / "001.json", "mine")
+    text = slurm.script([tmp_path / str(seed) for seed in range(7)], launcher, tmp_path, "mine")
     lines = text.splitlines()
     for flag in (
         "partition=gpu",
@@ -116,14 +123,14 @@ def test_dry_run_prints_plan_and_script_and_writes_nothing(folder: Path, fake_sl
 
 def test_packed_runs_share_a_job_and_its_memory(folder: Path, fake_slurm: Path):
     assert main([*SWEEP, "launcher.runs_per_gpu=2"]) == 0
-    body = json.loads(Path(scripts(fake_slurm)[0]).with_suffix(".json").read_text())
+    body = submission(fake_slurm)
     assert [len(runs) for runs in body["jobs"]] == [2, 1]
     assert body["at_once"] == 2
 
 
 def test_several_seeds_can_take_turns_in_one_job(folder: Path, fake_slurm: Path):
     assert main([*SWEEP, "launcher.runs_per_job=3"]) == 0
-    body = json.loads(Path(scripts(fake_slurm)[0]).with_suffix(".json").read_text())
+    body = submission(fake_slurm)
     assert [len(runs) for runs in body["jobs"]] == [3]
     assert body["at_once"] == 1
 

@@ -1,0 +1,55 @@
+"""A job array, as submitit writes and submits it. Imported where one is written: submitit takes a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.slurm.slurm import SlurmExecutor
+
+
+class JobArray(SlurmExecutor):
+    """`jobs` jobs that execute one shell command, with the scripts that were submitted in `folder`.
+
+    submitit's own way of running a job is not used: its worker ignores SIGTERM, takes an early preemption for a
+    time-out, and pickles code where a command line and files do.
+
+    Args:
+      flags: sbatch's, with dashes; True for one without a value. submitit's own defaults are dropped.
+      setup: shell lines before the command.
+    """
+
+    def __init__(self, folder: Path, jobs: int, parallel: int, flags: Mapping[str, Any], setup: Sequence[str]):
+        super().__init__(folder)
+        self.update_parameters(
+            time=None,
+            wckey=None,
+            array_parallelism=parallel,
+            setup=list(setup),
+            use_srun=False,
+            stderr_to_stdout=True,
+            additional_parameters={name.replace("-", "_"): value for name, value in flags.items()},
+        )
+        self.parameters["map_count"] = jobs
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Available everywhere: a dry run shows the script where there is no SLURM."""
+        return 1
+
+    def script(self, command: str) -> str:
+        """What `sbatch` is given."""
+        return self._make_submission_file_text(command, "")
+
+    def send(self, command: str) -> str:
+        """Submit; the array's id.
+
+        Raises:
+          OSError: sbatch refuses, or says nothing that could be understood; its words.
+        """
+        try:
+            return self._submit_command(command).job_id
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise OSError(str(error)) from error
