@@ -256,20 +256,3 @@ def test_atari_games_are_learnt_from_pixels_and_one_without_a_human_score_is_lef
     assert done["score"] == scores["atari/Breakout"]
     assert "atari/Carnival" in result.stdout
     assert (only_run(tmp_path) / record.REPORT / "learning_curves.png").exists()
-
-
-def test_framework_costs_a_run_less_than_a_second_and_a_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Of processor time from the command to the first step, where imports and compilation are over."""
-    from agents import loop, train
-    from agents.run import main
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "write_report", lambda run_dir: None)
-    step, reached = loop.Training.step, []
-    monkeypatch.setattr(loop.Training, "step", lambda self: (reached.append(time.process_time()), step(self)))
-    settings = [*TINY, "tracking=off", "env.backend=inline", "train.env_steps=110", "eval.max_episode_steps=1"]
-    for seed in (0, 1):
-        reached.clear()
-        begun = time.process_time()
-        assert main([*settings, f"seed={seed}"]) == 0
-    assert reached[0] - begun < 1.5

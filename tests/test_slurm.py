@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from conf import record
@@ -193,6 +194,26 @@ def test_run_that_is_killed_is_restarted_by_its_job_and_given_up_in_the_end(tmp_
     wait_for(lambda: not jobs())
     assert "failed: killed by SIGKILL" in status(tmp_path)
     assert len((run_dir / record.CRASHES).read_text().splitlines()) == 2
+
+
+def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: None):
+    """The other takes over its trial where that stood; none is lost or repeated."""
+    space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
+    settings = ["+sweep=search", space, "sweep.search.trials=3", "sweep.search.pruner=off", "launcher.max_parallel=2"]
+    result = run(tmp_path, *SWEEP, *SMALL, *settings, "train.env_steps=600")
+    assert result.returncode == 0, result.stderr
+    assert "submitted 2 jobs" in result.stdout
+    wait_for(lambda: len(members(tmp_path)) == 2 and all(map(training, members(tmp_path))))
+    (worker,) = (
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "sweeps.search" in (process.info["cmdline"] or []) and process.info["cmdline"][-2:] == ["--job", "0"]
+    )
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: not jobs())
+    sweep = manifest.find(tmp_path / "runs", None)
+    assert status(tmp_path, "search", sweep.id, "--show").count("complete") == 3
+    assert sorted(len(starts(run_dir)) for run_dir in members(tmp_path)) == [1, 1, 2]
 
 
 def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchanged(tmp_path: Path, slurm: None):
