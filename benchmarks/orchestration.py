@@ -1,6 +1,6 @@
 """Times what somebody waits for around runs: planning and looking at 1,000, and what the framework adds to each.
 
-    python benchmarks/sweeps.py
+    python benchmarks/orchestration.py
 
 Prints one JSON line per measurement: seconds, and the ratio to starting Python with the command's own imports.
 """
