@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--env-steps", type=int, default=3000)
+    parser.add_argument("--env-steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     reason = slurm_cluster.missing()

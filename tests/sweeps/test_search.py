@@ -17,6 +17,8 @@ import pytest
 from conf import record
 from conf.typed import ConfigError
 from sweeps import manifest, pool, search, space
+from sweeps import study as optuna_study
+from sweeps import worker as trial_worker
 
 BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
 TAU = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
@@ -36,19 +38,19 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     command = [sys.executable, "-m", "tests.sweeps.fake_run"]
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr(pool, "run_command", lambda run_dir: [*command, str(run_dir), str(seconds)])
-    monkeypatch.setattr(search, "POLL_S", 0.02)
-    monkeypatch.setattr(search, "CLAIM_EVERY_S", 0.1)
+    monkeypatch.setattr(trial_worker, "POLL_S", 0.02)
+    monkeypatch.setattr(trial_worker, "CLAIM_EVERY_S", 0.1)
 
 
-def opened(*overrides: str) -> tuple[search.Search, object]:
+def opened(*overrides: str) -> tuple[optuna_study.Search, object]:
     """The search of a command and its study, as the command would have them before its first trial."""
-    made = search.compose([*BUDGET, *overrides], Path.cwd())
-    study = search.open_study(made)
-    return search.write_manifest(made, None), study
+    made = optuna_study.compose([*BUDGET, *overrides], Path.cwd())
+    study = optuna_study.open_study(made)
+    return optuna_study.write_manifest(made, None), study
 
 
 def states(study) -> list[str]:
-    return [search.state_name(trial) for trial in study.get_trials()]
+    return [optuna_study.state_name(trial) for trial in study.get_trials()]
 
 
 def starts(folder: Path) -> Counter:
@@ -61,7 +63,7 @@ def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: p
     output = capsys.readouterr().out
     made, study = opened(TAU, TRIALS)
     assert states(study) == ["complete"] * 8
-    best = search.best_trial(study)
+    best = optuna_study.best_trial(study)
     assert best.value == max(trial.value for trial in study.get_trials())
     assert best.value == pytest.approx(0.0009 - abs(best.params["agent.tau"] - 0.01))
     command = output.splitlines()[-1]
@@ -88,18 +90,23 @@ def test_repeating_the_command_begins_nothing_and_more_trials_continue_it(fake_r
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["asha", "median"])
 def test_trials_with_low_scores_are_stopped_early_and_the_best_is_not(fake_runs: Path, kind: str):
-    arguments = [TAU, "sweep.search.trials=12", f"sweep.search.pruner={kind}", "sweep.search.sampler=random"]
+    arguments = [
+        TAU,
+        "sweep.search.trials=12",
+        f"sweep.search.pruner={kind}",
+        "sweep.search.sampler=random",
+    ]
     assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"]) == record.EXIT_DONE
     _, study = opened(*arguments)
     found = Counter(states(study))
     assert found["pruned"] >= 3
     assert found["complete"] >= 2
     for trial in study.get_trials():
-        config = search.compose([*BUDGET, *arguments], Path.cwd()).trial(trial.params)
+        config = optuna_study.compose([*BUDGET, *arguments], Path.cwd()).trial(trial.params)
         status = json.loads((record.run_dir(config) / record.STATUS).read_text())
-        assert status["state"] == {"pruned": "stopped", "complete": "done"}[search.state_name(trial)]
+        assert status["state"] == {"pruned": "stopped", "complete": "done"}[optuna_study.state_name(trial)]
     closest = min(study.get_trials(), key=lambda trial: abs(trial.params["agent.tau"] - 0.01))
-    assert search.state_name(closest) == "complete"
+    assert optuna_study.state_name(closest) == "complete"
 
 
 def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monkeypatch: pytest.MonkeyPatch):
@@ -112,7 +119,7 @@ def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monke
         return ["sh", "-c", f"until [ -e go ]; do sleep 0.1; done; {quick}" if run_dir == first[0] else quick]
 
     monkeypatch.setattr(pool, "run_command", command)
-    worker = search.Worker(made, study, 2, new_session=True)
+    worker = trial_worker.Worker(made, study, 2, new_session=True)
     deadline = time.monotonic() + 120
     while Counter(states(study))["complete"] < 5:
         assert time.monotonic() < deadline, states(study)
@@ -130,8 +137,8 @@ def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
     assert search.launch([*BUDGET, *arguments]) == record.EXIT_DONE
     _, study = opened(*arguments)
     for trial in study.get_trials():
-        assert (search.state_name(trial) == "failed") == (trial.params["agent.num_bins"] == 3)
-        if search.state_name(trial) == "failed":
+        assert (optuna_study.state_name(trial) == "failed") == (trial.params["agent.num_bins"] == 3)
+        if optuna_study.state_name(trial) == "failed":
             assert trial.user_attrs["reason"] == "three bins are too few"
     assert "failed" in states(study)
 
@@ -156,11 +163,11 @@ def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(
     values = []
     for folder in ("a", "b"):
         made, study = opened(TAU, TRIALS, f"paths.runs={tmp_path}/{folder}", "sweep.search.pruner=off")
-        worker = search.Worker(made, study, 1, new_session=True)
+        worker = trial_worker.Worker(made, study, 1, new_session=True)
         while not all(trial.state.is_finished() for trial in study.get_trials()) or len(study.get_trials()) < 8:
             worker.poll()
             if folder == "b" and not worker.claimed:  # another process for every trial
-                worker = search.Worker(made, study, 1, new_session=True)
+                worker = trial_worker.Worker(made, study, 1, new_session=True)
         values.append([trial.params["agent.tau"] for trial in study.get_trials()])
     assert values[0] == values[1]
     assert len(set(values[0])) == 8
@@ -169,7 +176,7 @@ def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(
 def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Path, monkeypatch: pytest.MonkeyPatch):
     slow_down(monkeypatch, 0.1)
     made, study = opened(TAU, "sweep.search.trials=3", "sweep.search.pruner=off")
-    worker = search.Worker(made, study, 2, new_session=True)
+    worker = trial_worker.Worker(made, study, 2, new_session=True)
 
     def stop_when_two_run() -> None:
         while len(starts(fake_runs)) < 2:  # then signals are listened to
@@ -217,7 +224,7 @@ def test_killed_workers_trials_are_taken_over_and_none_is_lost_or_repeated(fake_
 def test_trial_of_a_process_that_died_between_drawing_and_locking_is_taken_over(fake_runs: Path):
     made, study = opened(TAU, "sweep.search.trials=2", "sweep.search.pruner=off")
     study.ask()  # without any value yet
-    assert search.Worker(made, study, 1, new_session=True).run(wait=True)
+    assert trial_worker.Worker(made, study, 1, new_session=True).run(wait=True)
     assert states(study) == ["complete"] * 2
     assert all("agent.tau" in trial.params for trial in study.get_trials())
 
@@ -225,12 +232,12 @@ def test_trial_of_a_process_that_died_between_drawing_and_locking_is_taken_over(
 def test_trial_pruned_by_a_worker_that_died_stays_pruned(fake_runs: Path):
     made, study = opened(TAU, "sweep.search.trials=1")
     trial = study.ask()
-    config = made.trial({"agent.tau": search.suggest(trial, "agent.tau", made.space["agent.tau"])})
+    config = made.trial({"agent.tau": optuna_study.suggest(trial, "agent.tau", made.space["agent.tau"])})
     run_dir = record.run_dir(config)
     run_dir.mkdir(parents=True)
     (run_dir / record.STOP).write_text(json.dumps({"by": made.id, "reason": "low"}))
     trial.report(0.1, 100)
-    search.Worker(made, study, 1, new_session=True).run(wait=True)
+    trial_worker.Worker(made, study, 1, new_session=True).run(wait=True)
     assert states(study) == ["pruned"]
     assert not (run_dir / "starts").exists()
 
@@ -246,7 +253,7 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
         lines += [{"env_steps": steps, "name": "eval/score", "task": None, "value": 9.0}]
         return "".join(json.dumps(line) + "\n" for line in lines)
 
-    scores = search.Scores(tmp_path)
+    scores = trial_worker.Scores(tmp_path)
     assert scores.read() == {}
     path = tmp_path / record.METRICS
     first, second = rows(0, 1, 2, 3, 100), rows(10, 4, 4, 4, 4)
@@ -312,7 +319,10 @@ def test_bad_space_is_refused_in_one_line_before_anything_is_started(fake_runs: 
     [
         (["sweep.search.storage=nonsense"], "sweep.search.storage=nonsense: cannot be opened"),
         (["sweep.search.storage=sqlite:////proc/none/study.db"], "cannot be opened"),
-        (["sweep.search.storage=postgresql://me:secret@127.0.0.1:1/db"], "postgresql://me:***@127.0.0.1:1/db: cannot"),
+        (
+            ["sweep.search.storage=postgresql://me:secret@127.0.0.1:1/db"],
+            "postgresql://me:***@127.0.0.1:1/db: cannot",
+        ),
         (["seed=0,1"], "seed: has several values"),
         (["agent.tau=0.1"], "nothing is left to choose"),
         (["launcher=inline"], "launcher=inline: a search needs processes"),
@@ -345,4 +355,4 @@ def test_manifest_whose_command_means_something_else_now_is_refused(fake_runs: P
     body = json.loads(made.path.read_text())
     made.path.write_text(json.dumps(body | {"overrides": [*body["overrides"], "agent.discount=0.9"]}))
     with pytest.raises(ConfigError, match="have files in conf/ changed since"):
-        search.load(made.path)
+        optuna_study.load(made.path)
