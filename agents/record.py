@@ -122,6 +122,7 @@ class RunRecord:
         """Drop rows that came after a checkpoint; they will come again."""
         self.metrics.cut(positions["metrics"])
         self.timing.cut(positions["timing"])
+        self.durable(positions)
 
     def status(self, state: str, **details: Any) -> None:
         """Say where the run stands: running, done, failed or interrupted."""

@@ -27,24 +27,38 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from agents.system import Sampler, whole_lines
 from conf import record
 from conf.files import exclusive, write_json
 from conf.schema import RunConfig
 
 POLL_S = 5.0
 MAX_POLL_S = 60.0  # between tries, while MLflow is away
-DEFAULT_SAMPLING_INTERVAL_S = 10
 FINISH_TRIES = 3
 FINISH_S = {"database": 90.0, "server": 15.0}  # that a run waits for the rest to be sent; the mirror then goes on alone
 BATCH = 1000  # MLflow's limit for one call
 LOG = "tracking.log"
 STATES = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "stopped": "KILLED"}
 CONNECT_S = 3.0
+ANSWER_NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 ANSWER_S, PATIENT_ANSWER_S = "10", "60"  # of a command that somebody waits for, and of a mirror
 
 # A server that is down answers in seconds instead of minutes; what is not sent is tried again here.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+@contextlib.contextmanager
+def impatient() -> Iterator[None]:
+    """Inside, MLflow waits `ANSWER_S` for an answer, unless the environment says otherwise; runs do not inherit it."""
+    if ANSWER_NAME in os.environ:
+        yield
+        return
+    os.environ[ANSWER_NAME] = ANSWER_S
+    try:
+        yield
+    finally:
+        del os.environ[ANSWER_NAME]
 
 
 class Follower:
@@ -109,6 +123,7 @@ class Mirror:
                 "created_ms": run.info.start_time,
                 "metrics": 0,
                 "timing": 0,
+                "system": 0,
                 "described": 0,
                 "films": [],
             }
@@ -147,7 +162,9 @@ class Mirror:
         if manifest is None or self._state["described"] == len(manifest["starts"]):
             return
         start = manifest["starts"][-1]
-        params = record.flat(record.identity_of(self.config) | {"sizes": manifest["sizes"]})
+        # MLflow takes a parameter once, and other code may count sizes otherwise.
+        first = self._state["described"] == 0
+        params = record.flat(record.identity_of(self.config) | {"sizes": manifest["sizes"]}) if first else {}
         tags = {key: start[key] for key in ("git_commit", "host", "device", "command", "python")}
         tags |= record.flat({"version": start["versions"], "slurm": start["slurm"]})
         tags |= {"budget_env_steps": self.config.train.env_steps, "starts": len(manifest["starts"])}
@@ -163,24 +180,26 @@ class Mirror:
         self._save()
 
     def send_rows(self) -> None:
-        """Send all durable rows that MLflow lacks."""
-        from mlflow.entities import Metric
-
+        """Send all durable rows that MLflow lacks, and the machine's samples."""
         durable = record.read_json(self.run_dir / record.DURABLE) or {}
-        for name, file in (("metrics", record.METRICS), ("timing", record.TIMING)):
-            for rows, position in batches(self.run_dir / file, self._state[name], durable.get(name, 0)):
-                metrics = [
-                    Metric(
-                        self._key(row["name"], row["task"]),
-                        row["value"],
-                        self._state["created_ms"] + row["env_steps"],
-                        row["env_steps"],
-                    )
-                    for row in rows
-                ]
-                self.client.log_batch(self.run_id, metrics=metrics)
+        for name, file, metric in (
+            ("metrics", record.METRICS, self._metric),
+            ("timing", record.TIMING, self._metric),
+            ("system", record.SYSTEM, system_metric),
+        ):
+            path = self.run_dir / file
+            stop = whole_lines(path) if name == "system" else durable.get(name, 0)
+            for rows, position in batches(path, self._state[name], stop):
+                self.client.log_batch(self.run_id, metrics=[metric(row) for row in rows])
                 self._state[name] = position
                 self._save()
+
+    def _metric(self, row: dict[str, Any]) -> Any:
+        """A row of the run; its time follows from its step, so that MLflow knows it when it comes again."""
+        from mlflow.entities import Metric
+
+        steps = row["env_steps"]
+        return Metric(self._key(row["name"], row["task"]), row["value"], self._state["created_ms"] + steps, steps)
 
     def send_films(self) -> None:
         """Send all finished films that MLflow lacks."""
@@ -207,8 +226,8 @@ class Mirror:
 
     def close(self) -> None:
         """Final rows, figures and state."""
+        ending = ending_of(self.run_dir)  # before: what comes meanwhile is sent by the next
         self.send()
-        ending = ending_of(self.run_dir)
         status = record.read_json(self.run_dir / record.STATUS) or {}
         done = record.read_json(self.run_dir / record.DONE)
         if done is not None and done["score"] is not None:
@@ -227,7 +246,15 @@ def ending_of(run_dir: Path) -> dict[str, Any]:
     durable = record.read_json(run_dir / record.DURABLE) or {}
     status = record.read_json(run_dir / record.STATUS) or {}
     films = len(list(run_dir.glob(f"{record.VIDEOS}/*/[!.]*.mp4")))
-    return {"state": status.get("state"), "time": status.get("time"), "films": films} | durable
+    samples = whole_lines(run_dir / record.SYSTEM)
+    return {"state": status.get("state"), "time": status.get("time"), "films": films, "system": samples} | durable
+
+
+def system_metric(row: dict[str, Any]) -> Any:
+    """A sample of the machine, as MLflow's own have it: numbered, with the time it was taken."""
+    from mlflow.entities import Metric
+
+    return Metric(row["name"], row["value"], row["time_ms"], row["sample"])
 
 
 def is_sent(run_dir: Path, uri: str) -> bool:
@@ -249,6 +276,7 @@ def parent_of(run_dir: Path, sweep: str, uri: str) -> str | None:
     return manifest.get("parents", {}).get(uri)
 
 
+@impatient()
 def tag_sweeps(run_dirs: Sequence[Path], uri: str) -> None:
     """Tell MLflow of sweeps that contain runs which it has already."""
     for run_dir in run_dirs:
@@ -302,7 +330,6 @@ def client(uri: str) -> Any:
     Raises:
       ConnectionError: no server listens there.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", ANSWER_S)
     reach(uri)
     from mlflow.tracking import MlflowClient
 
@@ -343,6 +370,7 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
+@impatient()
 def open_parent(config: RunConfig, uri: str, sweep: str) -> tuple[str, str | None]:
     """The MLflow run that a sweep's runs become children of, and its page where there is a server."""
     connected = client(uri)
@@ -351,6 +379,7 @@ def open_parent(config: RunConfig, uri: str, sweep: str) -> tuple[str, str | Non
     return run_id, link(uri, experiment_id, run_id)
 
 
+@impatient()
 def send_parent(
     uri: str, run_id: str, name: str, points: Sequence[tuple[int, float, int]], tags: dict[str, str], files: Path
 ) -> None:
@@ -365,6 +394,7 @@ def send_parent(
     connected.log_artifacts(run_id, str(files), files.name)
 
 
+@impatient()
 def close_parent(uri: str, run_id: str, failed: bool) -> None:
     client(uri).set_terminated(run_id, "FAILED" if failed else "FINISHED")
 
@@ -401,46 +431,38 @@ def follow(run_dir: Path, stdin: IO[str]) -> None:
 
     Failures are written to the log and tried again; nothing is lost, because the cursor moves only after a send.
     """
+    config = record.config_from_json((run_dir / record.CONFIG).read_text())
+    sampler = Sampler(run_dir / record.SYSTEM) if config.tracking.system_metrics else None
     mirror: Mirror | None = None
-    monitor: Any = None
     running = True
     failures = 0
     while running or 0 < failures <= FINISH_TRIES:
         wait_s = min(MAX_POLL_S, POLL_S * (1 + failures)) if running else 1.0
         if running and select.select([stdin], [], [], wait_s)[0]:
             running, failures = False, 0
+            if sampler:
+                sampler.stop()
         elif not running:
             time.sleep(wait_s)
         try:
             mirror = mirror or Mirror(run_dir)
-            if mirror.config.tracking.system_metrics and monitor is None:
-                monitor = system_monitor(mirror)
-            mirror.send()
-            if not running:
-                if monitor:
-                    monitor.finish()
+            if running:
+                mirror.send()
+            else:
                 mirror.close()
             failures = 0
         except Exception as error:
             if failures == 0:
                 traceback.print_exc()
-            print(f"{time.ctime()}: {type(error).__name__}: {str(error).splitlines()[:1]}", file=sys.stderr, flush=True)
+            print(f"{time.ctime()}: {reason(error)}", file=sys.stderr, flush=True)
             failures += 1
     if failures:
         sys.exit(record.EXIT_FAILED)
 
 
-def system_monitor(mirror: Mirror) -> Any:
-    """MLflow's own sampling of CPU, memory, disk and GPU, in a thread of this process."""
-    import mlflow
-    from mlflow.environment_variables import MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    mlflow.set_tracking_uri(mirror.uri)
-    interval_s = MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL.get() or DEFAULT_SAMPLING_INTERVAL_S
-    monitor = SystemMetricsMonitor(mirror.run_id, interval_s, samples_before_logging=1, resume_logging=True)
-    monitor.start()
-    return monitor
+def reason(error: Exception) -> str:
+    """One line that says what went wrong."""
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def main() -> None:
@@ -452,7 +474,7 @@ def main() -> None:
     if not (run_dir / record.CONFIG).is_file():
         print(f"error: {run_dir}: no run here ({record.CONFIG} is missing)", file=sys.stderr)
         sys.exit(record.EXIT_BAD_CONFIG)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", PATIENT_ANSWER_S)
+    os.environ.setdefault(ANSWER_NAME, PATIENT_ANSWER_S)
     with the_mirror(run_dir, wait=True):  # a predecessor may still be finishing
         if arguments.follow:
             os.nice(10)
@@ -462,8 +484,8 @@ def main() -> None:
         else:
             try:
                 Mirror(run_dir).close()
-            except ConnectionError as error:
-                print(f"error: {error}", file=sys.stderr)
+            except Exception as error:
+                print(f"error: {reason(error)}", file=sys.stderr)
                 sys.exit(record.EXIT_FAILED)
 
 

@@ -38,12 +38,14 @@ class Sweep:
       path: the manifest.
       members: its runs.
       parents: tracking URI -> MLflow run that the runs are children of.
+      closed: the URIs where that run is marked as over.
       owner: the user, by number, who launched it.
     """
 
     path: Path
     members: list[Member]
     parents: dict[str, str]
+    closed: list[str]
     owner: int
 
     @property
@@ -88,7 +90,7 @@ def read(path: Path) -> Sweep:
             Member(Path(os.path.normpath(path.parent / one["run_dir"])), int(one["env_steps"]), one["varied"])
             for one in body["members"]
         ]
-        return Sweep(path, members, body["parents"], path.stat().st_uid)
+        return Sweep(path, members, body["parents"], body.get("closed", []), path.stat().st_uid)
     except (AssertionError, KeyError, TypeError, ValueError):
         raise ConfigError(f"{path}: no sweep's manifest; repeat the sweep's command to write it again") from None
 
@@ -119,14 +121,21 @@ def find(runs: Path, name: str | None) -> Sweep:
 
 
 def close_parents(sweep: Sweep, failed: bool) -> None:
-    """Mark the sweep's MLflow runs as over."""
+    """Mark the sweep's MLflow runs as over, where they are not; a warning where MLflow is away."""
     for uri, parent in sweep.parents.items():
+        if uri in sweep.closed:
+            continue
         from agents import tracking
 
         try:
             tracking.close_parent(uri, parent, failed)
         except Exception as error:
-            print(f"warning: MLflow parent run {parent} left open at {uri}: {error}", file=sys.stderr)
+            reason = tracking.reason(error)
+            print(f"warning: parent run left open (python -m sweeps.sync closes it): {reason}", file=sys.stderr)
+            continue
+        with locked(sweep.path):
+            body = record.read_json(sweep.path) or {}
+            write_json(sweep.path, body | {"closed": [*body.get("closed", []), uri]})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from agents import tracking
 from conf import record
 from conf.files import tail_lines
 from conf.typed import ConfigError
@@ -137,7 +138,7 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     for member, state in ordered[:MAX_ROWS]:
         going = state.name == "running" and state.rate
         shown.add_row(
-            member.run_dir.name,
+            linked(member.run_dir),
             " ".join(f"{key}={value}" for key, value in member.varied.items()),
             f"[{COLOURS[state.name]}]{state.name}[/]" if state.name in COLOURS else state.name,
             f"{min(1.0, state.env_steps / member.env_steps):.0%}",
@@ -152,7 +153,27 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     for member, state in ordered:
         if state.name in ("failed", "killed"):
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
+    lines += [f"mlflow: {page}" for page in pages(sweep)]
     return Group(shown, *[line.replace("[", "\\[") for line in lines], counts(list(states.values())))
+
+
+def linked(run_dir: Path) -> str:
+    """The run's name; in terminals that can, a link to its page in MLflow."""
+    states = record.read_json(run_dir / record.TRACKING) or {}
+    page = next((page for uri in states if (page := tracking.run_link(run_dir, uri))), None)
+    return run_dir.name if page is None else f"[link={page}]{run_dir.name}[/link]"
+
+
+def pages(sweep: Sweep) -> list[str]:
+    """The sweep's page at each MLflow server that has one, where a run of it has got so far."""
+    found: dict[str, str | None] = {}
+    for member in sweep.members:
+        for uri, state in (record.read_json(member.run_dir / record.TRACKING) or {}).items():
+            if uri in sweep.parents and "experiment_id" in state:
+                found[uri] = tracking.link(uri, state["experiment_id"], sweep.parents[uri])
+        if found.keys() >= sweep.parents.keys():
+            break
+    return [page for page in found.values() if page is not None]
 
 
 def log_of(run_dir: Path) -> Path:

@@ -77,6 +77,19 @@ def close_parents(runs: Sequence[Tracked]) -> None:
             manifest.close_parents(sweep, failed=False)
 
 
+def send(one: Tracked) -> bool:
+    """Send what MLflow lacks of a run; False where the run's own mirror is at it."""
+    with tracking.the_mirror(one.run_dir, wait=False) as free:
+        if not free:
+            return False
+        mirror = tracking.Mirror(one.run_dir, one.uri)
+        if locked(one.run_dir):
+            mirror.send()
+        else:
+            mirror.close()
+        return True
+
+
 def sync(folder: Path, uri: str | None) -> int:
     """Send what is missing, and say how much it was.
 
@@ -85,34 +98,30 @@ def sync(folder: Path, uri: str | None) -> int:
     """
     runs, off = find(folder, uri)
     lacking = [one for one in runs if not tracking.is_sent(one.run_dir, one.uri)]
-    sent, busy, unreachable = 0, 0, dict[str, str]()
-    for target in sorted({one.uri for one in lacking}):
+    sent, busy, problems = 0, 0, list[str]()
+    for target in sorted({one.uri for one in runs}):
         mine = [one for one in lacking if one.uri == target]
         try:
             open_parents(mine)
-            for one in track(mine, target, console=Console(file=sys.stderr)):
-                with tracking.the_mirror(one.run_dir, wait=False) as free:
-                    if not free:
-                        busy += 1
-                        continue
-                    mirror = tracking.Mirror(one.run_dir, one.uri)
-                    if locked(one.run_dir):
-                        mirror.send()
-                    else:
-                        mirror.close()
-                    sent += 1
-            close_parents(mine)
+            for one in track(mine, target, console=Console(file=sys.stderr)) if mine else ():
+                try:
+                    done = send(one)
+                    sent, busy = sent + done, busy + (not done)
+                except Exception as error:
+                    tracking.client(target)  # raises where it is not this run's fault
+                    problems.append(f"{one.run_dir}: {tracking.reason(error)}")
+            close_parents([one for one in runs if one.uri == target])
         except Exception as error:
-            unreachable[target] = str(error).partition("\n")[0] or type(error).__name__
+            problems.append(f"{target}: {tracking.reason(error)}")
     parts = [f"{sent} sent", f"{len(runs) - len(lacking)} had been sent"]
     if busy:
         parts.append(f"{busy} being sent by their own mirrors")
     if off:
         parts.append(f"{off} without tracking (--uri sends them too)")
     print(f"{len(runs) + off} runs: {', '.join(parts)}")
-    for target, reason in unreachable.items():
-        print(f"error: {target}: {reason}", file=sys.stderr)
-    return record.EXIT_FAILED if unreachable else record.EXIT_DONE
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return record.EXIT_FAILED if problems else record.EXIT_DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

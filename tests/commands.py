@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +104,17 @@ def mirrored_once(run_dir: Path) -> None:
         history = sorted((point.step, point.value) for point in client.get_metric_history(state["run_id"], key))
         assert [step for step, _ in history] == [step for step, _ in sorted(values)], key
         assert [value for _, value in history] == pytest.approx([value for _, value in sorted(values)]), key
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(true: Callable[[], bool], timeout_s: float, what: str) -> None:
+    """Poll; fail with `what` was waited for."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain: {what}"
+        time.sleep(0.1)
