@@ -46,6 +46,7 @@ ANSWER_S, PATIENT_ANSWER_S = "10", "60"  # of a command that somebody waits for,
 # A server that is down answers in seconds instead of minutes; what is not sent is tried again here.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # commands name pages themselves
 
 
 @contextlib.contextmanager

@@ -21,9 +21,13 @@ import psycopg2
 
 from tests.commands import free_port, wait_until
 
-PASSWORD = "of-the-test"
-ROLE = f"CREATE ROLE mlflow LOGIN PASSWORD '{PASSWORD}'"
-DATABASE = "CREATE DATABASE mlflow OWNER mlflow"
+RECIPE = Path(__file__).parents[1] / "docs" / "mlflow-server.md"
+
+
+def block(kind: str) -> list[str]:
+    """The lines of the recipe's block of that kind."""
+    _, found = RECIPE.read_text().split(f"```{kind}\n")
+    return found.partition("```")[0].splitlines()
 
 
 def binaries() -> Path | None:
@@ -65,7 +69,21 @@ class Lab:
 
     @property
     def database_uri(self) -> str:
-        return f"postgresql+psycopg2://mlflow:{PASSWORD}@127.0.0.1:{self.database_port}/mlflow"
+        return self.settings()["MLFLOW_BACKEND_STORE_URI"]
+
+    def settings(self) -> dict[str, str]:
+        """The recipe's, at this place."""
+        settings = dict(line.split("=", 1) for line in block("properties"))
+        uri = settings["MLFLOW_BACKEND_STORE_URI"].replace(":5432/", f":{self.database_port}/")
+        return settings | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_ARTIFACTS_DESTINATION": str(self.artifacts)}
+
+    def command(self) -> list[str]:
+        """The recipe's, with loopback, this port and fewer workers."""
+        (line,) = [line for line in block("ini") if line.startswith("ExecStart=")]
+        command = line.split()
+        for option, value in (("--host", "127.0.0.1"), ("--port", str(self.port)), ("--workers", str(self.workers))):
+            command[command.index(option) + 1] = value
+        return [sys.executable, "-m", "mlflow", *command[1:]]
 
     def query(self, statement: str, *values: object) -> list[tuple]:
         """Rows that the database itself answers."""
@@ -92,7 +110,7 @@ class Lab:
         with contextlib.closing(psycopg2.connect(dbname="postgres", **socket_of)) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                for statement in (ROLE, DATABASE):
+                for statement in block("sql"):
                     cursor.execute(statement)
 
     def start_database(self) -> None:
@@ -132,18 +150,9 @@ class Lab:
             self._database = None
 
     def start_server(self) -> None:
-        settings = {
-            "MLFLOW_BACKEND_STORE_URI": self.database_uri,
-            "MLFLOW_ARTIFACTS_DESTINATION": str(self.artifacts),
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        }
         self._server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
-                *("--port", str(self.port), "--workers", str(self.workers)),
-            ],
-            env=os.environ | settings,
+            self.command(),
+            env=os.environ | self.settings(),
             cwd=self.folder,
             stdout=(self.folder / "server.log").open("ab"),
             stderr=subprocess.STDOUT,

@@ -27,7 +27,7 @@ from tests.mlflow_server import Lab
 pytestmark = pytest.mark.slow
 
 SHORT = [*TINY, "train.env_steps=200", "eval.every_steps=100", "eval.max_episode_steps=10"]
-WRITERS, STEPS = 64, 150  # three rows a step: each file is one call to MLflow
+WRITERS, STEPS = 64, 100  # three rows a step: each file is one call to MLflow
 METRICS_OF = "SELECT key, step, value FROM metrics WHERE run_uuid = %s AND key NOT LIKE 'system/%%' ORDER BY 1, 2, 3"
 PATIENCE_S = tracking.FINISH_S["server"]
 
