@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from conf.files import tail_lines
+
 INTERVAL_S = 10.0
 INTERVAL_NAME = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"  # MLflow's own name for another interval
 GPU_S = 5.0
@@ -36,11 +38,10 @@ class Sampler:
     def _run(self) -> None:
         psutil.cpu_percent()  # what follows is the use since the call before
         began = psutil.net_io_counters()
-        with self._path.open("ab+") as file:
+        with self._path.open("ab") as file:
             file.truncate(whole_lines(self._path))  # a machine may die in the middle of a line
-            file.seek(0)
-            samples = {json.loads(line)["sample"] for line in file}
-            sample = max(samples, default=-1) + 1
+            last = tail_lines(self._path, 1)
+            sample = json.loads(last[0])["sample"] + 1 if last else 0
             while not self._stop.wait(self._interval_s):
                 now_ms = int(1000 * time.time())
                 values = machine(self._path, began) | gpus()

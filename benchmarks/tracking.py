@@ -2,8 +2,8 @@
 
 Whole runs at default settings with `tracking=mlflow` and `tracking=off` alternate, each in a new folder with the same
 compilation cache; every other pair is turned round. Prints a JSON line for each run: seconds of the whole command, of
-the training loop (the sum of its phases), and what tracking takes of the run's own process, which is to start the mirror
-and, at the end, to wait for it. The last line has the ratios of medians, and that waiting as a part of the run.
+the training loop (the sum of its phases), and what tracking takes of the run's own process, which is to start the
+mirror and, at the end, to wait for it. The last line has the ratios of medians, and that waiting as a part of the run.
 """
 
 from __future__ import annotations

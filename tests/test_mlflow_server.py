@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from agents.sizes import run_size
 from conf import record
 from conf.compose import compose, resolve_paths
 from envs import registry
+from sweeps.sync import sync
 from tests import mlflow_server
 from tests.commands import TINY, command, free_port, mirrored_once, only_run, rows, run, wait_until
 from tests.mlflow_server import Lab
@@ -106,6 +108,22 @@ def test_answers_that_get_lost_lead_to_no_second_run_and_no_second_row(tmp_path:
     assert in_database(lab, run_dir, uri) == on_disk(run_dir)
     tagged = lab.query("SELECT run_uuid FROM tags WHERE key = 'run_dir' AND value = %s", str(run_dir))
     assert tagged == [(state_of(run_dir, uri)["run_id"],)]
+
+
+def test_run_that_somebody_deleted_in_mlflow_does_not_hold_up_the_others(
+    tmp_path: Path, lab: Lab, capsys: pytest.CaptureFixture[str]
+):
+    deleted, other = (fabricated(tmp_path, lab.uri, seed, steps=5) for seed in (2000, 2001))
+    with contextlib.closing(RunRecord(deleted)) as more:
+        tracking.Mirror(deleted).close()
+        tracking.client(lab.uri).delete_run(state_of(deleted, lab.uri)["run_id"])
+        more.metrics.append([Row(6, 6, "critic/loss", None, 1.0)])
+        more.durable(more.positions())
+    assert sync(tmp_path, None) == record.EXIT_FAILED
+    said = capsys.readouterr()
+    assert said.out == "2 runs: 1 sent, 0 had been sent\n"
+    assert f"error: {deleted}: " in said.err
+    assert in_database(lab, other, lab.uri) == on_disk(other)
 
 
 def test_server_that_dies_during_a_run_and_comes_back_gets_every_row_once(tmp_path: Path, lab: Lab):
