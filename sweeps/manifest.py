@@ -100,6 +100,16 @@ def find_all(runs: Path) -> list[Path]:
     return sorted((runs.absolute() / record.SWEEPS).glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
 
 
+def everything(runs: Path) -> Sweep:
+    """All runs below `runs` as if they were one sweep."""
+    members = []
+    for path in sorted(runs.absolute().glob(f"*/*/{record.CONFIG}")):
+        config = record.read_json(path)
+        if config is not None:
+            members.append(Member(path.parent, config["train"]["env_steps"], {}))
+    return Sweep(runs, members, {}, [], os.getuid())
+
+
 def find(runs: Path, name: str | None) -> Sweep:
     """The sweep of that name, or whose name alone begins or ends so; None: the newest.
 

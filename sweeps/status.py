@@ -131,7 +131,7 @@ def counts(states: Sequence[RunState]) -> str:
 
 def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     """The sweep's runs, those that need attention first, and the counts."""
-    shown = Table(title=f"sweep {sweep.id}")
+    shown = Table(title=f"sweep {sweep.id}" if sweep.path.suffix else str(sweep.path))
     for column in ("run", "varied", "state", "progress", "steps/s", "left", "job", "score"):
         shown.add_column(column, justify="right" if column in ("progress", "steps/s", "left", "score") else "left")
     ordered = sorted(states.items(), key=lambda item: ORDER.index(item[1].name))
@@ -212,16 +212,23 @@ def watch(sweep: Sweep, until_over: bool, every_s: float = WATCH_S) -> dict[Memb
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sweeps.status", description="Where the runs of a sweep stand.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sweeps.status",
+        description="Where the runs of a sweep stand; all runs, where there is no sweep.",
+    )
     manifest.add_arguments(parser)
     parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
     parsed = parser.parse_args(arguments)
     try:
         known = manifest.find_all(parsed.runs)
-        sweep = manifest.find(parsed.runs, parsed.sweep)
+        alone = parsed.sweep is None and not known
+        sweep = manifest.everything(parsed.runs) if alone else manifest.find(parsed.runs, parsed.sweep)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return record.EXIT_BAD_CONFIG
+    if not sweep.members:
+        print(f"no runs in {parsed.runs} yet; --runs names another folder")
+        return record.EXIT_DONE
     if parsed.sweep is None and len(known) > 1:
         others = [path.stem for path in known[1:11]]
         print(f"the newest of {len(known)} sweeps; others: {', '.join(others)}{', ...' if len(known) > 11 else ''}")

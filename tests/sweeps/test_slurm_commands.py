@@ -234,6 +234,16 @@ def test_status_of_a_thousand_runs_counts_them(folder: Path, fake_slurm: Path):
     assert "500 running, 500 killed" in result.stdout
 
 
+def test_status_without_a_sweep_shows_all_runs(folder: Path, capsys: pytest.CaptureFixture):
+    assert status([]) == 0
+    assert "no runs in runs yet" in capsys.readouterr().out
+    run_dir = folder / "runs" / "quickstart" / "brc-s0"
+    run_dir.mkdir(parents=True)
+    (run_dir / record.CONFIG).write_text(json.dumps({"train": {"env_steps": 500}}))
+    assert status([]) == 0
+    assert "1 new" in capsys.readouterr().out
+
+
 def test_cancel_takes_the_sweeps_jobs_from_the_queue_and_no_others(folder: Path, fake_slurm: Path, capsys):
     assert main(SWEEP) == 0
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_2|PENDING\n99_0|RUNNING\n")
