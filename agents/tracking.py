@@ -34,8 +34,8 @@ from conf.schema import RunConfig
 
 POLL_S = 5.0
 MAX_POLL_S = 60.0  # between tries, while MLflow is away
-FINISH_TRIES = 3
-FINISH_S = {"database": 90.0, "server": 15.0}  # that a run waits for the rest to be sent; the mirror then goes on alone
+FINISH_TRIES = 2
+FINISH_S = {"database": 90.0, "server": 10.0}  # that a run waits for the rest to be sent; the mirror then goes on alone
 BATCH = 1000  # MLflow's limit for one call
 LOG = "tracking.log"
 STATES = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "stopped": "KILLED"}
