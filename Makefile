@@ -25,8 +25,12 @@ run: $(STAMP) ## train on three small tasks (about 7 minutes on 2 cores)
 test: $(STAMP) ## unit tests (about 2 minutes)
 	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
 
-test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning
-	$(BIN)/python -m pytest -q -m slow $(ARGS)
+test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 20 minutes)
+	@# SLURM's tests mostly wait, so they run beside the others.
+	@log=$$(mktemp); \
+	$(BIN)/python -m pytest -q -m slow tests/test_slurm.py $(ARGS) > $$log 2>&1 & slurm=$$!; \
+	$(BIN)/python -m pytest -q -m slow --ignore=tests/test_slurm.py $(ARGS); rest=$$?; \
+	wait $$slurm; status=$$?; cat $$log; rm $$log; exit $$((rest ? rest : status))
 
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
 	$(BIN)/python -m tests.torture $(ARGS)
