@@ -170,12 +170,14 @@ def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_chi
     sweep = run(tmp_path, "-m", *SHORT, "seed=0,1", "launcher=inline", *at(uri))
     assert sweep.returncode == 0, sweep.stderr
     assert f"no MLflow parent run at {uri}" in sweep.stderr
-    assert "MLflow lacks a part; send it with: python -m agents.tracking" in sweep.stderr
     run_dirs = [path.parent for path in sorted(tmp_path.glob("runs/*/*/DONE"))]
     assert len(run_dirs) == 2
     assert not any(state_of(run_dir, uri) for run_dir in run_dirs)
+    for run_dir in run_dirs:
+        assert f"MLflow lacks a part; send it with: python -m agents.tracking {run_dir}" in sweep.stderr
 
     with mlflow_server.between(lab.port, lambda: True, port):
+        assert call(tmp_path, "agents.tracking", str(run_dirs[0])).returncode == 0  # one of them, by what was said
         result = call(tmp_path, "sweeps.sync")
         assert result.returncode == 0, result.stderr
         assert "2 runs: 2 sent" in result.stdout
@@ -196,9 +198,9 @@ def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_chi
     assert f"mlflow: {uri}/#/experiments/{experiment}/runs/{parent}" in call(tmp_path, "sweeps.status").stdout
 
 
-def call(folder: Path, module: str) -> subprocess.CompletedProcess[str]:
+def call(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", module], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
 
 
