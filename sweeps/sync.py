@@ -77,6 +77,10 @@ def close_parents(runs: Sequence[Tracked]) -> None:
             manifest.close_parents(sweep, failed=False)
 
 
+def lacking(runs: Sequence[Tracked]) -> list[Tracked]:
+    return [one for one in runs if not tracking.is_sent(one.run_dir, one.uri)]
+
+
 def send(one: Tracked) -> bool:
     """Send what MLflow lacks of a run; False where the run's own mirror is at it."""
     with tracking.the_mirror(one.run_dir, wait=False) as free:
@@ -97,23 +101,25 @@ def sync(folder: Path, uri: str | None) -> int:
       0, or 1 if anything could not be sent.
     """
     runs, off = find(folder, uri)
-    lacking = [one for one in runs if not tracking.is_sent(one.run_dir, one.uri)]
-    sent, busy, problems = 0, 0, list[str]()
+    sent, busy, known, problems = 0, 0, 0, list[str]()
     for target in sorted({one.uri for one in runs}):
-        mine = [one for one in lacking if one.uri == target]
+        mine = [one for one in runs if one.uri == target]
+        missing = lacking(mine)
         try:
             open_parents(mine)
-            for one in track(mine, target, console=Console(file=sys.stderr)) if mine else ():
+            missing = lacking(mine)  # with those that have not been told of their parent
+            for one in track(missing, target, console=Console(file=sys.stderr)) if missing else ():
                 try:
                     done = send(one)
                     sent, busy = sent + done, busy + (not done)
                 except Exception as error:
                     tracking.client(target)  # raises where it is not this run's fault
                     problems.append(f"{one.run_dir}: {tracking.reason(error)}")
-            close_parents([one for one in runs if one.uri == target])
+            close_parents(mine)
         except Exception as error:
             problems.append(f"{target}: {tracking.reason(error)}")
-    parts = [f"{sent} sent", f"{len(runs) - len(lacking)} had been sent"]
+        known += len(mine) - len(missing)
+    parts = [f"{sent} sent", f"{known} had been sent"]
     if busy:
         parts.append(f"{busy} being sent by their own mirrors")
     if off:
@@ -131,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="RUNS_DIR", help="default: runs")
     parser.add_argument("--uri", help="send all of them there; default: where each run was to be mirrored")
     parsed = parser.parse_args(arguments)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", tracking.PATIENT_ANSWER_S)
+    os.environ.setdefault(tracking.ANSWER_NAME, tracking.PATIENT_ANSWER_S)
     try:
         if parsed.uri is not None:
             check_tracking_uri(parsed.uri)
