@@ -177,6 +177,7 @@ def array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobAr
         "requeue": True,
         "signal": f"B:USR2@{launcher.signal_delay_s}",
     }
+    os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # else its import closes other libraries' log handlers
     from sweeps.array import JobArray
 
     return JobArray(folder, jobs, launcher.max_parallel or jobs, all_flags, [SETUP, *launcher.setup])
