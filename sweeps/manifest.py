@@ -106,7 +106,7 @@ def everything(runs: Path) -> Sweep:
     for path in sorted(runs.absolute().glob(f"*/*/{record.CONFIG}")):
         config = record.read_json(path)
         if config is not None:
-            members.append(Member(path.parent, config["train"]["env_steps"], {}))
+            members.append(Member(path.parent, config["train"]["env_steps"], {"benchmark": path.parents[1].name}))
     return Sweep(runs, members, {}, [], os.getuid())
 
 
