@@ -64,6 +64,7 @@ def make(task: TaskSpec, *, render: bool = False) -> gymnasium.Env:
     """A fresh environment of the task. `reset(seed=...)` alone determines an episode's start; where EnvPool steps it,
     the seed is a stream's, and `reset(seed=..., options={"episode": n})` begins its episode `n`.
 
+    One that has `begin_step(action)` and `end_step()` splits its step: into what moves the physics, and what sees it.
     With `render`, its `render()` gives a frame `[H, W, 3]`, uint8; that may be slower and need OpenGL.
     """
     return _stepper(task).make(task, render=render)

@@ -26,7 +26,8 @@ class TaskSpec:
       source: where the numbers come from.
       options: how the suite's environments are configured, the suite's own dataclass of `conf.schema`; None where a
         suite has no options.
-      step_ms: measured cost of a native step on one core, by which tasks are dealt to workers; only ratios matter.
+      step_ms: measured cost of a native step, on one core that steps many in turn, by which tasks are dealt to workers;
+        only ratios matter.
       family: what steps it: the suite's own simulator, or EnvPool.
     """
 

@@ -94,10 +94,16 @@ class EnvGroup:
             member.named(member.reset)
 
     def step(self) -> None:
-        """Step every active row with its `action`; fills all outputs."""
-        for member in self.members:
-            if self.arrays.active[member.row]:
-                member.named(member.step)
+        """Step every active row with its `action`; fills all outputs.
+
+        First the physics of all, then what is seen of all: simulator and interpreter each find their code in the
+        processor's caches, where turn by turn they drive each other out (measured: 8% of 50 Meta-World tasks' time).
+        """
+        active = [member for member in self.members if self.arrays.active[member.row]]
+        for member in active:
+            member.named(member.begin_step)
+        for member in active:
+            member.named(member.end_step)
 
     def replay(self, actions: dict[int, np.ndarray]) -> None:
         """Reset each row with its `next_seed` and repeat `actions[row]`, `[L, A]`, of an unfinished episode."""
@@ -120,7 +126,9 @@ class Member:
         self._obs, self._next_obs = arrays.obs[own_obs], arrays.next_obs[own_obs]
         self._continuous = spec.action_kind == "continuous"
         self._action = arrays.action[row, : spec.action_dim] if self._continuous else arrays.action
-        self.env = self.named(lambda: registry.make(spec))
+        self.env: Any = self.named(lambda: registry.make(spec))
+        self._begin_step = getattr(self.env, "begin_step", self.env.step)
+        self._outcome: tuple | None = None
 
     def named(self, call: Callable[[], Any]) -> Any:
         """The call's result, or an `EnvError` that names the task."""
@@ -137,11 +145,15 @@ class Member:
         self._obs[:] = obs
         self.elapsed = 0
 
-    def step(self) -> None:
-        """Take the row's `action`; a step that ends the episode begins the next one too."""
+    def begin_step(self) -> None:
+        """Take the row's `action`, as far as the environment splits its steps."""
+        action = self._action if self._continuous else int(self._action[self.row])
+        self._outcome = self._begin_step(action)
+
+    def end_step(self) -> None:
+        """Fill the row's outputs; a step that ends the episode begins the next one too."""
         arrays, row = self._arrays, self.row
-        action = self._action if self._continuous else int(self._action[row])
-        next_obs, reward, terminated, truncated, info = self.env.step(action)
+        next_obs, reward, terminated, truncated, info = self._outcome or self.env.end_step()
         self.elapsed += 1
         over = info.get("episode_over", terminated or truncated)
         if not over and self.elapsed >= self.max_steps:
@@ -162,7 +174,8 @@ class Member:
         self.reset()
         for action in actions:
             self._arrays.action[self.row] = action
-            self.step()
+            self.begin_step()
+            self.end_step()
 
 
 def serve(

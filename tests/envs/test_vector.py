@@ -189,12 +189,12 @@ def test_a_killed_worker_is_reported_with_its_tasks():
 
 
 def test_an_environment_that_raises_is_reported_with_its_tasks_name(monkeypatch):
-    def fail(self, action):
+    def fail():
         raise RuntimeError("the simulation diverged")
 
     with make([BALANCE, REACHER], backend="inline") as env:
         env.reset()
-        monkeypatch.setattr(env._backend._group.members[1].env, "step", fail.__get__(env))
+        monkeypatch.setattr(env._backend._group.members[1].env, "end_step", fail)
         with pytest.raises(EnvError, match=f"task {REACHER}: RuntimeError: the simulation diverged"):
             advance(env, 0)
 

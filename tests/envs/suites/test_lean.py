@@ -1,7 +1,9 @@
 """Leaner stepping changes no number: against the libraries' own environments, step by step."""
 
+import mujoco
 import numpy as np
 import pytest
+from dm_control.rl import control
 
 from envs import registry
 from envs.suites import dmc, metaworld
@@ -56,17 +58,40 @@ def test_every_lean_metaworld_task_is_the_librarys(name):
     check_metaworld(name)
 
 
-def test_the_lean_model_differs_from_the_librarys_in_what_is_looked_at_only():
+PHYSICAL = ["body_mass", "body_inertia", "body_ipos", "body_iquat", "dof_damping", "dof_M0", "jnt_range"]
+
+
+def check_model(lean: mujoco.MjModel, library: mujoco.MjModel) -> None:
+    """Of two compiled scenes, that one lacks of the other what is only looked at."""
+    for field in PHYSICAL:
+        np.testing.assert_array_equal(getattr(lean, field), getattr(library, field), err_msg=field)
+
+    def touching(model: mujoco.MjModel) -> list[tuple]:
+        touches = (model.geom_contype | model.geom_conaffinity) > 0
+        fields = (model.geom_type, model.geom_bodyid, model.geom_pos, model.geom_friction)
+        return [tuple(np.ravel(field[geom])) for geom in np.flatnonzero(touches) for field in fields]
+
+    assert touching(lean) == touching(library)
+    assert lean.ntex == lean.nskin == 0 < library.ntex
+    assert lean.ngeom < library.ngeom / 2
+    assert lean.nmeshvert < library.nmeshvert / 2
+
+
+def test_lean_models_lack_only_what_is_looked_at():
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-    task_class = ALL_V3_ENVIRONMENTS["coffee-pull-v3"]
-    library = task_class(reward_function_version="v2").model
-    lean = registry.make(registry.spec("metaworld/coffee-pull"))._env.model
-    assert (lean.nbody, lean.ngeom, lean.nv, lean.nmesh) == (library.nbody, library.ngeom, library.nv, library.nmesh)
-    for field in ("body_mass", "body_inertia", "body_ipos", "dof_damping", "jnt_range", "geom_contype", "eq_data"):
-        np.testing.assert_array_equal(getattr(lean, field), getattr(library, field), err_msg=field)
-    assert lean.ntex == 0 < library.ntex
-    assert lean.nmeshvert < library.nmeshvert / 2
+    library = ALL_V3_ENVIRONMENTS["coffee-pull-v3"](reward_function_version="v2").model
+    check_model(registry.make(registry.spec("metaworld/coffee-pull"))._env.model, library)
+    dog = registry.spec("dmc/dog-run")
+    check_model(registry.make(dog)._env.physics.model.ptr, registry.plain(dog)._env.physics.model.ptr)
+
+
+def test_lean_physics_that_explodes_is_an_error_that_says_so():
+    env = registry.make(registry.spec("dmc/humanoid-run"))
+    env.reset(seed=0)
+    env._env.physics.data.qvel[:] = 1e12
+    with pytest.raises(control.PhysicsError, match="mjWARN_BAD"):
+        env.step(np.zeros(21, np.float32))
 
 
 def check_dmc(name: str) -> None:
@@ -83,11 +108,11 @@ def check_dmc(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUICK_DMC)
-def test_remembered_names_change_no_number(name):
+def test_lean_dm_control_tasks_are_the_librarys(name):
     check_dmc(name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in dmc.TASKS if name not in QUICK_DMC])
-def test_remembered_names_change_no_number_in_any_task(name):
+def test_every_lean_dm_control_task_is_the_librarys(name):
     check_dmc(name)
