@@ -427,8 +427,8 @@ def as_text(value: Any) -> str:
     return json.dumps(value) if isinstance(value, list | tuple) else str(value)
 
 
-def follow(run_dir: Path, stdin: IO[str]) -> None:
-    """Send rows as they become durable until `stdin` closes; then the rest.
+def follow(run_dir: Path, stdin: IO[str]) -> bool:
+    """Send rows as they become durable until `stdin` closes; then the rest. Whether all was sent.
 
     Failures are written to the log and tried again; nothing is lost, because the cursor moves only after a send.
     """
@@ -457,8 +457,7 @@ def follow(run_dir: Path, stdin: IO[str]) -> None:
                 traceback.print_exc()
             print(f"{time.ctime()}: {reason(error)}", file=sys.stderr, flush=True)
             failures += 1
-    if failures:
-        sys.exit(record.EXIT_FAILED)
+    return failures == 0
 
 
 def reason(error: Exception) -> str:
@@ -481,7 +480,9 @@ def main() -> None:
             os.nice(10)
             for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
                 signal.signal(number, signal.SIG_IGN)
-            follow(run_dir, sys.stdin)
+            sent = follow(run_dir, sys.stdin)
+            # The run waits for this process, and to take down all of MLflow takes longer than to send the rest.
+            os._exit(record.EXIT_DONE if sent else record.EXIT_FAILED)
         else:
             try:
                 Mirror(run_dir).close()
