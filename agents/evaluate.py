@@ -130,5 +130,9 @@ class Evaluator:
         numbers = np.concatenate([np.arange(copy, self._episodes, self._parallel) for copy in range(self._parallel)])
         return values.reshape(self._num_tasks, self._episodes)[:, np.argsort(numbers)]
 
+    def check(self) -> None:
+        """Raises WorkerDiedError if a worker is no more."""
+        self._env.check()
+
     def close(self) -> None:
         self._env.close()

@@ -32,6 +32,7 @@ from envs.vector import Episodes, Step, VectorEnv
 from envs.video import Filmer
 
 EVAL_STREAM = 2**32 - 1  # folded into the key for acting, as no env step is
+WATCH_S = 1.0  # between looks at the environments' workers
 PHASES = ("act", "sample", "dispatch", "env_wait", "insert", "evaluation", "checkpoint")
 
 
@@ -128,8 +129,12 @@ class Training:
         self.evaluator.close()
 
     def run(self, stop: Callable[[], bool], progress: Progress) -> Literal["done", "interrupted"]:
-        """Train to the budget, or until `stop` says so; a checkpoint is complete in both cases."""
-        config = self.config
+        """Train to the budget, or until `stop` says so; a checkpoint is complete in both cases.
+
+        Raises:
+          EnvError: an environment raised or its process died.
+        """
+        config, stop = self.config, self._watching(stop)
         if self.env_steps == 0:
             self._obs = self.env.reset()
             self.replay.start(self._obs)
@@ -164,6 +169,20 @@ class Training:
                 return "interrupted"
         self.record.done(self.env_steps, self.score, self.last_evaluation)
         return "done"
+
+    def _watching(self, stop: Callable[[], bool]) -> Callable[[], bool]:
+        """`stop`, which once a second looks after the workers too: those of evaluation may rest for hours."""
+        looked = time.monotonic()
+
+        def watch() -> bool:
+            nonlocal looked
+            if time.monotonic() - looked > WATCH_S:
+                looked = time.monotonic()
+                self.env.check()
+                self.evaluator.check()
+            return stop()
+
+        return watch
 
     def step(self) -> None:
         """One environment step of every task, and the updates that go with it."""

@@ -151,7 +151,7 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
     configure_jax(config)
     from agents.checkpoint import DamagedError
     from agents.record import RunRecord
-    from envs.worker import EnvError
+    from envs.worker import EnvError, WorkerDiedError
 
     run_record = RunRecord(run_dir)
     run_record.status("running")
@@ -163,7 +163,8 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
             traceback.print_exc()
         print(f"error: {reason.splitlines()[0]} (more in {run_dir / record.STATUS})", file=sys.stderr)
         # The same numbers would come again; another try may help against anything else.
-        retry = not isinstance(error, DamagedError | FloatingPointError)
+        same_again = isinstance(error, EnvError | DamagedError | FloatingPointError)
+        retry = not same_again or isinstance(error, WorkerDiedError)
         run_record.status("failed", reason=reason, traceback=traceback.format_exc(), retry=retry)
         outcome = "failed"
     finally:

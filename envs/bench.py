@@ -7,6 +7,7 @@ measured in fresh processes.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -184,13 +185,10 @@ def print_steps(
     from rich.table import Table
 
     job = progress.add_task("stepping", total=rounds)
-    contenders = {name: contender(name, specs, workers) for name in names}
-    try:
+    with contextlib.ExitStack() as stack:
+        contenders = {name: stack.enter_context(contextlib.closing(contender(name, specs, workers))) for name in names}
         actions = random_actions(SpaceSpec.of(specs), (steps, len(specs)))
         seconds = step_seconds(contenders, actions, rounds, lambda: progress.advance(job))
-    finally:
-        for one in contenders.values():
-            one.close()
     progress.remove_task(job)
     table = Table(title=f"{steps} steps of {len(specs)} tasks, resets included; median of {rounds} rounds")
     for column in ("back end", "ms a step of all", "task steps/s", f"against {PLAIN}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ import numpy as np
 
 from envs import registry
 from envs.spec import SpaceSpec, TaskSpec
-from envs.worker import Channel, EnvError, EnvGroup, StepArrays, serve
+from envs.worker import IDLE, Channel, EnvError, EnvGroup, StepArrays, WorkerDiedError, serve
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -64,7 +65,7 @@ class VectorEnv:
       workers: number of processes; at most one a row.
       max_episode_steps: cap below the tasks' own limits.
     Raises:
-      EnvError: an environment raised or its process died, at any call.
+      EnvError: an environment raised or its process died (WorkerDiedError), at any call.
     """
 
     def __init__(
@@ -141,8 +142,12 @@ class VectorEnv:
             self._announce(row, int(self.episode[row]) + 1)
         return self._arrays.obs.copy()
 
+    def check(self) -> None:
+        """Raises WorkerDiedError if a worker is no more, though nobody waits for it; takes microseconds."""
+        self._backend.check()
+
     def close(self) -> None:
-        """End the workers and free the memory; may be called twice."""
+        """End the environments and workers; may be called twice."""
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -178,6 +183,9 @@ class InlineBackend:
             getattr(self._group, command)()
         return time.perf_counter() - start
 
+    def check(self) -> None:
+        pass
+
     def close(self) -> None:
         self._group.close()
 
@@ -200,11 +208,14 @@ class ProcessBackend:
             for name, (shape, dtype) in layout.items()
         }
         self.arrays = StepArrays.over(buffers, space, len(specs))
+        self.arrays.at_work[:] = IDLE
         self._processes: list[Any] = []
         self._channels: list[Channel] = []
-        self._tasks: list[str] = []
-        hands = deal(specs, min(workers, len(specs)))
-        for rows, cpu in zip(hands, places(len(hands)), strict=True):
+        self._specs = specs
+        self._hands = deal(specs, min(workers, len(specs)))
+        # A process that ends without close() would wait for its workers, which wait for their pipes to be closed.
+        multiprocessing.util.Finalize(self, hang_up, (self._channels,), exitpriority=100)
+        for rows, cpu in zip(self._hands, places(len(self._hands)), strict=True):
             ours, theirs = context.Pipe()
             own = [specs[row] for row in rows]
             process = context.Process(
@@ -216,7 +227,6 @@ class ProcessBackend:
             theirs.close()
             self._processes.append(process)
             self._channels.append(Channel(ours))
-            self._tasks.append(", ".join(dict.fromkeys(spec.id for spec in own)))
         self._ready = False
 
     def start(self, command: str, argument: Any = None) -> None:
@@ -233,25 +243,45 @@ class ProcessBackend:
 
     def wait(self) -> float:
         """Seconds that the busiest worker took."""
-        for channel, process, tasks in zip(self._channels, self._processes, self._tasks, strict=True):
+        for index, channel in enumerate(self._channels):
             try:
                 error = channel.receive()
-            except (EOFError, ConnectionResetError):
-                process.join(CLOSE_TIMEOUT_S)
-                raise EnvError(f"the worker of {tasks} died ({describe_exit(process.exitcode)})") from None
+            except (EOFError, OSError):
+                raise self._died(index) from None
             if error:
                 raise EnvError(error)
         return float(self.arrays.busy_s.max())
 
+    def check(self) -> None:
+        for index, process in enumerate(self._processes):
+            if process.exitcode is not None:
+                raise self._died(index)
+
+    def _died(self, index: int) -> WorkerDiedError:
+        process, hand = self._processes[index], self._hands[index]
+        process.join(CLOSE_TIMEOUT_S)
+        how = describe_exit(process.exitcode)
+        at_work = self.arrays.at_work[hand[0]]
+        if at_work != IDLE:
+            return WorkerDiedError(f"task {self._specs[at_work].id}: its worker died at it ({how})")
+        tasks = ", ".join(dict.fromkeys(self._specs[row].id for row in hand))
+        return WorkerDiedError(f"the worker of {tasks} died ({how})")
+
     def close(self) -> None:
         self._send("close")
-        for process, channel in zip(self._processes, self._channels, strict=True):
+        for process in self._processes:
             process.join(CLOSE_TIMEOUT_S)
             if process.is_alive():
                 process.kill()
                 process.join()
-            channel.connection.close()
-        self._processes, self._channels = [], []
+        hang_up(self._channels)
+        self._processes = []
+
+
+def hang_up(channels: list[Channel]) -> None:
+    """Close the caller's ends, at which workers end; empties the list."""
+    while channels:
+        channels.pop().connection.close()
 
 
 def places(workers: int) -> list[int | None]:

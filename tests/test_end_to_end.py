@@ -188,6 +188,18 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path):
         first.wait()
 
 
+def test_dm_control_and_meta_world_are_learnt_together(tmp_path: Path):
+    """Two suites, of other widths and scores, in one environment: updates are made, and every task evaluated."""
+    tasks = ["dmc/reacher-three_hard", "metaworld/hammer", "metaworld/reach"]
+    mixed = ["benchmark=metaworld_dmc", f"benchmark.tasks=[{','.join(tasks)}]"]
+    result = run(tmp_path, *TINY, *mixed, "train.env_steps=300", "tracking=off")
+    assert result.returncode == 0, result.stderr
+    found = rows(only_run(tmp_path) / record.METRICS)
+    assert max(row["update_steps"] for row in found if row["name"] == "critic/loss") > 0
+    done = json.loads((only_run(tmp_path) / record.DONE).read_text())["evaluation"]
+    assert [row["task"] for row in done if row["name"] == "eval/score" and row["task"]] == tasks
+
+
 def test_atari_games_are_learnt_from_pixels_and_one_without_a_human_score_is_left_out_of_the_mean(tmp_path: Path):
     arguments = ["benchmark=atari", "benchmark.tasks=[Breakout,Carnival]", "model.width=8", "agent.batch_per_task=2"]
     arguments += ["train.env_steps=60", "train.random_steps=20", "eval.episodes=1", "eval.max_episode_steps=30"]

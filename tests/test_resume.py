@@ -15,7 +15,17 @@ import psutil
 import pytest
 
 from conf import record
-from tests.commands import TINY, TINY_DISCRETE, command, newest_state, only_run, replay_contents, rows, run
+from tests.commands import (
+    TINY,
+    TINY_DISCRETE,
+    command,
+    newest_state,
+    only_run,
+    replay_contents,
+    rows,
+    run,
+    wait_until,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -121,13 +131,12 @@ def test_sigterm_checkpoints_and_ends_as_resumable_and_resuming_changes_nothing(
     process = subprocess.Popen(
         command(*SETTINGS), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    timing = None
-    while timing is None or timing.stat().st_size == 0:
-        timing = next(iter(tmp_path.glob("runs/*/*/timing.jsonl")), None)
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    try:
+        wait_until(lambda: any(path.stat().st_size for path in tmp_path.glob("runs/*/*/timing.jsonl")), 120, "a step")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == record.EXIT_INTERRUPTED, errors
     run_dir = only_run(tmp_path)
     assert json.loads((run_dir / record.STATUS).read_text())["state"] == "interrupted"
@@ -136,30 +145,38 @@ def test_sigterm_checkpoints_and_ends_as_resumable_and_resuming_changes_nothing(
     assert_equal_runs(run_dir, uninterrupted)
 
 
+@pytest.mark.parametrize("whose", ["training", "evaluation"])
 def test_a_killed_environment_worker_ends_the_run_with_its_tasks_named_and_loses_nothing(
-    tmp_path: Path, uninterrupted: Path
+    tmp_path: Path, uninterrupted: Path, whose: str
 ):
+    """One of evaluation too, though no evaluation is near."""
+    rare = ["eval.every_steps=100000", "train.env_steps=100000"]
     process = subprocess.Popen(
-        command(*SETTINGS, OFTEN), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(*SETTINGS, OFTEN, "env.workers=1", *(rare if whose == "evaluation" else [])),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    while not any(tmp_path.glob("runs/*/*/checkpoints/step-*")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    family = psutil.Process(process.pid).children(recursive=True)
-    workers = [one for one in family if not one.children() and "forkserver" in " ".join(one.cmdline())]
-    assert len(workers) >= 2  # of training and of evaluation
-    for worker in workers:
-        worker.kill()
-    _, errors = process.communicate(timeout=30)
+    try:
+        wait_until(lambda: any(tmp_path.glob("runs/*/*/checkpoints/step-*")), 120, "a checkpoint")
+        family = psutil.Process(process.pid).children(recursive=True)
+        workers = [one for one in family if not one.children() and "forkserver" in " ".join(one.cmdline())]
+        of_training, of_evaluation = sorted(workers, key=lambda one: one.pid)  # the order in which they are made
+        (of_training if whose == "training" else of_evaluation).kill()
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == record.EXIT_FAILED
     lines = [line for line in errors.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, errors
     assert "dmc/" in lines[0]
-    assert "died (killed by SIGKILL)" in lines[0]
+    assert "(killed by SIGKILL)" in lines[0]
     assert json.loads((only_run(tmp_path) / record.STATUS).read_text())["state"] == "failed"
     assert psutil.wait_procs(family, timeout=10)[1] == []
-    assert run(tmp_path, *SETTINGS).returncode == 0
-    assert_equal_runs(only_run(tmp_path), uninterrupted)
+    if whose == "training":
+        assert run(tmp_path, *SETTINGS).returncode == 0
+        assert_equal_runs(only_run(tmp_path), uninterrupted)
 
 
 def test_damaged_checkpoint_is_noticed_and_the_one_before_it_is_used(tmp_path: Path, uninterrupted: Path):

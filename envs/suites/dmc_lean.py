@@ -136,7 +136,9 @@ def _tolerance(
         return rewards.tolerance(x, bounds, margin, sigmoid, value_at_margin)
     if sigmoid == "quadratic" and lower == upper:
         return np.maximum(1 - (np.abs(x - lower) / margin * math.sqrt(1 - value_at_margin)) ** 2, 0.0)
-    return np.array([_tolerance(one, bounds, margin, sigmoid, value_at_margin) for one in x.tolist()])
+    if sigmoid == "linear":
+        return np.array([_tolerance(one, bounds, margin, sigmoid, value_at_margin) for one in x.tolist()])
+    return rewards.tolerance(x, bounds, margin, sigmoid, value_at_margin)  # numpy squares otherwise than Python
 
 
 def _gaussian(x: Any, value_at_1: float) -> Any:

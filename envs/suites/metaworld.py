@@ -112,7 +112,8 @@ class MetaworldEnv(gymnasium.Env):
     Meta-World seeds an environment once and lets its episodes differ by what was drawn since; here the seed of each
     reset determines where objects start and what the goal is. With `goal_sampling="fixed"` every episode of every run
     starts as the first training episode of seed 0 does. BRC's release fixes goals too, but by a run's seed, and
-    evaluates on other ones; here evaluation has the goals of training.
+    evaluates on other ones; here evaluation has the goals of training. A simulation that explodes is begun anew by
+    MuJoCo without a word, as in Meta-World itself.
     """
 
     def __init__(self, spec: TaskSpec, *, render: bool = False):

@@ -46,12 +46,12 @@ def rebound(
 
 
 def hstack(parts: Sequence[Any]) -> Any:
-    """`np.hstack`, quick for numbers and short vectors."""
+    """`np.hstack`, quick for floats and short vectors of them."""
     values: list[float] = []
     for part in parts:
         if isinstance(part, float):
             values.append(part)
-        elif part.ndim == 1:
+        elif isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype == np.float64:
             values += part.tolist()
         else:
             return np.hstack(parts)

@@ -5,14 +5,18 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from time import sleep
 
 import numpy as np
+import psutil
 import pytest
 
 from envs import registry
 from envs.seeding import episode_seed
 from envs.vector import Step, VectorEnv, deal
-from envs.worker import EnvError
+from envs.worker import EnvError, WorkerDiedError
 
 BALANCE, REACHER, CUP = "dmc/cartpole-balance", "dmc/reacher-easy", "dmc/ball_in_cup-catch"
 SEED, LIMIT = 5, 20
@@ -79,6 +83,25 @@ def test_a_tasks_stream_does_not_depend_on_neighbours_workers_or_mode(alone, tas
             found = stream(env, task)
         for name, expected in alone[task].items():
             np.testing.assert_array_equal(found[name], expected, err_msg=f"{task} {name}")
+
+
+@pytest.mark.parametrize("names", [("dog-run", "dog-stand", "humanoid-walk"), ("push", "reach", "hammer", "dial-turn")])
+def test_tasks_that_share_a_model_do_not_touch_each_other(names):
+    """Dogs are compiled once a process, and so is each of Meta-World's scenes."""
+    suite = "dmc" if "dog-run" in names else "metaworld"
+    tasks = [f"{suite}/{name}" for name in names]
+    together = {task: [] for task in tasks}
+    for mode in ({"backend": "inline"}, {"workers": 2}):
+        with make(tasks, **mode) as env:
+            for task in tasks:
+                together[task].append(stream(env, task))
+    for task in tasks:
+        with make([task], backend="inline") as env:
+            alone = stream(env, task)
+        for found in together[task]:
+            for name, expected in alone.items():
+                np.testing.assert_array_equal(found[name], expected, err_msg=f"{task} {name}")
+
 
 
 def test_another_seed_gives_another_stream(alone):
@@ -180,7 +203,7 @@ def test_a_killed_worker_is_reported_with_its_tasks():
     env = make([BALANCE, REACHER], workers=2)
     try:
         env.reset()
-        tasks = env._backend._tasks[0]
+        (tasks,) = (env.specs[row].id for row in env._backend._hands[0])
         os.kill(env._backend._processes[0].pid, signal.SIGKILL)
         with pytest.raises(EnvError, match=rf"worker of {tasks} died \(killed by SIGKILL\)"):
             advance(env, 0)
@@ -210,7 +233,45 @@ def test_an_environment_that_raises_in_a_worker_is_reported_with_its_tasks_name(
             env.wait_step()
 
 
-def test_close_leaves_no_process_and_may_be_repeated():
+def test_a_worker_that_dies_at_a_task_is_reported_with_that_task():
+    humanoid, long = "dmc/humanoid-run", np.zeros((5000, 21), np.float32)  # a second's work
+    with make([humanoid, humanoid], workers=1) as env:
+        env.reset()
+        env._backend.start("replay", {0: long, 1: long})
+        sleep(0.2)
+        os.kill(env._backend._processes[0].pid, signal.SIGKILL)
+        with pytest.raises(WorkerDiedError, match=rf"task {humanoid}: its worker died at it \(killed by SIGKILL\)"):
+            env._backend.wait()
+
+
+def test_a_worker_that_dies_at_rest_is_noticed_by_whoever_checks():
+    with make([BALANCE, REACHER], workers=2) as env:
+        env.reset()
+        env.check()
+        os.kill(env._backend._processes[1].pid, signal.SIGKILL)
+        env._backend._processes[1].join(10)
+        with pytest.raises(WorkerDiedError, match="died"):
+            env.check()
+
+
+@pytest.mark.parametrize("ending", ["", "raise RuntimeError('a bug')"])
+def test_a_process_that_never_closes_its_environments_ends_all_the_same(ending):
+    code = f"""
+from envs import registry
+from envs.vector import VectorEnv
+if __name__ == "__main__":
+    env = VectorEnv([registry.spec({BALANCE!r})] * 2, lambda row, episode: 0, workers=2)
+    env.reset()
+    print(*[process.pid for process in env._backend._processes])
+    {ending}
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == bool(ending), result.stderr
+    assert not any(psutil.pid_exists(int(pid)) for pid in result.stdout.split())
+
+
+def test_close_leaves_no_process_and_no_memory_and_may_be_repeated():
+    shared = set(os.listdir("/dev/shm"))
     env = make([BALANCE, REACHER, CUP], workers=2)
     env.reset()
     processes = list(env._backend._processes)
@@ -219,6 +280,7 @@ def test_close_leaves_no_process_and_may_be_repeated():
     env.close()
     assert not any(process.is_alive() for process in processes)
     assert not set(processes) & set(multiprocessing.active_children())
+    assert set(os.listdir("/dev/shm")) <= shared
 
 
 def test_rows_are_dealt_so_that_workers_have_as_much_to_do():

@@ -1,6 +1,8 @@
 """Meta-World's tasks: the library's numbers, with episodes that depend on their reset seed alone."""
 
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from conf.compose import compose
 from conf.schema import MetaworldConfig
 from envs import registry
 from envs.seeding import episode_seed
-from envs.suites.metaworld import TASKS
+from envs.suites.metaworld import TASKS, MetaworldEnv
 
 pytestmark = pytest.mark.filterwarnings("ignore:Constant.s. may be too high")  # of the hand-written policies
 
@@ -123,3 +125,27 @@ def test_success_is_told_at_its_steps_and_ends_nothing(name):
     assert all(0 <= step["reward"] <= 10 for step in steps)
     if name == "handle-press":
         assert not successes[-1]
+
+
+def test_films_show_what_lean_tasks_do():
+    """With all that there is to see, the same numbers."""
+    for name in ("push", "drawer-open", "stick-pull"):
+        spec = registry.spec(f"metaworld/{name}")
+        lean, complete = MetaworldEnv(spec), MetaworldEnv(spec, render=True)
+        rng = np.random.default_rng(0)
+        np.testing.assert_array_equal(lean.reset(seed=3)[0], complete.reset(seed=3)[0])
+        for action in rng.uniform(-1, 1, (50, 4)).astype(np.float32):
+            for ours, theirs in zip(lean.step(action), complete.step(action), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        lean.close()
+        complete.close()
+
+
+def test_closing_frees_the_simulation():
+    env = registry.make(registry.spec("metaworld/reach"))
+    env.reset(seed=0)
+    simulation = weakref.ref(env._env.data)
+    env.close()
+    del env
+    gc.collect()
+    assert simulation() is None
