@@ -117,6 +117,7 @@ def act(
 ) -> jax.Array:
     """Actions `[N]`, int32, for observations `[N, stack, H, W]` of tasks `[N]`: the best, or now and then a random one.
 
+    -1 where a value is not finite, so that whoever acts sees it at once.
     `step` is folded into `key`. Unless `deterministic`, it is the number of env steps so far, on which exploration
     depends; `deterministic` explores by `eval_epsilon`.
     """
@@ -125,7 +126,8 @@ def act(
     key_whether, key_which = jax.random.split(jax.random.fold_in(key, step))
     random = jax.random.randint(key_which, q.shape[:1], 0, settings.action_dim)
     explores = jax.random.uniform(key_whether, q.shape[:1]) < epsilon
-    return jnp.where(explores, random, jnp.argmax(q, axis=-1)).astype(jnp.int32)
+    chosen = jnp.where(explores, random, jnp.argmax(q, axis=-1))
+    return jnp.where(jnp.isfinite(q).all(axis=-1), chosen, -1).astype(jnp.int32)
 
 
 def next_value(settings: LearnerSettings, next_outputs: jax.Array, next_q: jax.Array) -> tuple[jax.Array, jax.Array]:

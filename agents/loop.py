@@ -194,9 +194,7 @@ class Training:
         else:
             pending = self._act()  # computed while the host samples
             batch = self._sample() if updating else None
-            actions = np.asarray(pending)
-            if not np.isfinite(actions).all():
-                raise self._not_finite("the policy's actions")
+            actions = self._finite(pending)
             self.clock.lap("act")
         self.env.start_step(actions)
         if batch is not None:
@@ -223,6 +221,14 @@ class Training:
         policy, now = self.learner.policy(self.state), np.int32(self.env_steps)
         return self.learner.act(self.settings, policy, self._obs, self.task_ids, self.act_key, now, deterministic=False)
 
+    def _finite(self, pending: jax.Array) -> np.ndarray:
+        """The policy's actions, awaited; raises FloatingPointError where they or the values behind them are not finite."""
+        actions = np.asarray(pending)
+        sound = actions >= 0 if self.env.space.action_kind == "discrete" else np.isfinite(actions)
+        if not sound.all():
+            raise self._not_finite("the policy's actions")
+        return actions
+
     def _random_actions(self) -> np.ndarray:
         space = self.env.space
         actions = np.zeros((len(self.specs), *space.action_shape), space.action_dtype)
@@ -246,7 +252,7 @@ class Training:
 
         def act(obs: np.ndarray, task_ids: np.ndarray) -> np.ndarray:
             step = np.int32(next(steps))
-            return np.asarray(self.learner.act(self.settings, policy, obs, task_ids, key, step, deterministic=True))
+            return self._finite(self.learner.act(self.settings, policy, obs, task_ids, key, step, deterministic=True))
 
         self.clock.lap("insert")
         with progress.evaluating() as tell:

@@ -35,7 +35,8 @@ from conf.schema import RunConfig
 POLL_S = 5.0
 MAX_POLL_S = 60.0  # between tries, while MLflow is away
 FINISH_TRIES = 2
-FINISH_S = {"database": 90.0, "server": 10.0}  # that a run waits for the rest to be sent; the mirror then goes on alone
+# That a run waits for the rest to be sent; the mirror then goes on alone. An interrupted run may be killed soon.
+FINISH_S = {"database": 90.0, "server": 10.0, "interrupted": 10.0}
 BATCH = 1000  # MLflow's limit for one call
 LOG = "tracking.log"
 STATES = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "stopped": "KILLED"}
@@ -77,12 +78,13 @@ class Follower:
         )
         log.close()
 
-    def finish(self) -> bool:
+    def finish(self, interrupted: bool) -> bool:
         """Let it send the rest; whether MLflow has everything. A slow one goes on after the run."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+        patience_s = min(self._patience_s, FINISH_S["interrupted"]) if interrupted else self._patience_s
         try:
-            return self._process.wait(self._patience_s) == 0
+            return self._process.wait(patience_s) == 0
         except subprocess.TimeoutExpired:
             return False
 

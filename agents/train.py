@@ -181,7 +181,7 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
         run_record.status("stopped", **stop.order)
     elif outcome == "interrupted":
         run_record.status("interrupted", signal=stop.signal)
-    mirrored = follower.finish() if follower else True
+    mirrored = follower.finish(outcome == "interrupted") if follower else True
     if outcome == "done":
         print_summary(config, run_dir)
     if not mirrored:

@@ -16,7 +16,7 @@ from conf import record
 from conf.typed import ConfigError
 from envs import registry
 from envs.video import usable_gl
-from tests.commands import TINY, command, mirrored_once, only_run, rows, run
+from tests.commands import TINY, TINY_DISCRETE, command, mirrored_once, only_run, rows, run
 
 pytestmark = pytest.mark.slow
 
@@ -146,6 +146,15 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
     for name in ("learning_curves", "aggregate", "scaling"):
         assert (out / f"{name}.png").stat().st_size > 5_000
         assert (out / f"{name}.csv").read_text().count("\n") >= 2
+
+
+def test_pixels_that_blow_up_end_the_run_with_the_batch_at_hand(tmp_path: Path):
+    """At the very step: the log would tell only a thousand steps later."""
+    rare = ["train.log_every_steps=100000", "eval.every_steps=100000", "agent.learning_rate=1.0e+30"]
+    result = run(tmp_path, *TINY_DISCRETE, *rare, "tracking=off")
+    assert result.returncode == record.EXIT_FAILED
+    assert "not finite at 10" in result.stderr  # updates begin at step 100
+    assert (only_run(tmp_path) / record.BATCH).exists()
 
 
 @pytest.mark.parametrize("launcher", ["local", "inline"])

@@ -225,6 +225,15 @@ def test_acting_depends_on_key_and_step_alone():
     assert not np.array_equal(act(KEY, 3), act(jax.random.key(1), 3))
 
 
+def test_values_that_are_not_finite_lead_to_no_action():
+    """The largest of them would be one as good as any, and nobody would notice."""
+    policy, batch = discrete.policy(init(TINY)), make_batch(TINY, 64)
+    broken = policy | {"ensemble": jax.tree.map(lambda leaf: leaf * jnp.nan, policy["ensemble"])}
+    for deterministic in (False, True):
+        actions = discrete.act(TINY, broken, batch.obs, batch.task_ids, KEY, np.int32(0), deterministic=deterministic)
+        assert (np.asarray(actions) == -1).all()
+
+
 # Augmentation
 
 

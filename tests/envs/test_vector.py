@@ -103,7 +103,6 @@ def test_tasks_that_share_a_model_do_not_touch_each_other(names):
                 np.testing.assert_array_equal(found[name], expected, err_msg=f"{task} {name}")
 
 
-
 def test_another_seed_gives_another_stream(alone):
     with make([REACHER], seed=SEED + 1, backend="inline") as env:
         assert not np.array_equal(env.reset()[0], alone[REACHER]["obs"][0])
