@@ -222,7 +222,7 @@ class Training:
         return self.learner.act(self.settings, policy, self._obs, self.task_ids, self.act_key, now, deterministic=False)
 
     def _finite(self, pending: jax.Array) -> np.ndarray:
-        """The policy's actions, awaited. Raises FloatingPointError where they, or values behind them, are not finite."""
+        """The policy's actions, awaited; FloatingPointError where they, or values behind them, are not finite."""
         actions = np.asarray(pending)
         sound = actions >= 0 if self.env.space.action_kind == "discrete" else np.isfinite(actions)
         if not sound.all():

@@ -35,6 +35,10 @@ class Reading:
     def _sensors(self) -> np.ndarray:
         return self.data.ptr.sensordata
 
+    @cached_property
+    def _torso(self) -> int:
+        return self._bodies("torso")[0]
+
     def _bodies(self, *names: str) -> list[int]:
         return [self.model.name2id(name, "body") for name in names]
 
@@ -47,10 +51,6 @@ class Reading:
 
 class HumanoidPhysics(Reading, humanoid.Physics):
     """`humanoid.Physics`, with the same numbers."""
-
-    @cached_property
-    def _torso(self) -> int:
-        return self._bodies("torso")[0]
 
     @cached_property
     def _head(self) -> int:
@@ -87,10 +87,6 @@ class DogPhysics(Reading, dog.Physics):
     @classmethod
     def from_xml_string(cls, xml_string: bytes, assets: dict[str, bytes] | None = None) -> DogPhysics:
         return cls.from_model(wrapper.MjModel(copy.copy(_dog())))
-
-    @cached_property
-    def _torso(self) -> int:
-        return self._bodies("torso")[0]
 
     @cached_property
     def _torso_pelvis(self) -> list[int]:
