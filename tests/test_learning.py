@@ -12,7 +12,7 @@ from conf import record
 from envs import registry
 from tests.commands import only_run, rows, run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_half_of_the_quickstart_is_well_above_random_actions(tmp_path: Path):
