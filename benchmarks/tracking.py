@@ -4,7 +4,8 @@ Whole runs at default settings with `tracking=mlflow` and `tracking=off` alterna
 compilation cache; every other pair is turned round. Prints a JSON line for each run: seconds of the whole command, of
 the training loop (the sum of its phases), what tracking takes of the run's own process (`waiting_s`, `processor_s`),
 which is to start the mirror and, at the end, to wait for it, and the processor time of the mirror, whose priority is
-low. The last line has the ratios of medians, and that waiting as a part of the run.
+low. The last line has the ratios of medians, that waiting as a part of the run, and the mirror's processor time as a part
+of all that the cores had: together the most that tracking can have cost, whatever else the machine did meanwhile.
 """
 
 from __future__ import annotations
@@ -102,9 +103,13 @@ def main() -> None:
     middle = {
         which: {key: statistics.median(one[key] for one in times) for key in times[0]} for which, times in found.items()
     }
-    waiting = middle["with"]["waiting_s"] / middle["with"]["wall_s"]
+    wall_s = middle["with"]["wall_s"]
+    parts = {
+        "waiting": middle["with"]["waiting_s"] / wall_s,
+        "mirror": middle["with"]["mirror_processor_s"] / (wall_s * len(os.sched_getaffinity(0))),
+    }
     ratios = {key: middle["with"][key] / middle["without"][key] for key in ("wall_s", "loop_s")}
-    show({f"{key} with/without": ratio for key, ratio in ratios.items()} | {"waiting": waiting})
+    show({f"{key} with/without": ratio for key, ratio in ratios.items()} | parts)
 
 
 if __name__ == "__main__":
