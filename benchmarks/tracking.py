@@ -4,8 +4,8 @@ Whole runs at default settings with `tracking=mlflow` and `tracking=off` alterna
 compilation cache; every other pair is turned round. Prints a JSON line for each run: seconds of the whole command, of
 the training loop (the sum of its phases), what tracking takes of the run's own process (`waiting_s`, `processor_s`),
 which is to start the mirror and, at the end, to wait for it, and the processor time of the mirror, whose priority is
-low. The last line has the ratios of medians, that waiting as a part of the run, and the mirror's processor time as a part
-of all that the cores had: together the most that tracking can have cost, whatever else the machine did meanwhile.
+low. The last line has the ratios of medians, that waiting as a part of the run, and the mirror's processor time as a
+part of all that the cores had: together the most that tracking can have cost, whatever else the machine did meanwhile.
 """
 
 from __future__ import annotations
