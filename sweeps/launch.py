@@ -140,7 +140,9 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
         print("nothing to run")
     elif use_slurm(config):
         jobs = slurm.group([one.run_dir for one in pending], config.launcher)
-        print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs:\n")
+        count = len(slurm.arrays(jobs))
+        several = f" (the first of {count} arrays)" if count > 1 else ""
+        print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs{several}:\n")
         print(job_script(pending, path))
         for index, runs in enumerate(jobs):
             print(f"job {index}: {' '.join(run_dir.name for run_dir in runs)}")

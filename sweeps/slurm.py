@@ -194,19 +194,25 @@ def runs_command(submission: Path) -> str:
 
 
 def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str) -> str:
-    """What `sbatch` would be given for the runs.
+    """What `sbatch` would be given for the runs: the first array, where it takes several.
 
     Raises:
       ConfigError: as `flags`.
     """
-    jobs = array(launcher, len(group(run_dirs, launcher)), folder, name)
-    return jobs.script(runs_command(next_submission(folder)))
+    first = arrays(group(run_dirs, launcher))[0]
+    return array(launcher, len(first), folder, name).script(runs_command(next_submission(folder)))
 
 
 def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:
     """The runs of each job: neighbours, which differ in the seed, share one."""
     size = launcher.runs_per_job or launcher.runs_per_gpu
     return [list(run_dirs[first : first + size]) for first in range(0, len(run_dirs), size)]
+
+
+def arrays(jobs: Sequence[list[Path]]) -> list[Sequence[list[Path]]]:
+    """The jobs in as few parts as SLURM's limit on the length of an array allows."""
+    length = max_array_size()
+    return [jobs[first : first + length] for first in range(0, len(jobs), length)]
 
 
 def next_submission(folder: Path) -> Path:
@@ -222,11 +228,8 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
       ConfigError: sbatch refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = group(run_dirs, launcher)
-    length = max_array_size()
     ids = []
-    for first in range(0, len(jobs), length):
-        part = jobs[first : first + length]
+    for part in arrays(group(run_dirs, launcher)):
         submission = next_submission(folder)
         body = {
             "array": None,

@@ -138,6 +138,7 @@ def test_several_seeds_can_take_turns_in_one_job(folder: Path, fake_slurm: Path)
 def test_arrays_longer_than_slurm_takes_are_split(folder: Path, fake_slurm: Path):
     assert main([*SWEEP, "seed=range(0,7)"]) == 0
     assert len(scripts(fake_slurm)) == 3
+    assert all("array=0-2" in Path(path).read_text() for path in scripts(fake_slurm)[:2])
     assert slurm.job_of(members(folder)[4]).id == "8_1"
 
 
