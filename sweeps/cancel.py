@@ -26,7 +26,11 @@ def cancel(sweep: Sweep) -> tuple[int, bool]:
     has_jobs = any((one.run_dir / record.JOB).exists() for one in sweep.members)
     if has_jobs and slurm.queue(sweep.owner) is None:
         raise ConfigError(f"{sweep.id}: SLURM does not answer, so its jobs cannot be cancelled")
-    jobs = {state.job for state in states_of(sweep).values() if state.job is not None}
+    states = states_of(sweep)
+    jobs = {state.job for state in states.values() if state.job is not None}
+    for member, state in states.items():
+        if state.job is not None and (job := slurm.job_of(member.run_dir)):
+            slurm.forbid_requeue(job.log.parent, state.job)
     slurm.cancel(jobs)
     if not locked(sweep.folder):
         return len(jobs), False

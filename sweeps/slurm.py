@@ -56,6 +56,8 @@ tell() {
 trap 'tell USR2' USR2
 trap 'tell TERM' TERM"""
 COMMAND = """\
+job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+cancelled={folder}/$job.cancelled
 status={interrupted}
 if [ -z "$told" ]; then
     {command} "$SLURM_ARRAY_TASK_ID" &
@@ -69,7 +71,7 @@ if [ -z "$told" ]; then
     done
 fi
 if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 128 ]; }}; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+    [ -e "$cancelled" ] || scontrol requeue "$job"
 fi
 exit "$status"
 """
@@ -183,14 +185,20 @@ def array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobAr
     return JobArray(folder, jobs, launcher.max_parallel or jobs, all_flags, [SETUP, *launcher.setup])
 
 
-def job_command(command: Sequence[str]) -> str:
-    """What a job's script does: execute `command` with the job's index as last argument; requeue if told to."""
-    return COMMAND.format(command=shlex.join(command), interrupted=record.EXIT_INTERRUPTED)
+def job_command(command: Sequence[str], folder: Path) -> str:
+    """What a job's script does: execute `command` with the job's index as last argument; requeue if told to.
+
+    Args:
+      folder: of the submission, where `forbid_requeue` leaves its word.
+    """
+    return COMMAND.format(
+        command=shlex.join(command), folder=shlex.quote(str(folder)), interrupted=record.EXIT_INTERRUPTED
+    )
 
 
 def runs_command(submission: Path) -> str:
     """That of a job which takes on its runs, as the submission lists them."""
-    return job_command([sys.executable, "-m", "sweeps.job", str(submission)])
+    return job_command([sys.executable, "-m", "sweeps.job", str(submission)], submission.parent)
 
 
 def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str) -> str:
@@ -263,9 +271,9 @@ def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: S
     folder.mkdir(parents=True, exist_ok=True)
     submission = next_submission(folder)
     workers = array(launcher, launcher.max_parallel or 1, folder, name)
-    check(launcher, workers.script(job_command(command)))
+    check(launcher, workers.script(job_command(command, folder)))
     try:
-        identifier = workers.send(job_command(command))
+        identifier = workers.send(job_command(command, folder))
     except OSError as error:
         raise ConfigError(f"launcher.slurm: {one_line(str(error))}") from None
     write_json(submission, {"array": identifier, "time": time.time(), "jobs": []})
@@ -305,6 +313,15 @@ def queue(owner: int | None = None) -> Queue | None:
     entries = (line.split("|") for line in result.stdout.split())
     ended = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
     return {job: state for job, state in entries if state not in ended}
+
+
+def forbid_requeue(folder: Path, job: str) -> None:
+    """Have a job that is about to go back to the queue end instead: a cancel soon after USR2 would be undone.
+
+    Args:
+      folder: of the job's submission and log.
+    """
+    (folder / f"{job}.cancelled").touch()
 
 
 def cancel(jobs: Iterable[str]) -> None:

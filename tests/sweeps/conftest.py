@@ -23,6 +23,12 @@ cp "$1" {folder}/$id.sh
 echo {folder}/$id.sh >> {folder}/submitted
 echo "Submitted batch job $id"
 """
+SCONTROL = """\
+case "$1" in
+show) echo "MaxArraySize = 3";;
+requeue) echo "$2" >> {folder}/requeued;;
+esac
+"""
 
 
 @pytest.fixture
@@ -30,8 +36,8 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of commands that answer as SLURM's do.
 
     An array has 3 jobs at most. `submitted` lists the scripts given to sbatch, `queue` is what squeue prints,
-    `cancelled` what scancel was given; where `refuse` exists, sbatch refuses every script with its text; where `silent`
-    exists, squeue does not answer.
+    `cancelled` what scancel was given, `requeued` what scontrol was to requeue; where `refuse` exists, sbatch refuses
+    every script with its text; where `silent` exists, squeue does not answer.
     """
     folder = tmp_path / "fake-slurm"
     folder.mkdir()
@@ -40,7 +46,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sbatch", SBATCH.format(folder=folder)),
         ("squeue", f"[ -e {folder}/silent ] && exit 1; cat {folder}/queue"),
         ("scancel", f'echo "$@" >> {folder}/cancelled'),
-        ("scontrol", 'case "$1" in show) echo "MaxArraySize = 3";; esac'),
+        ("scontrol", SCONTROL.format(folder=folder)),
     ):
         path = folder / name
         path.write_text(f"#!/bin/sh\n{text}\n")

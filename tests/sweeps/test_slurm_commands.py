@@ -299,6 +299,31 @@ def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slur
     assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
 
 
+def run_batch(folder: Path, array: str, does: str) -> int:
+    """Run what a job's script does, as the first job of an array whose command is a shell line; its exit status."""
+    text = f"{slurm.SETUP}\n{slurm.job_command(['sh', '-c', does], folder)}"
+    job = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": "0"}
+    return subprocess.run(["bash"], input=text, text=True, env=os.environ | job, timeout=60).returncode
+
+
+TOLD = "trap 'exit 75' TERM; kill -s USR2 $PPID; while :; do sleep 0.05; done"
+
+
+def test_job_that_is_told_goes_back_to_the_queue_unless_it_was_cancelled(folder: Path, fake_slurm: Path, capsys):
+    assert run_batch(folder, "5", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "5_0\n"
+    assert main(SWEEP) == 0
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n")
+    sweep = manifest.find(folder / "runs", None)
+    assert cancel([sweep.id]) == 0
+    assert run_batch(sweep.folder, "7", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "5_0\n"
+    (fake_slurm / "queue").write_text("")
+    assert main(SWEEP) == 0
+    assert run_batch(sweep.folder, "8", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "5_0\n8_0\n"
+
+
 def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     (folder / "runs").rename(folder / "elsewhere")
