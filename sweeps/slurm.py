@@ -71,7 +71,11 @@ if [ -z "$told" ]; then
     done
 fi
 if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 128 ]; }}; then
-    [ -e "$cancelled" ] || scontrol requeue "$job"
+    for pause_s in 1 2 4 8 0; do  # SLURM may be too busy to answer
+        [ -e "$cancelled" ] && break
+        scontrol requeue "$job" && break
+        sleep "$pause_s"
+    done
 fi
 exit "$status"
 """

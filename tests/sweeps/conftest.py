@@ -26,7 +26,7 @@ echo "Submitted batch job $id"
 SCONTROL = """\
 case "$1" in
 show) echo "MaxArraySize = 3";;
-requeue) echo "$2" >> {folder}/requeued;;
+requeue) echo "$2" >> {folder}/requeued; [ "$(wc -l < {folder}/requeued)" -gt "$(cat {folder}/busy)" ];;
 esac
 """
 
@@ -37,11 +37,12 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     An array has 3 jobs at most. `submitted` lists the scripts given to sbatch, `queue` is what squeue prints,
     `cancelled` what scancel was given, `requeued` what scontrol was to requeue; where `refuse` exists, sbatch refuses
-    every script with its text; where `silent` exists, squeue does not answer.
+    every script with its text; where `silent` exists, squeue does not answer; `busy` is how many requeues fail.
     """
     folder = tmp_path / "fake-slurm"
     folder.mkdir()
     (folder / "queue").touch()
+    (folder / "busy").write_text("0")
     for name, text in (
         ("sbatch", SBATCH.format(folder=folder)),
         ("squeue", f"[ -e {folder}/silent ] && exit 1; cat {folder}/queue"),

@@ -324,6 +324,15 @@ def test_job_that_is_told_goes_back_to_the_queue_unless_it_was_cancelled(folder:
     assert (fake_slurm / "requeued").read_text() == "5_0\n8_0\n"
 
 
+@pytest.mark.parametrize(("busy", "tries"), [(2, 3), (100, 5)])
+def test_requeue_is_tried_again_a_few_times(folder: Path, fake_slurm: Path, busy: int, tries: int):
+    (fake_slurm / "busy").write_text(str(busy))
+    (fake_slurm / "sleep").write_text("#!/bin/sh\n")  # the pauses
+    (fake_slurm / "sleep").chmod(0o755)
+    assert run_batch(folder, "7", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "7_0\n" * tries
+
+
 def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     (folder / "runs").rename(folder / "elsewhere")
