@@ -22,7 +22,7 @@ from conf.compose import Composed
 from conf.schema import RunConfig
 from sweeps import manifest, slurm
 from sweeps.manifest import Member, Sweep
-from sweeps.plan import Planned, check_fit, local_parallel, plan, print_plan, summary, use_slurm
+from sweeps.plan import Planned, check_fit, local_parallel, look_again, plan, print_plan, summary, use_slurm
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.status import RunState, console, inspect, progress, watch
 
@@ -48,21 +48,27 @@ def launch(members: Sequence[Composed]) -> int:
     if config.launcher.dry_run:
         dry_run(planned, pending, path)
         return record.EXIT_DONE
-    print(summary(planned), file=sys.stderr, flush=True)
     check_fit(planned)
     if on_slurm and pending:
         slurm.check(config.launcher, job_script(pending, path))
+    with manifest.launching(path):
+        planned = look_again(planned)  # the same command, given twice at once, may have submitted them
+        print(summary(planned), file=sys.stderr, flush=True)
+        pending = [one for one in planned if one.pending]
+        parent = parent_run(config, path) if pending else None
+        sweep = open_sweep(planned, path, parent)
+        for one in pending:
+            one.run_dir.mkdir(parents=True, exist_ok=True)
+            tracking = dataclasses.replace(one.config.tracking, parent_run=parent)
+            write_config(one.run_dir, dataclasses.replace(one.config, tracking=tracking))
+        if on_slurm and pending:
+            submit(pending, sweep)
+    if on_slurm and pending and config.wait:
+        return stay(planned, sweep)
     if not pending:
-        sweep = open_sweep(planned, path, None)
         return conclude(planned, {})
-    parent = parent_run(config, path)
-    sweep = open_sweep(planned, path, parent)
-    for one in pending:
-        one.run_dir.mkdir(parents=True, exist_ok=True)
-        tracking = dataclasses.replace(one.config.tracking, parent_run=parent)
-        write_config(one.run_dir, dataclasses.replace(one.config, tracking=tracking))
     if on_slurm:
-        return submit(planned, pending, sweep)
+        return record.EXIT_DONE
     try:
         with lock(sweep.folder):
             return run_here(planned, pending, sweep)
@@ -153,17 +159,18 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
     check_fit(planned)
 
 
-def submit(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Sweep) -> int:
-    """Submit the pending runs; with `wait=true`, stay until all of the sweep's have ended. Ctrl-C leaves jobs alone."""
-    config = planned[0].config
-    ids = slurm.submit([one.run_dir for one in pending], config.launcher, sweep.folder, sweep.id)
+def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
+    """Submit the pending runs, and say how to watch them."""
+    ids = slurm.submit([one.run_dir for one in pending], pending[0].config.launcher, sweep.folder, sweep.id)
     runs = sweep.path.parent.parent
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"sweep {sweep.id}: submitted {len(pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
     print(f"watch:  python -m sweeps.status {sweep.id} --watch{where}")
     print(f"cancel: python -m sweeps.cancel {sweep.id}{where}", flush=True)
-    if not config.wait:
-        return record.EXIT_DONE
+
+
+def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
+    """Wait until all of the sweep's runs have ended; the command's exit status. Ctrl-C leaves the jobs alone."""
     try:
         states = watch(sweep, until_over=True)
     except KeyboardInterrupt:

@@ -73,6 +73,11 @@ def locked(path: Path) -> contextlib.AbstractContextManager[None]:
     return exclusive(path.with_suffix("") / "manifest.lock")
 
 
+def launching(path: Path) -> contextlib.AbstractContextManager[None]:
+    """The right to look which of a sweep's runs are to be launched, and to submit them."""
+    return exclusive(path.with_suffix("") / "launch.lock")
+
+
 def join(run_dir: Path, sweep: str) -> None:
     """Write into a run's directory that a sweep contains it."""
     run_dir.mkdir(parents=True, exist_ok=True)

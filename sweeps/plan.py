@@ -65,7 +65,7 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
     first = members[0].config
     on_slurm = use_slurm(first)
     rates = measured_rates(Path(first.paths.runs))
-    queue = slurm.queue() if any(Path(first.paths.runs).glob(f"*/*/{record.JOB}")) else {}
+    queue = queue_of(first)
     parallel = local_parallel(first, len(members))
     planned: dict[Path, Planned] = {}
     for member in members:
@@ -82,6 +82,19 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
         time_needed = estimate(config, size, rates, on_slurm, parallel)
         planned[run_dir] = Planned(config, member.varied, run_dir, size, state, time_needed, stale)
     return list(planned.values())
+
+
+def look_again(planned: Sequence[Planned]) -> list[Planned]:
+    """The same plan with the runs' states as they are now."""
+    queue = queue_of(planned[0].config)
+    return [
+        dataclasses.replace(one, state=inspect(one.run_dir, one.config.train.env_steps, queue)) for one in planned
+    ]
+
+
+def queue_of(config: RunConfig) -> slurm.Queue | None:
+    """SLURM's jobs, which are only asked for where a run has ever been given one."""
+    return slurm.queue() if any(Path(config.paths.runs).glob(f"*/*/{record.JOB}")) else {}
 
 
 def use_slurm(config: RunConfig) -> bool:

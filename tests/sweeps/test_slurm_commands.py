@@ -163,6 +163,36 @@ def test_repeated_command_launches_only_what_is_missing_or_failed(folder: Path, 
     assert len(scripts(fake_slurm)) == 2
 
 
+def test_same_command_twice_at_once_submits_once(folder: Path, fake_slurm: Path, capsys, monkeypatch):
+    check = slurm.check
+
+    def while_another_submits(*arguments) -> None:
+        monkeypatch.setattr(slurm, "check", check)
+        assert main(SWEEP) == 0
+        (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
+        capsys.readouterr()
+
+    monkeypatch.setattr(slurm, "check", while_another_submits)
+    assert main(SWEEP) == 0
+    assert len(scripts(fake_slurm)) == 1
+    captured = capsys.readouterr()
+    assert "3 running or queued, 0 to run" in captured.err
+    assert captured.out.splitlines()[-1] == "1 running, 2 queued"
+
+
+def test_launching_waits_for_another_that_is_submitting(folder: Path, fake_slurm: Path):
+    assert main(SWEEP) == 0
+    sweep = manifest.find(folder / "runs", None)
+    command = [sys.executable, "-m", "agents.run", *SWEEP]
+    with manifest.launching(sweep.path):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(4)
+        assert len(scripts(fake_slurm)) == 1
+    assert process.wait(60) == 0
+    assert len(scripts(fake_slurm)) == 2
+
+
 def test_jobs_are_left_alone_while_squeue_does_not_answer(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     (fake_slurm / "silent").touch()
