@@ -87,9 +87,7 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
 def look_again(planned: Sequence[Planned]) -> list[Planned]:
     """The same plan with the runs' states as they are now."""
     queue = queue_of(planned[0].config)
-    return [
-        dataclasses.replace(one, state=inspect(one.run_dir, one.config.train.env_steps, queue)) for one in planned
-    ]
+    return [dataclasses.replace(one, state=inspect(one.run_dir, one.config.train.env_steps, queue)) for one in planned]
 
 
 def queue_of(config: RunConfig) -> slurm.Queue | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sweeps.array import JobArray
 
 ANSWER_S = 10.0
+EARLY_S = 60  # SLURM may send a signal so much before it was asked to
 RESERVED = {
     "array": "max_parallel",
     "error": "",
@@ -128,7 +129,34 @@ def flags(launcher: LauncherConfig) -> dict[str, Any]:
             raise ConfigError(f"{where}: must be one line of text, or null, which drops the flag")
         if value is not None and value is not False:
             found[name] = value
+    check_time(found.get("time"), launcher.signal_delay_s)
     return found
+
+
+def check_time(limit: Any, delay_s: int) -> None:
+    """Refuses a time limit that leaves nothing before the signal: such a job would only be requeued, for ever.
+
+    Raises:
+      ConfigError: names both.
+    """
+    seconds = limit_seconds(limit)
+    if seconds and seconds <= delay_s + EARLY_S:
+        raise ConfigError(
+            f"launcher.slurm.time={limit}: {seconds} s; must be more than launcher.signal_delay_s={delay_s} and "
+            f"the {EARLY_S} s that SLURM may be early, or the job is requeued before it does anything"
+        )
+
+
+def limit_seconds(limit: Any) -> int | None:
+    """A time limit as sbatch reads it: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S (0: none); None: not one of these."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(limit))
+    if match is None:
+        return None
+    days, *parts = match.groups()
+    first, second, third = (int(part or 0) for part in parts)
+    if days is None and parts[2] is None:
+        return 60 * first + second
+    return 86400 * int(days or 0) + 3600 * first + 60 * second + third
 
 
 def check(launcher: LauncherConfig, text: str) -> None:

@@ -111,6 +111,7 @@ OVERRIDES = [
     ("launcher.slurm.partition={a:1}", "must be text"),
     ("launcher.slurm.mem=1M train.replay_capacity=100000 train.env_steps=100000", "1.0 MiB are available"),
     ("launcher.slurm.gpus_per_node=9999", "sbatch refuses: gpus-per-node=9999"),
+    ("launcher.slurm.time=5", "more than launcher.signal_delay_s=300"),
     ("launcher.slurm.time=soon", "sbatch refuses: time=soon"),
     ("launcher.slurm.qos=platinum", "sbatch refuses: qos=platinum"),
 ]

@@ -99,6 +99,35 @@ def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        (10, 600),
+        ("10", 600),
+        ("10:30", 630),
+        ("1:00:00", 3600),
+        ("2-0", 172800),
+        ("1-2:30", 95400),
+        ("1-2:30:05", 95405),
+    ],
+)
+def test_time_limit_is_read_as_sbatch_does(limit: int | str, seconds: int):
+    assert slurm.limit_seconds(limit) == seconds
+    assert slurm.limit_seconds("soon") is None
+
+
+def test_time_limit_that_the_signal_uses_up_is_refused():
+    def flags(time: str, delay_s: int) -> dict:
+        keys = [f"launcher.slurm.time={time}", f"launcher.signal_delay_s={delay_s}"]
+        return slurm.flags(compose(["launcher=slurm", *keys]).launcher)
+
+    for limit, delay_s in (("5", 300), ("6", 300), ("'5:59'", 300), ("'0:10:00'", 540)):
+        with pytest.raises(ConfigError, match=rf"launcher\.slurm\.time=.*launcher\.signal_delay_s={delay_s}"):
+            flags(limit, delay_s)
+    for limit, delay_s in (("7", 300), ("10", 50), ("0", 300), ("null", 300), ("UNLIMITED", 300)):
+        flags(limit, delay_s)
+
+
 def test_command_submits_prints_how_to_watch_and_returns(folder: Path, fake_slurm: Path, capsys):
     begun = time.monotonic()
     assert main(SWEEP) == 0
