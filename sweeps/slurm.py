@@ -1,12 +1,11 @@
 """SLURM: the script of a job array, its submission, and the queue. Nothing here waits for a job.
 
-A submission is a folder's `NNN.json`: the runs of each of the array's jobs and, once submitted, the array's id, after
-which the script in that folder is named. A run directory's `job.json` names the submission and the index of its job.
+A submission is a folder's `NNN.json`: the runs of each of the array's jobs and, once submitted, the array's id;
+`NNN.sh` is the script that sbatch was given. A run directory's `job.json` names the submission and the index of its job.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -200,7 +199,7 @@ def run_command(command: Sequence[str], text: str | None = None) -> subprocess.C
 
 
 def array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobArray:
-    """The array of `jobs` jobs that the launcher's settings make; its scripts and logs are in `folder`.
+    """The array of `jobs` jobs that the launcher's settings make; its logs are in `folder`.
 
     Raises:
       ConfigError: as `flags`.
@@ -283,15 +282,26 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
         for index, runs in enumerate(part):
             for run_dir in runs:
                 job = {"submission": os.path.relpath(submission, run_dir), "index": index}
-                (run_dir / record.JOB).write_text(json.dumps(job))
+                write_json(run_dir / record.JOB, job)
         try:
-            ids.append(array(launcher, len(part), folder, name).send(runs_command(submission)))
+            jobs = array(launcher, len(part), folder, name)
+            ids.append(jobs.send(runs_command(submission), submission.with_suffix(".sh")))
         except OSError as error:
             submission.unlink()
             before = f"; submitted before it: {', '.join(ids)}" if ids else ""
             raise ConfigError(f"launcher.slurm: {one_line(str(error))}{before}") from None
-        write_json(submission, body | {"array": ids[-1]})
+        note(submission, body | {"array": ids[-1]})
     return ids
+
+
+def note(submission: Path, body: Mapping[str, Any]) -> None:
+    """Write down what was submitted; where that cannot be done, nobody would find the array again: take it back."""
+    try:
+        write_json(submission, body)
+    except OSError:
+        submission.unlink(missing_ok=True)
+        cancel([body["array"]])
+        raise
 
 
 def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: Sequence[str]) -> str:
@@ -305,10 +315,10 @@ def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: S
     workers = array(launcher, launcher.max_parallel or 1, folder, name)
     check(launcher, workers.script(job_command(command, folder)))
     try:
-        identifier = workers.send(job_command(command, folder))
+        identifier = workers.send(job_command(command, folder), submission.with_suffix(".sh"))
     except OSError as error:
         raise ConfigError(f"launcher.slurm: {one_line(str(error))}") from None
-    write_json(submission, {"array": identifier, "time": time.time(), "jobs": []})
+    note(submission, {"array": identifier, "time": time.time(), "jobs": []})
     return identifier
 
 
