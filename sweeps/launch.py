@@ -63,7 +63,8 @@ def launch(members: Sequence[Composed]) -> int:
             write_config(one.run_dir, dataclasses.replace(one.config, tracking=tracking))
         if on_slurm and pending:
             submit(pending, sweep)
-    if on_slurm and pending and config.wait:
+    alive = any(one.state.alive for one in planned)
+    if on_slurm and config.wait and (pending or alive):
         return stay(planned, sweep)
     if not pending:
         return conclude(planned, {})

@@ -392,6 +392,25 @@ def test_requeue_is_tried_again_a_few_times(folder: Path, fake_slurm: Path, busy
     assert (fake_slurm / "requeued").read_text() == "7_0\n" * tries
 
 
+def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_slurm: Path, capsys, monkeypatch):
+    monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
+    assert main([*SWEEP, "train.env_steps=1000"]) == 0
+    queue, looks = slurm.queue, iter(range(1000))
+
+    def ends_in_time(owner: int | None = None) -> slurm.Queue | None:
+        if next(looks) == 4:  # when waiting has begun
+            (fake_slurm / "queue").write_text("")
+            for run_dir in members(folder):
+                (run_dir / record.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
+        return queue(owner)
+
+    monkeypatch.setattr(slurm, "queue", ends_in_time)
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
+    assert main([*SWEEP, "train.env_steps=1000", "wait=true"]) == 0
+    assert len(scripts(fake_slurm)) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "3 done"
+
+
 def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     (folder / "runs").rename(folder / "elsewhere")
