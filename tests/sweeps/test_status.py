@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import threading
 from pathlib import Path
 
-from agents.record import lock
+import pytest
+
+from agents.record import LockedError, lock
 from conf import record
 from sweeps.status import RunState, inspect
 
@@ -28,6 +32,18 @@ def test_run_that_says_running_is_running_only_while_its_lock_is_held(tmp_path: 
     with lock(tmp_path):
         assert inspect(tmp_path, 10).name == "running"
     assert inspect(tmp_path, 10).name == "killed"
+
+
+def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path: Path):
+    with lock(tmp_path):
+        pass
+    with (tmp_path / record.LOCK).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with lock(tmp_path):
+            assert inspect(tmp_path, 10).name == "running"
+            with pytest.raises(LockedError), lock(tmp_path):
+                pass
 
 
 def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
