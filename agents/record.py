@@ -157,7 +157,7 @@ def write_config(run_dir: Path, config: RunConfig) -> None:
 def write_manifest(run_dir: Path, config: RunConfig, specs: Sequence[TaskSpec], sizes: Mapping[str, int]) -> None:
     """Identity, tasks with their scores' constants, sizes, and one entry for each start of the run."""
     path = run_dir / record.MANIFEST
-    previous = record.read_json(path) or {"starts": []}
+    previous = record.read_whole(path, "starts") or {"starts": []}
     manifest = {
         "version": record.VERSION,
         "identity": record.identity(config),

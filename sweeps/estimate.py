@@ -57,9 +57,9 @@ def measured_rates(runs: Path) -> Rates:
     found: dict[tuple[Key, bool], list[float]] = defaultdict(list)
     for path in runs.glob(f"*/*/{record.TIMING}"):
         _, rate = progress(path.parent)
-        manifest = record.read_json(path.with_name(record.MANIFEST))
-        if manifest is not None and rate:
-            found[speed_key(manifest["identity_values"]), bool(manifest["starts"][-1]["slurm"])].append(rate)
+        manifest = record.read_whole(path.with_name(record.MANIFEST), "identity_values", "starts")
+        if manifest is not None and manifest["starts"] and rate:
+            found[speed_key(manifest["identity_values"]), bool(manifest["starts"][-1].get("slurm"))].append(rate)
     return {key: statistics.median(rates) for key, rates in found.items()}
 
 

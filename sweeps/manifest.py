@@ -109,7 +109,7 @@ def everything(runs: Path) -> Sweep:
     """All runs below `runs` as if they were one sweep."""
     members = []
     for path in sorted(runs.absolute().glob(f"*/*/{record.CONFIG}")):
-        config = record.read_json(path)
+        config = record.read_whole(path, "train")
         if config is not None:
             members.append(Member(path.parent, config["train"]["env_steps"], {"benchmark": path.parents[1].name}))
     return Sweep(runs, members, {}, [], os.getuid())

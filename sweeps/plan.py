@@ -112,7 +112,7 @@ def code_id() -> str:
 
 def is_stale(run_dir: Path) -> bool:
     """Whether the run was finished by another commit, or with other uncommitted changes."""
-    manifest = record.read_json(run_dir / record.MANIFEST)
+    manifest = record.read_whole(run_dir / record.MANIFEST, "starts")
     now = git_state()
     return manifest is not None and any(manifest["starts"][-1].get(key) != value for key, value in now.items())
 

@@ -330,7 +330,7 @@ def max_array_size() -> int:
 
 def job_of(run_dir: Path) -> Job | None:
     """The job that the run was given to last."""
-    entry = record.read_json(run_dir / record.JOB)
+    entry = record.read_whole(run_dir / record.JOB, "submission", "index")
     if entry is None:
         return None
     submission = Path(os.path.normpath(run_dir / entry["submission"]))

@@ -63,16 +63,16 @@ def inspect(run_dir: Path, budget: int, queue: slurm.Queue | None = None) -> Run
 
     Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live.
     """
-    done = record.read_json(run_dir / record.DONE)
+    done = record.read_whole(run_dir / record.DONE, "env_steps", "score")
     if done is not None and done["env_steps"] >= budget:
         return RunState("done", done["env_steps"], done["score"])
-    status = record.read_json(run_dir / record.STATUS) or {"state": None, "time": 0.0}
+    status = record.read_whole(run_dir / record.STATUS, "state") or {"state": None}
     said = status["state"]
     steps, rate = progress(run_dir) if said else (0, None)
     job = slurm.job_of(run_dir)
     if locked(run_dir):
         return RunState("running", steps, rate=rate, job=job.id if job and queue and job.id in queue else None)
-    failed = said == "failed" and not (job and status["time"] < job.time)  # and not given to a job since
+    failed = said == "failed" and not (job and status.get("time", 0.0) < job.time)  # and not given to a job since
     job_state = None
     if job is not None and job.id is not None and not failed:
         job_state = queue.get(job.id) if queue is not None else "RUNNING" if said == "running" else "PENDING"
@@ -237,6 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             watch(sweep, until_over=False)
         else:
             console().print(table(sweep, states_of(sweep)), highlight=False)
+    except OSError as error:
+        print(f"error: {error.filename or 'reading'}: {error.strerror or error}", file=sys.stderr)
+        return record.EXIT_FAILED
     except KeyboardInterrupt:
         pass
     return record.EXIT_DONE

@@ -89,5 +89,19 @@ def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_a
     assert again.run_dir.parents[1].name.startswith("runs-")
 
 
+def test_damaged_folder_is_named_and_planned_as_if_nothing_were_known(tmp_path: Path, capsys):
+    (before,) = plan(members(tmp_path, "seed=0"))
+    before.run_dir.mkdir(parents=True)
+    (before.run_dir / record.MANIFEST).write_text("{}")
+    (before.run_dir / record.DONE).write_text("{}")
+    row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
+    (before.run_dir / record.TIMING).write_text(json.dumps(row) + "\n")
+    (after,) = plan(members(tmp_path, "seed=0"))
+    assert after == before
+    warned = capsys.readouterr().err
+    for name in (record.MANIFEST, record.DONE):
+        assert f"warning: {before.run_dir / name}: damaged" in warned
+
+
 def test_a_thousand_runs_can_be_planned(tmp_path: Path):
     assert len(plan(members(tmp_path, "seed=range(0,200)", "model=xs,s,m,l,xl"))) == 1000

@@ -9,7 +9,7 @@ import pytest
 
 from agents.record import LockedError, lock
 from conf import record
-from sweeps.status import RunState, inspect
+from sweeps.status import RunState, inspect, main
 
 
 def write(run_dir: Path, name: str, value: object) -> None:
@@ -44,6 +44,28 @@ def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path: Path):
             assert inspect(tmp_path, 10).name == "running"
             with pytest.raises(LockedError), lock(tmp_path):
                 pass
+
+
+@pytest.mark.parametrize("name", [record.DONE, record.JOB, record.CONFIG, record.STATUS])
+def test_damaged_file_is_named_and_taken_as_missing(tmp_path: Path, capsys, name: str):
+    run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
+    run_dir.mkdir(parents=True)
+    write(run_dir, record.CONFIG, {"train": {"env_steps": 500}})
+    write(run_dir, record.STATUS, {"state": "interrupted"})
+    write(run_dir, name, {})
+    assert main(["--runs", str(tmp_path / "runs")]) == record.EXIT_DONE
+    captured = capsys.readouterr()
+    assert f"warning: {run_dir / name}: damaged" in captured.err
+    expected = {record.CONFIG: "no runs in", record.STATUS: "1 new"}
+    assert expected.get(name, "1 interrupted") in captured.out
+
+
+def test_folder_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
+    run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
+    (run_dir / record.STATUS).mkdir(parents=True)
+    write(run_dir, record.CONFIG, {"train": {"env_steps": 500}})
+    assert main(["--runs", str(tmp_path / "runs")]) == record.EXIT_FAILED
+    assert capsys.readouterr().err == f"error: {run_dir / record.STATUS}: Is a directory\n"
 
 
 def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
