@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -284,11 +285,11 @@ def conclude(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> i
         names.append("skipped" if one.state.name == "done" else name)
         table.add_row(
             one.run_dir.name,
-            " ".join(f"{key}={value}" for key, value in one.varied.items()),
+            escape(" ".join(f"{key}={value}" for key, value in one.varied.items())),
             name,
             f"{state.env_steps:,}",
             "-" if state.score is None else f"{state.score:.3f}",
-            str(one.run_dir),
+            escape(str(one.run_dir)),
         )
     console().print(table)
     for one in planned:

@@ -1,7 +1,7 @@
 """SLURM: the script of a job array, its submission, and the queue. Nothing here waits for a job.
 
 A submission is a folder's `NNN.json`: the runs of each of the array's jobs and, once submitted, the array's id;
-`NNN.sh` is the script that sbatch was given. A run directory's `job.json` names the submission and the index of its job.
+`NNN.sh` is the script that sbatch was given. A run directory's `job.json` names the submission and its job's index.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Literal
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from agents import tracking
@@ -139,7 +140,7 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
         going = state.name == "running" and state.rate
         shown.add_row(
             linked(member.run_dir),
-            " ".join(f"{key}={value}" for key, value in member.varied.items()),
+            escape(" ".join(f"{key}={value}" for key, value in member.varied.items())),
             f"[{COLOURS[state.name]}]{state.name}[/]" if state.name in COLOURS else state.name,
             f"{min(1.0, state.env_steps / member.env_steps):.0%}",
             f"{state.rate:.1f}" if going else "-",
@@ -154,14 +155,15 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
         if state.name in ("failed", "killed"):
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
     lines += [f"mlflow: {page}" for page in pages(sweep)]
-    return Group(shown, *[line.replace("[", "\\[") for line in lines], counts(list(states.values())))
+    return Group(shown, *map(escape, lines), counts(list(states.values())))
 
 
 def linked(run_dir: Path) -> str:
     """The run's name; in terminals that can, a link to its page in MLflow."""
     states = record.read_json(run_dir / record.TRACKING) or {}
     page = next((page for uri in states if (page := tracking.run_link(run_dir, uri))), None)
-    return run_dir.name if page is None else f"[link={page}]{run_dir.name}[/link]"
+    name = escape(run_dir.name)
+    return name if page is None else f"[link={page}]{name}[/link]"
 
 
 def pages(sweep: Sweep) -> list[str]:

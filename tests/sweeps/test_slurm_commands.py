@@ -411,6 +411,16 @@ def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_s
     assert capsys.readouterr().out.splitlines()[-1] == "3 done"
 
 
+def test_swept_lists_are_shown_as_they_are_written(folder: Path, fake_slurm: Path, capsys):
+    sweep = ["-m", "launcher=slurm", "tracking=off", "benchmark.tasks=[cartpole-balance],[ball_in_cup-catch]"]
+    assert main(sweep) == 0
+    (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n")
+    capsys.readouterr()
+    assert main(sweep) == 0  # the closing table
+    assert status([]) == 0
+    assert capsys.readouterr().out.count("benchmark.tasks=[cartpole-balance]") == 2
+
+
 def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     (folder / "runs").rename(folder / "elsewhere")
