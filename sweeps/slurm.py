@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sweeps.array import JobArray
 
 ANSWER_S = 10.0
+MAX_MINUTES = 7 * 24 * 60
 EARLY_S = 60  # SLURM may send a signal so much before it was asked to
 RESERVED = {
     "array": "max_parallel",
@@ -135,9 +136,16 @@ def flags(launcher: LauncherConfig) -> dict[str, Any]:
 def check_time(limit: Any, delay_s: int) -> None:
     """Refuses a time limit that leaves nothing before the signal: such a job would only be requeued, for ever.
 
+    Also a number of minutes that was probably meant otherwise: to YAML, 24:00:00 without quotes is 86400.
+
     Raises:
-      ConfigError: names both.
+      ConfigError: names the keys.
     """
+    if isinstance(limit, int) and limit > MAX_MINUTES:
+        raise ConfigError(
+            f"launcher.slurm.time={limit}: {limit / 1440:,.0f} days, as a number is minutes; quote H:M:S in yaml "
+            f'("24:00:00"), and write more than {MAX_MINUTES // 1440} days as D-H ("{limit // 1440}-0")'
+        )
     seconds = limit_seconds(limit)
     if seconds and seconds <= delay_s + EARLY_S:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from agents.record import lock, write_status
 from agents.run import main
@@ -126,6 +128,18 @@ def test_time_limit_that_the_signal_uses_up_is_refused():
             flags(limit, delay_s)
     for limit, delay_s in (("7", 300), ("10", 50), ("0", 300), ("null", 300), ("UNLIMITED", 300)):
         flags(limit, delay_s)
+
+
+def test_time_that_yaml_took_for_a_number_is_refused(tmp_path: Path):
+    launcher = compose(["launcher=slurm"]).launcher
+    for text, refused in (("24:00:00", True), ("'24:00:00'", False), ("10080", False), ("14-0", False)):
+        (tmp_path / "launcher.yaml").write_text(f"time: {text}")
+        mine = dataclasses.replace(launcher, slurm=dict(OmegaConf.load(tmp_path / "launcher.yaml").items()))
+        if refused:
+            with pytest.raises(ConfigError, match=r"launcher\.slurm\.time=86400: 60 days.*quote"):
+                slurm.flags(mine)
+        else:
+            slurm.flags(mine)
 
 
 def test_command_submits_prints_how_to_watch_and_returns(folder: Path, fake_slurm: Path, capsys):
