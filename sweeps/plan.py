@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.table import Table
@@ -25,6 +26,7 @@ from sweeps.estimate import Estimate, estimate, measured_rates
 from sweeps.status import RunState, console, duration, inspect
 
 MAX_ROWS = 40
+SILENT = "sbatch is here, but no SLURM answers (scontrol ping)"
 MEMORY_FRACTION = 0.9  # of a GPU, that its runs get together
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -96,8 +98,23 @@ def queue_of(config: RunConfig) -> slurm.Queue | None:
 
 
 def use_slurm(config: RunConfig) -> bool:
-    """Whether the launcher is SLURM; `auto` means so where `sbatch` exists and a controller answers."""
-    return config.launcher.name == "slurm" or (config.launcher.name == "auto" and slurm.answers())
+    """Whether the launcher is SLURM; `auto` means so where there is one.
+
+    Raises:
+      ConfigError: `auto`, and SLURM is silent: a cluster's login node is no place for runs. A plan only warns.
+    """
+    if config.launcher.name != "auto":
+        return config.launcher.name == "slurm"
+    if slurm.controller() == "silent":
+        if not config.plan:
+            raise ConfigError(f"launcher=auto: {SILENT}; allowed: launcher=local, and launcher=slurm once it answers")
+        warn_silent()
+    return slurm.controller() == "up"
+
+
+@cache
+def warn_silent() -> None:
+    print(f"warning: {SILENT}; this plan is for this machine", file=sys.stderr)
 
 
 def local_parallel(config: RunConfig, runs: int) -> int:

@@ -15,8 +15,9 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from conf import record
 from conf.files import write_json
@@ -99,12 +100,25 @@ class Job:
 
 def answers() -> bool:
     """Whether there is a SLURM to submit to."""
-    if shutil.which("sbatch") is None:
-        return False
+    return controller() == "up"
+
+
+def controller() -> Literal["up", "silent", "none"]:
+    """What becomes of `scontrol ping`; none: SLURM is not installed, or without a configuration, so of no cluster."""
+    scontrol = shutil.which("scontrol")
+    return "none" if scontrol is None or shutil.which("sbatch") is None else _ping(scontrol)
+
+
+@cache
+def _ping(scontrol: str) -> Literal["up", "silent", "none"]:
+    """Asked once in a process, as one that is down makes us wait."""
     try:
-        return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=ANSWER_S).returncode == 0
+        result = subprocess.run([scontrol, "ping"], capture_output=True, text=True, timeout=ANSWER_S)
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return "silent"
+    if result.returncode == 0:
+        return "up"
+    return "none" if "Could not establish a configuration source" in result.stderr else "silent"
 
 
 def flags(launcher: LauncherConfig) -> dict[str, Any]:

@@ -25,6 +25,7 @@ echo "Submitted batch job $id"
 """
 SCONTROL = """\
 case "$1" in
+ping) [ ! -e {folder}/silent ];;
 show) echo "MaxArraySize = 3";;
 requeue) echo "$2" >> {folder}/requeued; [ "$(wc -l < {folder}/requeued)" -gt "$(cat {folder}/busy)" ];;
 esac
@@ -37,7 +38,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     An array has 3 jobs at most. `submitted` lists the scripts given to sbatch, `queue` is what squeue prints,
     `cancelled` what scancel was given, `requeued` what scontrol was to requeue; where `refuse` exists, sbatch refuses
-    every script with its text; where `silent` exists, squeue does not answer; `busy` is how many requeues fail.
+    every script with its text; where `silent` exists, SLURM does not answer; `busy` is how many requeues fail.
     """
     folder = tmp_path / "fake-slurm"
     folder.mkdir()

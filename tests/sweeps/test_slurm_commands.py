@@ -24,6 +24,7 @@ from sweeps import manifest, slurm
 from sweeps.cancel import main as cancel
 from sweeps.logs import main as logs
 from sweeps.manifest import Member
+from sweeps.plan import use_slurm
 from sweeps.status import main as status
 from sweeps.status import states_of
 
@@ -433,6 +434,28 @@ def test_swept_lists_are_shown_as_they_are_written(folder: Path, fake_slurm: Pat
     assert main(sweep) == 0  # the closing table
     assert status([]) == 0
     assert capsys.readouterr().out.count("benchmark.tasks=[cartpole-balance]") == 2
+
+
+def test_slurm_that_does_not_answer_is_not_mistaken_for_none(folder: Path, fake_slurm: Path, capsys):
+    (fake_slurm / "silent").touch()
+    sweep = ["-m", "tracking=off", "seed=0,1"]
+    assert main(sweep) == record.EXIT_BAD_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: launcher=auto: sbatch is here, but no SLURM answers")
+    assert "launcher=local" in line
+    assert not (folder / "runs").exists()
+    assert main([*sweep, "plan=true"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("warning: sbatch is here, but no SLURM answers")
+    assert len(captured.err.splitlines()) == 1
+    assert "on this machine's CPU" in captured.out
+
+
+def test_slurm_without_a_configuration_is_none(folder: Path, fake_slurm: Path):
+    words = "scontrol: fatal: Could not establish a configuration source"
+    (fake_slurm / "scontrol").write_text(f"#!/bin/sh\necho '{words}' >&2; exit 1\n")
+    assert slurm.controller() == "none"
+    assert not use_slurm(compose(["launcher=auto"]))
 
 
 def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):
