@@ -128,10 +128,11 @@ def code_id() -> str:
 
 
 def is_stale(run_dir: Path) -> bool:
-    """Whether the run was finished by another commit, or with other uncommitted changes."""
+    """Whether any part of the run was made by another commit, or with other uncommitted changes."""
     manifest = record.read_whole(run_dir / record.MANIFEST, "starts")
     now = git_state()
-    return manifest is not None and any(manifest["starts"][-1].get(key) != value for key, value in now.items())
+    starts = manifest["starts"] if manifest else []
+    return any(start.get(key) != value for start in starts for key, value in now.items())
 
 
 def elsewhere(config: RunConfig) -> RunConfig:

@@ -79,9 +79,10 @@ def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_a
     (same_code,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
     assert (same_code.stale, same_code.pending) == (False, False)
     other = {"git_commit": "0" * 40, "git_diff_sha256": None, "slurm": {}}
-    (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": [other]}))
-    (listed,) = plan(members(tmp_path, "seed=0"))
-    assert (listed.stale, listed.pending) == (True, False)
+    for starts in ([other], [other, {**git_state(), "slurm": {}}]):
+        (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": starts}))
+        (listed,) = plan(members(tmp_path, "seed=0"))
+        assert (listed.stale, listed.pending) == (True, False)
     assert "1 by other code: rerun=stale" in summary([listed])
     (again,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
     assert (again.stale, again.pending) == (False, True)
