@@ -124,6 +124,20 @@ def states_of(sweep: Sweep) -> dict[Member, RunState]:
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
 
 
+def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
+    """Close the sweep's MLflow runs, where they are open, if all its runs are done or have failed.
+
+    Args:
+      ask_slurm: for what it has; otherwise, as every job of a large sweep would ask, it may have any unfinished run.
+    """
+    if sweep.parents.keys() <= set(sweep.closed):
+        return
+    queue = slurm.queue(sweep.owner) if ask_slurm else None
+    names = {inspect(one.run_dir, one.env_steps, queue).name for one in sweep.members}
+    if names <= {"done", "failed"}:
+        manifest.close_parents(sweep, failed="failed" in names)
+
+
 def counts(states: Sequence[RunState]) -> str:
     """How many are in each state, in one line."""
     found = Counter(state.name for state in states)

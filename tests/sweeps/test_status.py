@@ -9,6 +9,9 @@ import pytest
 
 from agents.record import LockedError, lock
 from conf import record
+from conf.compose import compose
+from sweeps import manifest, sync
+from sweeps.manifest import Member
 from sweeps.status import RunState, inspect, main
 
 
@@ -66,6 +69,28 @@ def test_folder_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
     write(run_dir, record.CONFIG, {"train": {"env_steps": 500}})
     assert main(["--runs", str(tmp_path / "runs")]) == record.EXIT_FAILED
     assert capsys.readouterr().err == f"error: {run_dir / record.STATUS}: Is a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("states", "closed"), [(("done", "failed"), [True]), (("done", "done"), [False]), (("failed", "interrupted"), [])]
+)
+def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], closed: list[bool]
+):
+    told: list[bool] = []
+    monkeypatch.setattr("agents.tracking.close_parent", lambda uri, run_id, failed: told.append(failed))
+    path = tmp_path / record.SWEEPS / "two.json"
+    listed = [Member(tmp_path / "quickstart" / f"s{seed}", 100, {}) for seed in range(2)]
+    manifest.write(path, listed, {"http://lab": "parent"})
+    for member, state in zip(listed, states, strict=True):
+        manifest.join(member.run_dir, "two")
+        write(member.run_dir, record.STATUS, {"state": state, "time": 1.0})
+        if state == "done":
+            write(member.run_dir, record.DONE, {"env_steps": 100, "score": 0.5, "evaluation": []})
+    runs = [sync.Tracked(member.run_dir, compose([]), "http://lab") for member in listed]
+    for _ in range(2):  # once
+        sync.close_parents(runs)
+    assert told == closed
 
 
 def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
