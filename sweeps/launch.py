@@ -200,9 +200,9 @@ def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Swee
 
 
 def outcome(one: Planned, ended: Mapping[Path, int]) -> RunState:
-    """What a run came to; one that `ended` without saying how has failed."""
+    """What a run came to; one that `ended` without saying how has failed, unless it was killed on purpose."""
     state = inspect(one.run_dir, one.config.train.env_steps, {})
-    if one.run_dir in ended and state.name in ("new", "killed"):
+    if state.name in ("new", "killed") and ended.get(one.run_dir, -signal.SIGKILL) != -signal.SIGKILL:
         return dataclasses.replace(state, name="failed", reason="ended without a word; see its log")
     return state
 
@@ -218,17 +218,37 @@ def run_inline(pending: Sequence[Planned]) -> dict[Path, int]:
 
 
 def run_pool(pending: Sequence[Planned]) -> dict[Path, int]:
-    """Run in processes; Ctrl-C or SIGTERM lets each checkpoint, and ends. The exit status of those that ended."""
+    """Run in processes; the exit status of those that ended.
+
+    Ctrl-C or SIGTERM lets each checkpoint, and ends; so does what goes wrong here. A second Ctrl-C kills them.
+    """
     launcher = pending[0].config.launcher
     patience = Patience(launcher.max_crashes, launcher.backoff_s, time.time())
     parallel = local_parallel(pending[0].config, len(pending))
     # Sessions of their own: a Ctrl-C reaches runs through `stop`, once.
     pool = Pool([one.run_dir for one in pending], parallel, patience, new_session=True)
-    with on_signals(pool.stop, signal.SIGINT, signal.SIGTERM), SweepProgress(pending) as bar:
-        while pool.poll():
+
+    def interrupt() -> None:
+        if pool.stopping:
+            pool.kill()
+        else:
+            print("\nruns checkpoint, and stop; Ctrl-C again kills them", file=sys.stderr, flush=True)
+            pool.stop()
+
+    with (
+        on_signals(interrupt, signal.SIGINT),
+        on_signals(pool.stop, signal.SIGTERM),
+        SweepProgress(pending) as bar,
+    ):
+        try:
+            while pool.poll():
+                bar.show()
+                time.sleep(POLL_S)
             bar.show()
-            time.sleep(POLL_S)
-        bar.show()
+        except BaseException:
+            pool.stop()
+            pool.drain()
+            raise
     return pool.ended
 
 
