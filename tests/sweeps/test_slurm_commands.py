@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -27,6 +28,7 @@ from sweeps.manifest import Member
 from sweeps.plan import use_slurm
 from sweeps.status import main as status
 from sweeps.status import states_of
+from tests.commands import command, living
 
 SWEEP = ["-m", "launcher=slurm", "tracking=off", "seed=0,1,2"]
 
@@ -99,7 +101,7 @@ def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
     for dropped in ("--mem", "--account", "--qos", "--constraint", "srun"):
         assert dropped not in text
     assert lines.index("module load cuda") < lines.index("ulimit -n 4096")
-    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -227,13 +229,14 @@ def test_same_command_twice_at_once_submits_once(folder: Path, fake_slurm: Path,
 def test_launching_waits_for_another_that_is_submitting(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     sweep = manifest.find(folder / "runs", None)
-    command = [sys.executable, "-m", "agents.run", *SWEEP]
-    with manifest.launching(sweep.path):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(4)
-        assert len(scripts(fake_slurm)) == 1
-    assert process.wait(60) == 0
+    with contextlib.ExitStack() as submitting:
+        submitting.enter_context(manifest.launching(sweep.path))
+        with living(*command(*SWEEP), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(4)
+            assert len(scripts(fake_slurm)) == 1
+            submitting.close()
+            assert process.wait(60) == 0
     assert len(scripts(fake_slurm)) == 2
 
 
@@ -305,7 +308,8 @@ def test_status_of_a_thousand_runs_counts_them(folder: Path, fake_slurm: Path):
             (record.TIMING, row),
         ):
             (member.run_dir / name).write_text(json.dumps(value) + "\n")
-    result = subprocess.run([sys.executable, "-m", "sweeps.status"], cwd=folder, capture_output=True, text=True)
+    arguments = [sys.executable, "-m", "sweeps.status"]
+    result = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=60)
     assert "500 running, 500 killed" in result.stdout
 
 
@@ -335,31 +339,26 @@ def test_cancel_stops_the_command_that_runs_a_sweep_here(folder: Path, fake_slur
     assert main(SWEEP) == 0
     sweep = manifest.find(folder / "runs", None)
     hold = "import sys, time; from pathlib import Path; from agents.record import lock\nwith lock(Path(sys.argv[1])):"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", f"{hold} print(1, flush=True); time.sleep(60)", sweep.folder], stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    capsys.readouterr()
-    assert main([*SWEEP, "launcher=local"]) == record.EXIT_FAILED
-    assert f"is being run by process {holder.pid}" in capsys.readouterr().err
-    assert cancel([sweep.id]) == 0
-    assert holder.wait(10) == -signal.SIGTERM
+    arguments = [sys.executable, "-c", f"{hold} print(1, flush=True); time.sleep(60)", str(sweep.folder)]
+    with living(*arguments, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        capsys.readouterr()
+        assert main([*SWEEP, "launcher=local"]) == record.EXIT_FAILED
+        assert f"is being run by process {holder.pid}" in capsys.readouterr().err
+        assert cancel([sweep.id]) == 0
+        assert holder.wait(10) == -signal.SIGTERM
 
 
 def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Path):
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|RUNNING\n7_2|RUNNING\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "agents.run", *SWEEP, "wait=true"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert "submitted 3 runs" in process.stdout.readline()
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    arguments = command(*SWEEP, "wait=true")
+    with living(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "submitted 3 runs" in process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
     assert process.returncode == record.EXIT_INTERRUPTED
     assert "the jobs go on" in errors
     assert not (fake_slurm / "cancelled").exists()
