@@ -15,12 +15,13 @@ from rich.table import Table
 
 from agents.record import git_state
 from agents.sizes import RunSize, available_bytes, check_memory, readable_bytes, run_size
-from agents.train import check_backend
 from conf import record
 from conf.compose import Composed
-from conf.schema import RunConfig
+from conf.schema import EnvConfig, RunConfig
 from conf.typed import ConfigError
 from envs import registry
+from envs.envpool import for_training
+from envs.spec import TaskSpec
 from sweeps import slurm
 from sweeps.estimate import Estimate, estimate, measured_rates
 from sweeps.status import RunState, console, duration, inspect
@@ -72,7 +73,7 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
     planned: dict[Path, Planned] = {}
     for member in members:
         config = member.config
-        check_backend(config)
+        specs = specs_of(config.benchmark.task_ids, config.env)
         run_dir = record.run_dir(config)
         state = inspect(run_dir, config.train.env_steps, queue)
         stale = state.name == "done" and is_stale(run_dir)
@@ -80,10 +81,22 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
             config = elsewhere(config)
             run_dir = record.run_dir(config)
             state, stale = inspect(run_dir, config.train.env_steps, queue), False
-        size = run_size(config, registry.specs(config.benchmark.task_ids, config.env))
+        size = run_size(config, specs)
         time_needed = estimate(config, size, rates, on_slurm, parallel)
         planned[run_dir] = Planned(config, member.varied, run_dir, size, state, time_needed, stale)
     return list(planned.values())
+
+
+@cache
+def specs_of(task_ids: tuple[str, ...], env: EnvConfig) -> list[TaskSpec]:
+    """The tasks of a run, checked once for all that have the same.
+
+    Raises:
+      ConfigError: EnvPool is missing or right for none of them.
+    """
+    specs = registry.specs(task_ids, env)
+    for_training(specs, env.backend)
+    return specs
 
 
 def look_again(planned: Sequence[Planned]) -> list[Planned]:
