@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -326,18 +327,16 @@ def note(submission: Path, body: Mapping[str, Any]) -> None:
         raise
 
 
-def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: Sequence[str]) -> str:
+def submit_workers(launcher: LauncherConfig, jobs: int, folder: Path, name: str, command: Sequence[str]) -> str:
     """Submit one array of jobs that all execute `command`, with their index as last argument; its id.
 
     Raises:
-      ConfigError: SLURM refuses.
+      ConfigError: sbatch refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     submission = next_submission(folder)
-    workers = array(launcher, launcher.max_parallel or 1, folder, name)
-    check(launcher, workers.script(job_command(command, folder)))
     try:
-        identifier = workers.send(job_command(command, folder), submission.with_suffix(".sh"))
+        script = submission.with_suffix(".sh")
+        identifier = array(launcher, jobs, folder, name).send(job_command(command, folder), script)
     except OSError as error:
         raise ConfigError(f"launcher.slurm: {one_line(str(error))}") from None
     note(submission, {"array": identifier, "time": time.time(), "jobs": []})
@@ -386,6 +385,19 @@ def forbid_requeue(folder: Path, job: str) -> None:
       folder: of the job's submission and log.
     """
     (folder / f"{job}.cancelled").touch()
+
+
+def workers(folder: Path, owner: int | None = None) -> Queue | None:
+    """Of a user's jobs that have not ended, those that `submit_workers` submitted; None where SLURM cannot be asked."""
+    bodies = [record.read_json(path) or {} for path in folder.glob("[0-9]*.json")]
+    arrays = {body.get("array") for body in bodies if body.get("jobs") == []}
+    jobs = queue(owner) if arrays else {}
+    return None if jobs is None else {job: state for job, state in jobs.items() if job.partition("_")[0] in arrays}
+
+
+def in_words(jobs: Queue) -> str:
+    """How many jobs are in each state."""
+    return ", ".join(f"{count} {state.lower()}" for state, count in sorted(Counter(jobs.values()).items()))
 
 
 def cancel(jobs: Iterable[str]) -> None:

@@ -168,8 +168,15 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     for member, state in ordered:
         if state.name in ("failed", "killed"):
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
+    lines += search_jobs(sweep)
     lines += [f"mlflow: {page}" for page in pages(sweep)]
     return Group(shown, *map(escape, lines), counts(list(states.values())))
+
+
+def search_jobs(sweep: Sweep) -> list[str]:
+    """A line on the SLURM jobs that share a search, whose trials belong to no job of their own."""
+    jobs = slurm.workers(sweep.folder, sweep.owner)
+    return [f"jobs of the search: {slurm.in_words(jobs)}"] if jobs else []
 
 
 def linked(run_dir: Path) -> str:
@@ -242,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return record.EXIT_BAD_CONFIG
-    if not sweep.members:
+    if not sweep.members and not search_jobs(sweep):
         print(f"no runs in {parsed.runs} yet; --runs names another folder")
         return record.EXIT_DONE
     if parsed.sweep is None and len(known) > 1:
