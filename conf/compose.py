@@ -80,7 +80,20 @@ def compose_many(overrides: Sequence[str]) -> list[Composed]:
         varied = dict(zip(swept, combination, strict=True))
         values = {key: values[0] for key, values in axes.items()} | varied
         composed.append(Composed(_single(values), {key: show(value) for key, value in varied.items()}))
+    _check_distinct(composed)
     return composed
+
+
+def _check_distinct(composed: Sequence[Composed]) -> None:
+    """Refuses values that differ and still mean one and the same run, of which only one could be carried out."""
+    first: dict[str, Composed] = {}
+    for one in composed:
+        other = first.setdefault(record.identity(one.config), one)
+        if other.config != one.config and other.varied != one.varied:
+            key = next(key for key, value in one.varied.items() if other.varied[key] != value)
+            raise ConfigError(
+                f"{key}={other.varied[key]},{one.varied[key]}: both give one and the same run; choose one of them"
+            )
 
 
 @cache

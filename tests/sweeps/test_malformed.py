@@ -100,6 +100,13 @@ OVERRIDES = [
     ("rerun=always", "one of off, stale"),
     ("tracking.uri=mlflow.db", "must begin with one of"),
     ("seed=range(0,1000) model.width=range(1,1001)", "1000000 runs; at most"),
+    # axes that change no result
+    ("train.env_steps=2000,1000", "train.env_steps=2000,1000: both give one and the same run"),
+    ("seed=0,1 env.workers=1,2", "env.workers=1,2: both give one and the same run"),
+    ("launcher.max_parallel=1,2", "launcher.max_parallel=1,2: both give"),
+    ("launcher=slurm,local", "launcher=slurm,local: both give"),
+    ("paths.runs=a,b", "paths.runs=a,b: both give"),
+    ("agent.batch_size=null,1024", "agent.batch_size=null,1024: both give"),
     # the launcher
     ("launcher.max_parallel=0", ">= 1"),
     ("launcher.max_parallel=many", "must be an integer"),

@@ -29,7 +29,7 @@ def test_finished_runs_are_found_and_not_planned_again(tmp_path: Path):
 
 
 def test_members_with_one_identity_are_one_run(tmp_path: Path):
-    assert len(plan(members(tmp_path, "env.workers=1,2"))) == 1
+    assert len(plan(members(tmp_path, "agent.tau=0.005,5e-3"))) == 1
     assert len(plan(members(tmp_path, "agent.tau=0.005,0.01"))) == 2
 
 
