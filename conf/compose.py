@@ -80,6 +80,9 @@ def compose_many(overrides: Sequence[str]) -> list[Composed]:
         varied = dict(zip(swept, combination, strict=True))
         values = {key: values[0] for key, values in axes.items()} | varied
         composed.append(Composed(_single(values), {key: show(value) for key, value in varied.items()}))
+    sweep = composed[0].config.sweep
+    if "sweep" in parsed and not sweep.params and not sweep.search.space:
+        raise ConfigError(f"{parsed['sweep'].text}: varies nothing: needs keys in sweep.params or sweep.search.space")
     _check_distinct(composed)
     return composed
 
@@ -173,6 +176,8 @@ def _check_override(override: Any, text: str, values: tuple[Any, ...]) -> _Overr
         return _Override(text, key, values)
     if key.split(".")[0] == "hydra":
         raise ConfigError(f"{text}: no hydra.* settings here; folders: paths.*, execution: launcher.*")
+    if key.split(".")[:2] == ["sweep", "params"]:
+        raise ConfigError(f"{text}: for a sweep's yaml only; here, each key is an override of its own: seed=0,1")
     field = field_at(key, values[0])
     if isinstance(values[0], Glob):
         raise ConfigError(f"{text}: glob is for groups; {key} must be {describe(field)}")

@@ -385,6 +385,9 @@ def check(config: RunConfig) -> None:
                 f"{key}={name}: names a folder: at most 64 letters, digits, dots, dashes and underscores, "
                 "the first a letter or digit"
             )
+    for key, path in (("runs", config.paths.runs), ("compilation_cache", config.paths.compilation_cache)):
+        if path is not None and (not path.strip() or not path.isprintable()):
+            raise ConfigError(f"paths.{key}={path}: must name a folder")
     uri = config.tracking.uri
     if uri is not None:
         check_tracking_uri(uri)

@@ -182,9 +182,17 @@ def check_fit(planned: Sequence[Planned]) -> None:
 
 
 def job_bytes(mem: object) -> int | None:
-    """The memory that sbatch's flag asks for; None where it does not say, or all of a node (0)."""
+    """The memory that sbatch's flag asks for; None where it does not say, or all of a node (0).
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    if mem is None or mem is False:
+        return None
     match = re.fullmatch(r"(\d+)([KMGT]?)B?", str(mem).upper())
-    return int(match[1]) * UNITS[match[2] or "M"] or None if match else None
+    if match is None:
+        raise ConfigError(f"launcher.slurm.mem={mem}: must be a whole number with K, M, G or T, such as 64G, or null")
+    return int(match[1]) * UNITS[match[2] or "M"] or None
 
 
 def print_plan(planned: Sequence[Planned]) -> None:
