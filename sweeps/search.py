@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from agents.sizes import available_bytes, check_memory
@@ -186,7 +187,7 @@ def table(search: Search, study: Study) -> Table:
         values = [trial.params.get(key) for key in search.space]
         shown.add_row(
             str(trial.number),
-            *(f"{value:.4g}" if isinstance(value, float) else show(value) for value in values),
+            *(f"{value:.4g}" if isinstance(value, float) else escape(show(value)) for value in values),
             "-" if trial.last_step is None else f"{trial.last_step:,}",
             "-" if score is None else f"{score:.3f}",
             f"[{COLOURS.get(name, 'default')}]{name}{' (best)' if is_best else ''}[/]",
@@ -234,7 +235,7 @@ def print_search(search: Search) -> None:
     shown.add_column("key")
     shown.add_column("values")
     for key, axis in search.space.items():
-        shown.add_row(key, str(axis))
+        shown.add_row(key, escape(str(axis)))
     console().print(shown)
     known = len(manifest.read(search.path).members) if search.path.exists() else 0
     print(

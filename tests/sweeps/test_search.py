@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -423,6 +424,16 @@ def test_command_line_fixes_drops_and_adds_axes():
     axes = space.read(body | nested, ["model"])
     assert set(axes) == {"agent.discount", "agent.num_bins"}
     assert str(axes["agent.num_bins"]) == "3 to 9 (log)"
+
+
+def test_tables_show_lists_as_they_are_written(fake_runs: Path, capsys: pytest.CaptureFixture):
+    made, study = opened(TAU)
+    made = dataclasses.replace(made, space={"benchmark.tasks": space.Choices(("[a]", "[b]"))})
+    drawn = optuna_study.suggest(study.ask(), "benchmark.tasks", made.space["benchmark.tasks"])
+    search.print_search(made)
+    assert "[a], [b]" in capsys.readouterr().out
+    status.console().print(search.table(made, study))
+    assert drawn in capsys.readouterr().out
 
 
 def test_manifest_whose_command_means_something_else_now_is_refused(fake_runs: Path):

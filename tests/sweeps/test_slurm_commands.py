@@ -323,6 +323,12 @@ def test_status_without_a_sweep_shows_all_runs(folder: Path, capsys: pytest.Capt
     assert "1 new" in capsys.readouterr().out
 
 
+def test_status_shows_lists_as_they_are_written(folder: Path, fake_slurm: Path, capsys):
+    assert main(["-m", "launcher=slurm", "tracking=off", "benchmark.tasks=[cartpole-balance],[cartpole-swingup]"]) == 0
+    assert status([]) == 0
+    assert "benchmark.tasks=[cartpole-swingup]" in capsys.readouterr().out
+
+
 def test_cancel_takes_the_sweeps_jobs_from_the_queue_and_no_others(folder: Path, fake_slurm: Path, capsys):
     assert main(SWEEP) == 0
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_2|PENDING\n99_0|RUNNING\n")
