@@ -20,7 +20,7 @@ from conf.typed import ConfigError
 from sweeps import cancel, manifest, pool, search, space, status
 from sweeps import study as optuna_study
 from sweeps import worker as trial_worker
-from tests.commands import wait_until
+from tests.commands import TINY, run, wait_until
 
 BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
 TAU = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
@@ -272,6 +272,35 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
     )
     assert scores.final(15) == 7
     assert scores.final(20) == 5
+
+
+@pytest.mark.slow
+def test_mlflow_holds_the_search_with_its_plots_above_its_trials(tmp_path: Path):
+    settings = [TAU, "sweep.search.trials=2", "sweep.search.pruner=off", "launcher=local", "launcher.max_parallel=2"]
+    result = run(tmp_path, "-m", "+sweep=search", *TINY, "train.env_steps=300", "eval.every_steps=150", *settings)
+    assert result.returncode == record.EXIT_DONE, result.stderr
+    from mlflow.tracking import MlflowClient
+
+    (path,) = manifest.find_all(tmp_path / "runs")
+    sweep = manifest.read(path)
+    ((uri, parent_id),) = sweep.parents.items()
+    assert uri == f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    parent = client.get_run(parent_id)
+    assert parent.info.status == "FINISHED"
+    plots = {Path(artifact.path).name for artifact in client.list_artifacts(parent_id, "plots")}
+    assert plots == {"history.png", "importance.png", "slice.png", "intermediate.png"}
+    scores = client.get_metric_history(parent_id, "trial/score")
+    best = max(scores, key=lambda point: point.value)
+    assert sorted(point.step for point in scores) == [0, 1]
+    assert (parent.data.tags["best.trial"], parent.data.tags["trials"]) == (str(best.step), "2")
+    assert parent.data.tags["best.command"] in result.stdout
+    of_parent = f"tags.mlflow.parentRunId = '{parent_id}'"
+    children = client.search_runs([parent.info.experiment_id], of_parent)
+    trials = [record.read_json(member.run_dir / record.TRACKING) or {} for member in sweep.members]
+    assert len(trials) == 2
+    assert {child.info.run_id for child in children} == {states[uri]["run_id"] for states in trials}
+    assert {child.info.status for child in children} == {"FINISHED"}
 
 
 ON_SLURM = [*BUDGET, TAU, TRIALS, "launcher=slurm", "launcher.max_parallel=2"]
