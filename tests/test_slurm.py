@@ -238,6 +238,9 @@ def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: No
     result = run(tmp_path, *SWEEP, *SMALL, *settings, "train.env_steps=600")
     assert result.returncode == 0, result.stderr
     assert "submitted 2 jobs" in result.stdout
+    again = run(tmp_path, *SWEEP, *SMALL, *settings, "train.env_steps=600")
+    assert "has jobs already: 2" in again.stdout
+    assert "submitted" not in again.stdout
     wait_for(lambda: len(members(tmp_path)) == 2 and all(map(training, members(tmp_path))))
     (worker,) = (
         process.pid
@@ -249,6 +252,23 @@ def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: No
     sweep = manifest.find(tmp_path / "runs", None)
     assert status(tmp_path, "search", sweep.id, "--show").count("complete") == 3
     assert sorted(len(starts(run_dir)) for run_dir in members(tmp_path)) == [1, 1, 2]
+
+
+def test_cancelled_search_checkpoints_its_trials_and_goes_on_when_launched_again(tmp_path: Path, slurm: None):
+    space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
+    settings = ["+sweep=search", space, "sweep.search.trials=2", "sweep.search.pruner=off", "launcher.max_parallel=2"]
+    search = [*SWEEP, *SMALL, *settings, "train.env_steps=2000"]
+    assert run(tmp_path, *search).returncode == 0
+    assert "jobs of the search: 2" in status(tmp_path)
+    wait_for(lambda: len(members(tmp_path)) == 2 and all(map(training, members(tmp_path))))
+    sweep = manifest.find(tmp_path / "runs", None)
+    assert "cancelled 2 jobs" in status(tmp_path, "cancel", sweep.id)
+    wait_for(lambda: not jobs())
+    assert "2 interrupted" in status(tmp_path)
+    assert "submitted 2 jobs" in run(tmp_path, *search).stdout
+    wait_for(lambda: not jobs())
+    assert "2 done" in status(tmp_path)
+    assert [len(starts(run_dir)) for run_dir in members(tmp_path)] == [2, 2]
 
 
 def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchanged(tmp_path: Path, slurm: None):
