@@ -49,6 +49,9 @@ class Row(NamedTuple):
     value: float
 
 
+LOCK_TRIES, LOCK_PAUSE_S = 20, 0.05
+
+
 class LockedError(RuntimeError):
     """Another process writes this run."""
 
@@ -63,11 +66,15 @@ def lock(run_dir: Path) -> Iterator[None]:
     path = run_dir / record.LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = path.read_text().strip() or "another process"
-            raise LockedError(f"{run_dir}: is being run by {holder}") from None
+        for left in reversed(range(LOCK_TRIES)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # or somebody looks whether the run is run, which takes a moment
+                if not left:
+                    holder = path.read_text().strip() or "another process"
+                    raise LockedError(f"{run_dir}: is being run by {holder}") from None
+                time.sleep(LOCK_PAUSE_S)
         os.ftruncate(descriptor, 0)
         job = os.environ.get("SLURM_JOB_ID")
         where = f"{socket.gethostname()}{f', SLURM job {job}' if job else ''}"
@@ -150,7 +157,7 @@ def write_config(run_dir: Path, config: RunConfig) -> None:
 def write_manifest(run_dir: Path, config: RunConfig, specs: Sequence[TaskSpec], sizes: Mapping[str, int]) -> None:
     """Identity, tasks with their scores' constants, sizes, and one entry for each start of the run."""
     path = run_dir / record.MANIFEST
-    previous = record.read_json(path) or {"starts": []}
+    previous = record.read_whole(path, "starts") or {"starts": []}
     manifest = {
         "version": record.VERSION,
         "identity": record.identity(config),

@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return record.EXIT_BAD_CONFIG
     except OSError as error:
-        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        reason = f"{error.filename or 'writing'}: {error.strerror or error}"
+        print(f"error: {' '.join(reason.split())}", file=sys.stderr)
         return record.EXIT_FAILED
     except KeyboardInterrupt:
         return record.EXIT_INTERRUPTED

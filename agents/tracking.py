@@ -232,7 +232,7 @@ class Mirror:
         ending = ending_of(self.run_dir)  # before: what comes meanwhile is sent by the next
         self.send()
         status = record.read_json(self.run_dir / record.STATUS) or {}
-        done = record.read_json(self.run_dir / record.DONE)
+        done = record.read_whole(self.run_dir / record.DONE, "env_steps", "score")
         if done is not None and done["score"] is not None:
             self.client.set_tag(self.run_id, "final_score", f"{done['score']:.4f}")
         report = self.run_dir / record.REPORT

@@ -65,7 +65,7 @@ class StopFlag:
 
 def finished(config: RunConfig, run_dir: Path) -> dict | None:
     """What DONE says, if the run has reached the budget that is asked for."""
-    done = record.read_json(run_dir / record.DONE)
+    done = record.read_whole(run_dir / record.DONE, "env_steps", "score")
     return done if done is not None and done["env_steps"] >= config.train.env_steps else None
 
 

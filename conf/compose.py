@@ -80,7 +80,23 @@ def compose_many(overrides: Sequence[str]) -> list[Composed]:
         varied = dict(zip(swept, combination, strict=True))
         values = {key: values[0] for key, values in axes.items()} | varied
         composed.append(Composed(_single(values), {key: show(value) for key, value in varied.items()}))
+    sweep = composed[0].config.sweep
+    if "sweep" in parsed and not sweep.params and not sweep.search.space:
+        raise ConfigError(f"{parsed['sweep'].text}: varies nothing: needs keys in sweep.params or sweep.search.space")
+    _check_distinct(composed)
     return composed
+
+
+def _check_distinct(composed: Sequence[Composed]) -> None:
+    """Refuses values that differ and still mean one and the same run, of which only one could be carried out."""
+    first: dict[str, Composed] = {}
+    for one in composed:
+        other = first.setdefault(record.identity(one.config), one)
+        if other.config != one.config and other.varied != one.varied:
+            key = next(key for key, value in one.varied.items() if other.varied[key] != value)
+            raise ConfigError(
+                f"{key}={other.varied[key]},{one.varied[key]}: both give one and the same run; choose one of them"
+            )
 
 
 @cache
@@ -114,27 +130,41 @@ def _parse(overrides: Iterable[str]) -> dict[str, _Override]:
     for text in overrides:
         try:
             override = parser.parse_override(text)
-        except HydraException as error:
-            reason = str(error).splitlines()[0]
+            values = _values(override, text)
+        except ConfigError:
+            raise
+        except (HydraException, ValueError, ArithmeticError, RecursionError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ConfigError(f"{text}: not an override of the form key=value ({reason})") from None
         if override.is_delete():
             raise ConfigError(f"{text}: keys cannot be removed; set key=null where null is allowed")
         if override.package is not None or override.is_force_add():
             raise ConfigError(f"{text}: only key=value, +sweep=name and +experiment=name are understood")
-        parsed[override.key_or_group] = _check_override(override, text)
+        parsed[override.key_or_group] = _check_override(override, text, values)
     return parsed
 
 
-def _check_override(override: Any, text: str) -> _Override:
+def _values(override: Any, text: str) -> tuple[Any, ...]:
+    """The override's values as Hydra's grammar reads them; a glob stands for itself."""
+    from hydra.core.override_parser.types import Glob, RangeSweep
+
+    value = override._value
+    if isinstance(value, Glob):  # Hydra would look for its choices in a config loader of its own
+        return (value,)
+    if override.is_interval_sweep():
+        raise ConfigError(f"{text}: an interval lists no values: range(..) does; +sweep=search draws from intervals")
+    if not override.is_sweep_override():
+        return (override.value(),)
+    # Counted first: a range may be longer than memory or patience.
+    if isinstance(value, RangeSweep) and next(itertools.islice(value.range(), MAX_RUNS, None), None) is not None:
+        raise ConfigError(f"{text}: more than {MAX_RUNS} values")
+    return tuple(override.sweep_iterator())
+
+
+def _check_override(override: Any, text: str, values: tuple[Any, ...]) -> _Override:
     from hydra.core.override_parser.types import Glob
 
     key = override.key_or_group
-    if isinstance(override._value, Glob):  # Hydra would look for its choices in a config loader of its own
-        values = (override._value,)
-    elif override.is_sweep_override():
-        values = tuple(override.sweep_iterator())
-    else:
-        values = (override.value(),)
     if not values:
         raise ConfigError(f"{text}: no value")
     if key in groups():
@@ -146,6 +176,8 @@ def _check_override(override: Any, text: str) -> _Override:
         return _Override(text, key, values)
     if key.split(".")[0] == "hydra":
         raise ConfigError(f"{text}: no hydra.* settings here; folders: paths.*, execution: launcher.*")
+    if key.split(".")[:2] == ["sweep", "params"]:
+        raise ConfigError(f"{text}: for a sweep's yaml only; here, each key is an override of its own: seed=0,1")
     field = field_at(key, values[0])
     if isinstance(values[0], Glob):
         raise ConfigError(f"{text}: glob is for groups; {key} must be {describe(field)}")
@@ -236,11 +268,12 @@ def _merged(choices: tuple[tuple[str, str], ...]) -> dict:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    unreadable = (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError)
     overrides = [f"{'+' if group in OPTIONAL_GROUPS else ''}{group}={name}" for group, name in choices]
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             merged = OmegaConf.to_container(hydra_compose("config", overrides), resolve=True)
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except unreadable as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{' '.join(overrides) or 'conf/config.yaml'}: cannot be read: {reason}") from None
     assert isinstance(merged, dict)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,26 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{key}"] = value
     return result
+
+
+def read_whole(path: Path, *keys: str) -> dict[str, Any] | None:
+    """The file's object; None where it is missing and, with a warning, where it is damaged or lacks one of the keys."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and value.keys() >= set(keys):
+        return value
+    _warn_damaged(path)
+    return None
+
+
+@cache
+def _warn_damaged(path: Path) -> None:
+    """Once, however often somebody looks."""
+    print(f"warning: {path}: damaged; taken as missing", file=sys.stderr)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -378,9 +378,16 @@ def check(config: RunConfig) -> None:
     Raises:
       ConfigError: names both keys with their values.
     """
-    for key, name in (("agent.name", config.agent.name), ("benchmark.name", config.benchmark.name)):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ConfigError(f"{key}={name}: names a folder: letters, digits, dots, dashes and underscores")
+    names = {"agent.name": config.agent.name, "benchmark.name": config.benchmark.name, "sweep.name": config.sweep.name}
+    for key, name in names.items():
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ConfigError(
+                f"{key}={name}: names a folder: at most 64 letters, digits, dots, dashes and underscores, "
+                "the first a letter or digit"
+            )
+    for key, path in (("runs", config.paths.runs), ("compilation_cache", config.paths.compilation_cache)):
+        if path is not None and (not path.strip() or not path.isprintable()):
+            raise ConfigError(f"paths.{key}={path}: must name a folder")
     uri = config.tracking.uri
     if uri is not None:
         check_tracking_uri(uri)

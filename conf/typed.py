@@ -18,6 +18,9 @@ T = TypeVar("T")
 class ConfigError(ValueError):
     """One line: the key, its value, what is allowed."""
 
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))  # values may hold line breaks
+
 
 @dataclass(frozen=True)
 class Range:
@@ -135,12 +138,20 @@ def _convert(kind: Any, value: Any) -> Any:
     if isinstance(value, bool):
         return _NO
     if kind is float:
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else _NO
+        return float(value) if isinstance(value, int | float) and is_finite(value) else _NO
     if kind is int:
         if isinstance(value, float) and value.is_integer():
             return int(value)
         return value if isinstance(value, int) else _NO
     return value if isinstance(value, kind) else _NO
+
+
+def is_finite(value: float) -> bool:
+    """Whether the number is one that a float can hold."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def alternatives(hint: Any) -> tuple:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import CommandFunction, FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
 
 
 class JobArray(SlurmExecutor):
-    """`jobs` jobs that execute one shell command, with the scripts that were submitted in `folder`.
+    """`jobs` jobs that execute one shell command.
 
     submitit's own way of running a job is not used: its worker ignores SIGTERM, takes an early preemption for a
     time-out, and pickles code where a command line and files do.
@@ -43,13 +43,15 @@ class JobArray(SlurmExecutor):
         """What `sbatch` is given."""
         return self._make_submission_file_text(command, "")
 
-    def send(self, command: str) -> str:
-        """Submit; the array's id.
+    def send(self, command: str, path: Path) -> str:
+        """Submit, with the script at `path`; the array's id. Writes nothing after that, so the id cannot get lost.
 
         Raises:
           OSError: sbatch refuses, or says nothing that could be understood; its words.
         """
+        path.write_text(self.script(command))
         try:
-            return self._submit_command(command).job_id
+            output = CommandFunction(self._make_submission_command(path), verbose=False)()
+            return self._get_job_id_from_submission_command(output)
         except (FailedJobError, FailedSubmissionError) as error:
             raise OSError(str(error)) from error

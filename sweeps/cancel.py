@@ -3,39 +3,72 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from agents.record import lock
 from conf import record
 from conf.typed import ConfigError
 from sweeps import manifest, slurm
 from sweeps.manifest import Sweep
 from sweeps.status import locked, states_of
 
+WORKERS = "workers"
+"""In a search's folder: a folder for each command that works on it, with that command's lock."""
+
+
+@contextlib.contextmanager
+def found_by_cancel(search: Path) -> Iterator[None]:
+    """Let `cancel` find this process as one of those that work on a search whose folder is `search`."""
+    own = search / WORKERS / f"{socket.gethostname()}-{os.getpid()}"
+    own.mkdir(parents=True, exist_ok=True)
+    try:
+        with lock(own):
+            yield
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
 
 def cancel(sweep: Sweep) -> tuple[int, bool]:
-    """Cancel the sweep's SLURM jobs, and stop the command that runs it on this machine; how many, and whether.
+    """Cancel the sweep's SLURM jobs, and stop the commands that run it on this machine; how many, and whether any.
 
     Raises:
-      ConfigError: SLURM cannot be asked, or refuses; or the command runs on another machine.
+      ConfigError: SLURM cannot be asked, or refuses; or a command runs on another machine.
     """
     has_jobs = any((one.run_dir / record.JOB).exists() for one in sweep.members)
-    if has_jobs and slurm.queue(sweep.owner) is None:
+    workers = slurm.workers(sweep.folder, sweep.owner)
+    if workers is None or (has_jobs and slurm.queue(sweep.owner) is None):
         raise ConfigError(f"{sweep.id}: SLURM does not answer, so its jobs cannot be cancelled")
-    jobs = {state.job for state in states_of(sweep).values() if state.job is not None}
+    states = states_of(sweep)
+    jobs = {state.job for state in states.values() if state.job is not None} | workers.keys()
+    for job in workers:
+        slurm.forbid_requeue(sweep.folder, job)
+    for member, state in states.items():
+        if state.job is not None and (job := slurm.job_of(member.run_dir)):
+            slurm.forbid_requeue(job.log.parent, state.job)
     slurm.cancel(jobs)
-    if not locked(sweep.folder):
-        return len(jobs), False
-    holder = (sweep.folder / record.LOCK).read_text().strip()
+    places = [place for place in (sweep.folder, *sweep.folder.glob(f"{WORKERS}/*")) if locked(place)]
+    elsewhere = [holder for place in places if (holder := stop(place)) is not None]
+    if elsewhere:
+        raise ConfigError(f"{sweep.id}: is run by {' and '.join(elsewhere)}; cancel it there")
+    return len(jobs), bool(places)
+
+
+def stop(place: Path) -> str | None:
+    """Ask the process that has locked a folder to end; who it is, if it is on another machine."""
+    holder = (place / record.LOCK).read_text().strip()
     match = re.fullmatch(r"process (\d+) on (.+)", holder)
     if match is None or match[2].split(",")[0] != socket.gethostname():
-        raise ConfigError(f"{sweep.id}: is run by {holder}; cancel it there")
+        return holder
     os.kill(int(match[1]), signal.SIGTERM)
-    return len(jobs), True
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

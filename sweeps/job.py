@@ -15,9 +15,8 @@ from pathlib import Path
 
 from conf import record
 from sweeps import manifest
-from sweeps.manifest import Sweep
 from sweeps.pool import Patience, Pool, on_signals
-from sweeps.status import inspect
+from sweeps.status import close_if_over
 
 POLL_S = 0.2
 
@@ -36,7 +35,7 @@ def main() -> int:
         states = [(record.read_json(run_dir / record.STATUS) or {}).get("state") for run_dir in mine]
         if pool.stopping and any(state not in ("done", "failed") for state in states):
             return record.EXIT_INTERRUPTED
-        close_if_over(manifest.read(submission.parent.with_suffix(".json")))
+        close_if_over(manifest.read(submission.parent.with_suffix(".json")), ask_slurm=False)
     return record.EXIT_FAILED if any(state != "done" for state in states) else record.EXIT_DONE
 
 
@@ -47,13 +46,6 @@ def is_due(run_dir: Path, submission: Path, submitted: float) -> bool:
         return False
     status = record.read_json(run_dir / record.STATUS) or {}
     return not (status.get("state") == "failed" and status["time"] >= submitted)
-
-
-def close_if_over(sweep: Sweep) -> None:
-    """Close the sweep's MLflow runs when its last run has ended."""
-    names = {inspect(one.run_dir, one.env_steps, {}).name for one in sweep.members if sweep.parents}
-    if names and names <= {"done", "failed"}:
-        manifest.close_parents(sweep, failed="failed" in names)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -22,7 +23,7 @@ from conf.compose import Composed
 from conf.schema import RunConfig
 from sweeps import manifest, slurm
 from sweeps.manifest import Member, Sweep
-from sweeps.plan import Planned, check_fit, local_parallel, plan, print_plan, summary, use_slurm
+from sweeps.plan import Planned, check_fit, local_parallel, look_again, plan, print_plan, summary, use_slurm
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.status import RunState, console, inspect, progress, watch
 
@@ -48,21 +49,28 @@ def launch(members: Sequence[Composed]) -> int:
     if config.launcher.dry_run:
         dry_run(planned, pending, path)
         return record.EXIT_DONE
-    print(summary(planned), file=sys.stderr, flush=True)
     check_fit(planned)
     if on_slurm and pending:
         slurm.check(config.launcher, job_script(pending, path))
+    with manifest.launching(path):
+        planned = look_again(planned)  # the same command, given twice at once, may have submitted them
+        print(summary(planned), file=sys.stderr, flush=True)
+        pending = [one for one in planned if one.pending]
+        parent = parent_run(config, path) if pending else None
+        sweep = open_sweep(planned, path, parent)
+        for one in pending:
+            one.run_dir.mkdir(parents=True, exist_ok=True)
+            tracking = dataclasses.replace(one.config.tracking, parent_run=parent)
+            write_config(one.run_dir, dataclasses.replace(one.config, tracking=tracking))
+        if on_slurm and pending:
+            submit(pending, sweep)
+    alive = any(one.state.alive for one in planned)
+    if on_slurm and config.wait and (pending or alive):
+        return stay(planned, sweep)
     if not pending:
-        sweep = open_sweep(planned, path, None)
         return conclude(planned, {})
-    parent = parent_run(config, path)
-    sweep = open_sweep(planned, path, parent)
-    for one in pending:
-        one.run_dir.mkdir(parents=True, exist_ok=True)
-        tracking = dataclasses.replace(one.config.tracking, parent_run=parent)
-        write_config(one.run_dir, dataclasses.replace(one.config, tracking=tracking))
     if on_slurm:
-        return submit(planned, pending, sweep)
+        return record.EXIT_DONE
     try:
         with lock(sweep.folder):
             return run_here(planned, pending, sweep)
@@ -140,7 +148,9 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
         print("nothing to run")
     elif use_slurm(config):
         jobs = slurm.group([one.run_dir for one in pending], config.launcher)
-        print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs:\n")
+        count = len(slurm.arrays(jobs))
+        several = f" (the first of {count} arrays)" if count > 1 else ""
+        print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs{several}:\n")
         print(job_script(pending, path))
         for index, runs in enumerate(jobs):
             print(f"job {index}: {' '.join(run_dir.name for run_dir in runs)}")
@@ -151,17 +161,18 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
     check_fit(planned)
 
 
-def submit(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Sweep) -> int:
-    """Submit the pending runs; with `wait=true`, stay until all of the sweep's have ended. Ctrl-C leaves jobs alone."""
-    config = planned[0].config
-    ids = slurm.submit([one.run_dir for one in pending], config.launcher, sweep.folder, sweep.id)
+def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
+    """Submit the pending runs, and say how to watch them."""
+    ids = slurm.submit([one.run_dir for one in pending], pending[0].config.launcher, sweep.folder, sweep.id)
     runs = sweep.path.parent.parent
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"sweep {sweep.id}: submitted {len(pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
     print(f"watch:  python -m sweeps.status {sweep.id} --watch{where}")
     print(f"cancel: python -m sweeps.cancel {sweep.id}{where}", flush=True)
-    if not config.wait:
-        return record.EXIT_DONE
+
+
+def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
+    """Wait until all of the sweep's runs have ended; the command's exit status. Ctrl-C leaves the jobs alone."""
     try:
         states = watch(sweep, until_over=True)
     except KeyboardInterrupt:
@@ -189,9 +200,9 @@ def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Swee
 
 
 def outcome(one: Planned, ended: Mapping[Path, int]) -> RunState:
-    """What a run came to; one that `ended` without saying how has failed."""
+    """What a run came to; one that `ended` without saying how has failed, unless it was killed on purpose."""
     state = inspect(one.run_dir, one.config.train.env_steps, {})
-    if one.run_dir in ended and state.name in ("new", "killed"):
+    if state.name in ("new", "killed") and ended.get(one.run_dir, -signal.SIGKILL) != -signal.SIGKILL:
         return dataclasses.replace(state, name="failed", reason="ended without a word; see its log")
     return state
 
@@ -207,17 +218,37 @@ def run_inline(pending: Sequence[Planned]) -> dict[Path, int]:
 
 
 def run_pool(pending: Sequence[Planned]) -> dict[Path, int]:
-    """Run in processes; Ctrl-C or SIGTERM lets each checkpoint, and ends. The exit status of those that ended."""
+    """Run in processes; the exit status of those that ended.
+
+    Ctrl-C or SIGTERM lets each checkpoint, and ends; so does what goes wrong here. A second Ctrl-C kills them.
+    """
     launcher = pending[0].config.launcher
     patience = Patience(launcher.max_crashes, launcher.backoff_s, time.time())
     parallel = local_parallel(pending[0].config, len(pending))
     # Sessions of their own: a Ctrl-C reaches runs through `stop`, once.
     pool = Pool([one.run_dir for one in pending], parallel, patience, new_session=True)
-    with on_signals(pool.stop, signal.SIGINT, signal.SIGTERM), SweepProgress(pending) as bar:
-        while pool.poll():
+
+    def interrupt() -> None:
+        if pool.stopping:
+            pool.kill()
+        else:
+            print("\nruns checkpoint, and stop; Ctrl-C again kills them", file=sys.stderr, flush=True)
+            pool.stop()
+
+    with (
+        on_signals(interrupt, signal.SIGINT),
+        on_signals(pool.stop, signal.SIGTERM),
+        SweepProgress(pending) as bar,
+    ):
+        try:
+            while pool.poll():
+                bar.show()
+                time.sleep(POLL_S)
             bar.show()
-            time.sleep(POLL_S)
-        bar.show()
+        except BaseException:
+            pool.stop()
+            pool.drain()
+            raise
     return pool.ended
 
 
@@ -274,11 +305,11 @@ def conclude(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> i
         names.append("skipped" if one.state.name == "done" else name)
         table.add_row(
             one.run_dir.name,
-            " ".join(f"{key}={value}" for key, value in one.varied.items()),
+            escape(" ".join(f"{key}={value}" for key, value in one.varied.items())),
             name,
             f"{state.env_steps:,}",
             "-" if state.score is None else f"{state.score:.3f}",
-            str(one.run_dir),
+            escape(str(one.run_dir)),
         )
     console().print(table)
     for one in planned:

@@ -73,6 +73,11 @@ def locked(path: Path) -> contextlib.AbstractContextManager[None]:
     return exclusive(path.with_suffix("") / "manifest.lock")
 
 
+def launching(path: Path) -> contextlib.AbstractContextManager[None]:
+    """The right to look which of a sweep's runs are to be launched, and to submit them."""
+    return exclusive(path.with_suffix("") / "launch.lock")
+
+
 def join(run_dir: Path, sweep: str) -> None:
     """Write into a run's directory that a sweep contains it."""
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -104,7 +109,7 @@ def everything(runs: Path) -> Sweep:
     """All runs below `runs` as if they were one sweep."""
     members = []
     for path in sorted(runs.absolute().glob(f"*/*/{record.CONFIG}")):
-        config = record.read_json(path)
+        config = record.read_whole(path, "train")
         if config is not None:
             members.append(Member(path.parent, config["train"]["env_steps"], {"benchmark": path.parents[1].name}))
     return Sweep(runs, members, {}, [], os.getuid())

@@ -8,23 +8,26 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.table import Table
 
 from agents.record import git_state
 from agents.sizes import RunSize, available_bytes, check_memory, readable_bytes, run_size
-from agents.train import check_backend
 from conf import record
 from conf.compose import Composed
-from conf.schema import RunConfig
+from conf.schema import EnvConfig, RunConfig
 from conf.typed import ConfigError
 from envs import registry
+from envs.envpool import for_training
+from envs.spec import TaskSpec
 from sweeps import slurm
 from sweeps.estimate import Estimate, estimate, measured_rates
 from sweeps.status import RunState, console, duration, inspect
 
 MAX_ROWS = 40
+SILENT = "sbatch is here, but no SLURM answers (scontrol ping)"
 MEMORY_FRACTION = 0.9  # of a GPU, that its runs get together
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -65,12 +68,12 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
     first = members[0].config
     on_slurm = use_slurm(first)
     rates = measured_rates(Path(first.paths.runs))
-    queue = slurm.queue() if any(Path(first.paths.runs).glob(f"*/*/{record.JOB}")) else {}
+    queue = queue_of(first)
     parallel = local_parallel(first, len(members))
     planned: dict[Path, Planned] = {}
     for member in members:
         config = member.config
-        check_backend(config)
+        specs = specs_of(config.benchmark.task_ids, config.env)
         run_dir = record.run_dir(config)
         state = inspect(run_dir, config.train.env_steps, queue)
         stale = state.name == "done" and is_stale(run_dir)
@@ -78,15 +81,53 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
             config = elsewhere(config)
             run_dir = record.run_dir(config)
             state, stale = inspect(run_dir, config.train.env_steps, queue), False
-        size = run_size(config, registry.specs(config.benchmark.task_ids, config.env))
+        size = run_size(config, specs)
         time_needed = estimate(config, size, rates, on_slurm, parallel)
         planned[run_dir] = Planned(config, member.varied, run_dir, size, state, time_needed, stale)
     return list(planned.values())
 
 
+@cache
+def specs_of(task_ids: tuple[str, ...], env: EnvConfig) -> list[TaskSpec]:
+    """The tasks of a run, checked once for all that have the same.
+
+    Raises:
+      ConfigError: EnvPool is missing or right for none of them.
+    """
+    specs = registry.specs(task_ids, env)
+    for_training(specs, env.backend)
+    return specs
+
+
+def look_again(planned: Sequence[Planned]) -> list[Planned]:
+    """The same plan with the runs' states as they are now."""
+    queue = queue_of(planned[0].config)
+    return [dataclasses.replace(one, state=inspect(one.run_dir, one.config.train.env_steps, queue)) for one in planned]
+
+
+def queue_of(config: RunConfig) -> slurm.Queue | None:
+    """SLURM's jobs, which are only asked for where a run has ever been given one."""
+    return slurm.queue() if any(Path(config.paths.runs).glob(f"*/*/{record.JOB}")) else {}
+
+
 def use_slurm(config: RunConfig) -> bool:
-    """Whether the launcher is SLURM; `auto` means so where `sbatch` exists and a controller answers."""
-    return config.launcher.name == "slurm" or (config.launcher.name == "auto" and slurm.answers())
+    """Whether the launcher is SLURM; `auto` means so where there is one.
+
+    Raises:
+      ConfigError: `auto`, and SLURM is silent: a cluster's login node is no place for runs. A plan only warns.
+    """
+    if config.launcher.name != "auto":
+        return config.launcher.name == "slurm"
+    if slurm.controller() == "silent":
+        if not config.plan:
+            raise ConfigError(f"launcher=auto: {SILENT}; allowed: launcher=local, and launcher=slurm once it answers")
+        warn_silent()
+    return slurm.controller() == "up"
+
+
+@cache
+def warn_silent() -> None:
+    print(f"warning: {SILENT}; this plan is for this machine", file=sys.stderr)
 
 
 def local_parallel(config: RunConfig, runs: int) -> int:
@@ -100,10 +141,11 @@ def code_id() -> str:
 
 
 def is_stale(run_dir: Path) -> bool:
-    """Whether the run was finished by another commit, or with other uncommitted changes."""
-    manifest = record.read_json(run_dir / record.MANIFEST)
+    """Whether any part of the run was made by another commit, or with other uncommitted changes."""
+    manifest = record.read_whole(run_dir / record.MANIFEST, "starts")
     now = git_state()
-    return manifest is not None and any(manifest["starts"][-1].get(key) != value for key, value in now.items())
+    starts = manifest["starts"] if manifest else []
+    return any(start.get(key) != value for start in starts for key, value in now.items())
 
 
 def elsewhere(config: RunConfig) -> RunConfig:
@@ -140,9 +182,17 @@ def check_fit(planned: Sequence[Planned]) -> None:
 
 
 def job_bytes(mem: object) -> int | None:
-    """The memory that sbatch's flag asks for; None where it does not say, or all of a node (0)."""
+    """The memory that sbatch's flag asks for; None where it does not say, or all of a node (0).
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    if mem is None or mem is False:
+        return None
     match = re.fullmatch(r"(\d+)([KMGT]?)B?", str(mem).upper())
-    return int(match[1]) * UNITS[match[2] or "M"] or None if match else None
+    if match is None:
+        raise ConfigError(f"launcher.slurm.mem={mem}: must be a whole number with K, M, G or T, such as 64G, or null")
+    return int(match[1]) * UNITS[match[2] or "M"] or None
 
 
 def print_plan(planned: Sequence[Planned]) -> None:

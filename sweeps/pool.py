@@ -91,7 +91,9 @@ class Pool:
         """Book how a run ended; one that crashed waits for another try, or has failed."""
         self.ended[run_dir] = code
         fine = (record.EXIT_DONE, record.EXIT_STOPPED, record.EXIT_INTERRUPTED, *TOLD)
-        if code in fine or locked(run_dir):  # the lock is another process's, which goes on
+        if code in fine or (self.stopping and code == -signal.SIGKILL):  # by `kill`
+            return
+        if locked(run_dir):  # by another process, which goes on
             return
         status = record.read_json(run_dir / record.STATUS) or {}
         said = code == record.EXIT_FAILED and status.get("state") == "failed"
@@ -115,6 +117,18 @@ class Pool:
         for process, _ in self._running.values():
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End running runs at once; they go on from their last checkpoints when they are started again."""
+        for process, _ in self._running.values():
+            process.kill()
+
+    def drain(self) -> None:
+        """Wait for running runs to end, however badly that can be booked."""
+        for process, log in self._running.values():
+            process.wait()
+            log.close()
+        self._running.clear()
 
 
 def run_command(run_dir: Path) -> list[str]:

@@ -7,6 +7,7 @@ or as SLURM jobs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from agents.sizes import available_bytes, check_memory
@@ -21,6 +23,7 @@ from conf import record
 from conf.compose import Composed, resolve_paths
 from conf.typed import ConfigError, show
 from sweeps import manifest, slurm, space
+from sweeps.cancel import found_by_cancel
 from sweeps.launch import parent_run
 from sweeps.plan import check_fit, plan, use_slurm
 from sweeps.status import console
@@ -29,6 +32,7 @@ from sweeps.study import (
     best_trial,
     compose,
     draw,
+    is_over,
     load,
     open_study,
     score_of,
@@ -75,21 +79,41 @@ def launch(overrides: Sequence[str]) -> int:
 
 
 def submit(search: Search) -> int:
-    """Submit `launcher.max_parallel` jobs that share the search."""
-    open_study(search)
+    """Submit so many jobs that `launcher.max_parallel` share the search, those in the queue included.
+
+    Raises:
+      ConfigError: SLURM refuses, or does not say what is in the queue.
+    """
+    launcher, jobs = search.base.launcher, search.base.launcher.max_parallel or 1
+    runs = search.path.parents[1]
+    command = [sys.executable, "-m", "sweeps.search", search.id, "--runs", str(runs), "--job"]
+    script = slurm.job_command(command, search.folder)
+    slurm.check(launcher, slurm.array(launcher, jobs, search.folder, search.id).script(script))  # writes nothing
+    study = open_study(search)
     search = write_manifest(search, parent_run(search.base, search.path))
-    command = [sys.executable, "-m", "sweeps.search", search.id, "--runs", str(search.path.parents[1]), "--job"]
-    array = slurm.submit_workers(search.base.launcher, search.folder, search.id, command)
-    print(f"search {search.id}: submitted {search.base.launcher.max_parallel or 1} jobs as job array {array}")
-    print(f"watch:  python -m sweeps.search {search.id} --show")
-    print(f"cancel: scancel {array}")
+    if is_over(search, study):
+        return finish(search, study)
+    with manifest.launching(search.path):
+        queued = slurm.workers(search.folder)
+        if queued is None:
+            raise ConfigError(f"{search.id}: squeue does not answer, so its jobs may be in the queue already")
+        missing = jobs - len(queued)
+        if queued:
+            print(f"search {search.id}: has jobs already: {slurm.in_words(queued)}")
+        if missing > 0:
+            array = slurm.submit_workers(launcher, missing, search.folder, search.id, command)
+            print(f"search {search.id}: submitted {missing} jobs as job array {array}")
+    where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
+    print(f"watch:  python -m sweeps.search {search.id} --show{where}")
+    print(f"cancel: python -m sweeps.cancel {search.id}{where}")
     return record.EXIT_DONE
 
 
 def work(search: Search, study: Study, parallel: int, here: bool) -> int:
     """Work on a study until it is over; `here` is a terminal's command, which waits for other workers' trials."""
     worker = Worker(search, study, parallel, new_session=here)
-    with View(search, study) as view:
+    # SLURM's jobs are found by their ids.
+    with found_by_cancel(search.folder) if here else contextlib.nullcontext(), View(search, study) as view:
         over = worker.run(wait=here, show=view.show)
     if over:
         return finish(search, study)
@@ -163,7 +187,7 @@ def table(search: Search, study: Study) -> Table:
         values = [trial.params.get(key) for key in search.space]
         shown.add_row(
             str(trial.number),
-            *(f"{value:.4g}" if isinstance(value, float) else show(value) for value in values),
+            *(f"{value:.4g}" if isinstance(value, float) else escape(show(value)) for value in values),
             "-" if trial.last_step is None else f"{trial.last_step:,}",
             "-" if score is None else f"{score:.3f}",
             f"[{COLOURS.get(name, 'default')}]{name}{' (best)' if is_best else ''}[/]",
@@ -211,7 +235,7 @@ def print_search(search: Search) -> None:
     shown.add_column("key")
     shown.add_column("values")
     for key, axis in search.space.items():
-        shown.add_row(key, str(axis))
+        shown.add_row(key, escape(str(axis)))
     console().print(shown)
     known = len(manifest.read(search.path).members) if search.path.exists() else 0
     print(

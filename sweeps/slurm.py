@@ -1,12 +1,11 @@
 """SLURM: the script of a job array, its submission, and the queue. Nothing here waits for a job.
 
-A submission is a folder's `NNN.json`: the runs of each of the array's jobs and, once submitted, the array's id, after
-which the script in that folder is named. A run directory's `job.json` names the submission and the index of its job.
+A submission is a folder's `NNN.json`: the runs of each of the array's jobs and, once submitted, the array's id;
+`NNN.sh` is the script that sbatch was given. A run directory's `job.json` names the submission and its job's index.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -14,10 +13,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from conf import record
 from conf.files import write_json
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from sweeps.array import JobArray
 
 ANSWER_S = 10.0
+MAX_MINUTES = 7 * 24 * 60
+EARLY_S = 60  # SLURM may send a signal so much before it was asked to
 RESERVED = {
     "array": "max_parallel",
     "error": "",
@@ -56,6 +59,8 @@ tell() {
 trap 'tell USR2' USR2
 trap 'tell TERM' TERM"""
 COMMAND = """\
+job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+cancelled={folder}/$job.cancelled
 status={interrupted}
 if [ -z "$told" ]; then
     {command} "$SLURM_ARRAY_TASK_ID" &
@@ -69,7 +74,11 @@ if [ -z "$told" ]; then
     done
 fi
 if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 128 ]; }}; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+    for pause_s in 1 2 4 8 0; do  # SLURM may be too busy to answer
+        [ -e "$cancelled" ] && break
+        scontrol requeue "$job" && break
+        sleep "$pause_s"
+    done
 fi
 exit "$status"
 """
@@ -92,12 +101,25 @@ class Job:
 
 def answers() -> bool:
     """Whether there is a SLURM to submit to."""
-    if shutil.which("sbatch") is None:
-        return False
+    return controller() == "up"
+
+
+def controller() -> Literal["up", "silent", "none"]:
+    """What becomes of `scontrol ping`; none: SLURM is not installed, or without a configuration, so of no cluster."""
+    scontrol = shutil.which("scontrol")
+    return "none" if scontrol is None or shutil.which("sbatch") is None else _ping(scontrol)
+
+
+@cache
+def _ping(scontrol: str) -> Literal["up", "silent", "none"]:
+    """Asked once in a process, as one that is down makes us wait."""
     try:
-        return subprocess.run(["scontrol", "ping"], capture_output=True, timeout=ANSWER_S).returncode == 0
+        result = subprocess.run([scontrol, "ping"], capture_output=True, text=True, timeout=ANSWER_S)
     except (OSError, subprocess.TimeoutExpired):
-        return False
+        return "silent"
+    if result.returncode == 0:
+        return "up"
+    return "none" if "Could not establish a configuration source" in result.stderr else "silent"
 
 
 def flags(launcher: LauncherConfig) -> dict[str, Any]:
@@ -122,7 +144,41 @@ def flags(launcher: LauncherConfig) -> dict[str, Any]:
             raise ConfigError(f"{where}: must be one line of text, or null, which drops the flag")
         if value is not None and value is not False:
             found[name] = value
+    check_time(found.get("time"), launcher.signal_delay_s)
     return found
+
+
+def check_time(limit: Any, delay_s: int) -> None:
+    """Refuses a time limit that leaves nothing before the signal: such a job would only be requeued, for ever.
+
+    Also a number of minutes that was probably meant otherwise: to YAML, 24:00:00 without quotes is 86400.
+
+    Raises:
+      ConfigError: names the keys.
+    """
+    if isinstance(limit, int) and limit > MAX_MINUTES:
+        raise ConfigError(
+            f"launcher.slurm.time={limit}: {limit / 1440:,.0f} days, as a number is minutes; quote H:M:S in yaml "
+            f'("24:00:00"), and write more than {MAX_MINUTES // 1440} days as D-H ("{limit // 1440}-0")'
+        )
+    seconds = limit_seconds(limit)
+    if seconds and seconds <= delay_s + EARLY_S:
+        raise ConfigError(
+            f"launcher.slurm.time={limit}: {seconds} s; must be more than launcher.signal_delay_s={delay_s} and "
+            f"the {EARLY_S} s that SLURM may be early, or the job is requeued before it does anything"
+        )
+
+
+def limit_seconds(limit: Any) -> int | None:
+    """A time limit as sbatch reads it: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S (0: none); None: not one of these."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(limit))
+    if match is None:
+        return None
+    days, *parts = match.groups()
+    first, second, third = (int(part or 0) for part in parts)
+    if days is None and parts[2] is None:
+        return 60 * first + second
+    return 86400 * int(days or 0) + 3600 * first + 60 * second + third
 
 
 def check(launcher: LauncherConfig, text: str) -> None:
@@ -166,7 +222,7 @@ def run_command(command: Sequence[str], text: str | None = None) -> subprocess.C
 
 
 def array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobArray:
-    """The array of `jobs` jobs that the launcher's settings make; its scripts and logs are in `folder`.
+    """The array of `jobs` jobs that the launcher's settings make; its logs are in `folder`.
 
     Raises:
       ConfigError: as `flags`.
@@ -183,30 +239,42 @@ def array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobAr
     return JobArray(folder, jobs, launcher.max_parallel or jobs, all_flags, [SETUP, *launcher.setup])
 
 
-def job_command(command: Sequence[str]) -> str:
-    """What a job's script does: execute `command` with the job's index as last argument; requeue if told to."""
-    return COMMAND.format(command=shlex.join(command), interrupted=record.EXIT_INTERRUPTED)
+def job_command(command: Sequence[str], folder: Path) -> str:
+    """What a job's script does: execute `command` with the job's index as last argument; requeue if told to.
+
+    Args:
+      folder: of the submission, where `forbid_requeue` leaves its word.
+    """
+    return COMMAND.format(
+        command=shlex.join(command), folder=shlex.quote(str(folder)), interrupted=record.EXIT_INTERRUPTED
+    )
 
 
 def runs_command(submission: Path) -> str:
     """That of a job which takes on its runs, as the submission lists them."""
-    return job_command([sys.executable, "-m", "sweeps.job", str(submission)])
+    return job_command([sys.executable, "-m", "sweeps.job", str(submission)], submission.parent)
 
 
 def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str) -> str:
-    """What `sbatch` would be given for the runs.
+    """What `sbatch` would be given for the runs: the first array, where it takes several.
 
     Raises:
       ConfigError: as `flags`.
     """
-    jobs = array(launcher, len(group(run_dirs, launcher)), folder, name)
-    return jobs.script(runs_command(next_submission(folder)))
+    first = arrays(group(run_dirs, launcher))[0]
+    return array(launcher, len(first), folder, name).script(runs_command(next_submission(folder)))
 
 
 def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:
     """The runs of each job: neighbours, which differ in the seed, share one."""
     size = launcher.runs_per_job or launcher.runs_per_gpu
     return [list(run_dirs[first : first + size]) for first in range(0, len(run_dirs), size)]
+
+
+def arrays(jobs: Sequence[list[Path]]) -> list[Sequence[list[Path]]]:
+    """The jobs in as few parts as SLURM's limit on the length of an array allows."""
+    length = max_array_size()
+    return [jobs[first : first + length] for first in range(0, len(jobs), length)]
 
 
 def next_submission(folder: Path) -> Path:
@@ -222,11 +290,8 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
       ConfigError: sbatch refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = group(run_dirs, launcher)
-    length = max_array_size()
     ids = []
-    for first in range(0, len(jobs), length):
-        part = jobs[first : first + length]
+    for part in arrays(group(run_dirs, launcher)):
         submission = next_submission(folder)
         body = {
             "array": None,
@@ -240,32 +305,41 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
         for index, runs in enumerate(part):
             for run_dir in runs:
                 job = {"submission": os.path.relpath(submission, run_dir), "index": index}
-                (run_dir / record.JOB).write_text(json.dumps(job))
+                write_json(run_dir / record.JOB, job)
         try:
-            ids.append(array(launcher, len(part), folder, name).send(runs_command(submission)))
+            jobs = array(launcher, len(part), folder, name)
+            ids.append(jobs.send(runs_command(submission), submission.with_suffix(".sh")))
         except OSError as error:
             submission.unlink()
             before = f"; submitted before it: {', '.join(ids)}" if ids else ""
             raise ConfigError(f"launcher.slurm: {one_line(str(error))}{before}") from None
-        write_json(submission, body | {"array": ids[-1]})
+        note(submission, body | {"array": ids[-1]})
     return ids
 
 
-def submit_workers(launcher: LauncherConfig, folder: Path, name: str, command: Sequence[str]) -> str:
+def note(submission: Path, body: Mapping[str, Any]) -> None:
+    """Write down what was submitted; where that cannot be done, nobody would find the array again: take it back."""
+    try:
+        write_json(submission, body)
+    except OSError:
+        submission.unlink(missing_ok=True)
+        cancel([body["array"]])
+        raise
+
+
+def submit_workers(launcher: LauncherConfig, jobs: int, folder: Path, name: str, command: Sequence[str]) -> str:
     """Submit one array of jobs that all execute `command`, with their index as last argument; its id.
 
     Raises:
-      ConfigError: SLURM refuses.
+      ConfigError: sbatch refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     submission = next_submission(folder)
-    workers = array(launcher, launcher.max_parallel or 1, folder, name)
-    check(launcher, workers.script(job_command(command)))
     try:
-        identifier = workers.send(job_command(command))
+        script = submission.with_suffix(".sh")
+        identifier = array(launcher, jobs, folder, name).send(job_command(command, folder), script)
     except OSError as error:
         raise ConfigError(f"launcher.slurm: {one_line(str(error))}") from None
-    write_json(submission, {"array": identifier, "time": time.time(), "jobs": []})
+    note(submission, {"array": identifier, "time": time.time(), "jobs": []})
     return identifier
 
 
@@ -277,7 +351,7 @@ def max_array_size() -> int:
 
 def job_of(run_dir: Path) -> Job | None:
     """The job that the run was given to last."""
-    entry = record.read_json(run_dir / record.JOB)
+    entry = record.read_whole(run_dir / record.JOB, "submission", "index")
     if entry is None:
         return None
     submission = Path(os.path.normpath(run_dir / entry["submission"]))
@@ -302,6 +376,28 @@ def queue(owner: int | None = None) -> Queue | None:
     entries = (line.split("|") for line in result.stdout.split())
     ended = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
     return {job: state for job, state in entries if state not in ended}
+
+
+def forbid_requeue(folder: Path, job: str) -> None:
+    """Have a job that is about to go back to the queue end instead: a cancel soon after USR2 would be undone.
+
+    Args:
+      folder: of the job's submission and log.
+    """
+    (folder / f"{job}.cancelled").touch()
+
+
+def workers(folder: Path, owner: int | None = None) -> Queue | None:
+    """Of a user's jobs that have not ended, those that `submit_workers` submitted; None where SLURM cannot be asked."""
+    bodies = [record.read_json(path) or {} for path in folder.glob("[0-9]*.json")]
+    arrays = {body.get("array") for body in bodies if body.get("jobs") == []}
+    jobs = queue(owner) if arrays else {}
+    return None if jobs is None else {job: state for job, state in jobs.items() if job.partition("_")[0] in arrays}
+
+
+def in_words(jobs: Queue) -> str:
+    """How many jobs are in each state."""
+    return ", ".join(f"{count} {state.lower()}" for state, count in sorted(Counter(jobs.values()).items()))
 
 
 def cancel(jobs: Iterable[str]) -> None:

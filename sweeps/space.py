@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from conf import record
 from conf.compose import compose_many, field_at, groups
 from conf.schema import RunConfig
-from conf.typed import ConfigError, alternatives, describe, did_you_mean, show
+from conf.typed import ConfigError, alternatives, describe, did_you_mean, is_finite, show
 
 WHERE = "sweep.search.space"
 INTERVAL = ("low", "high", "log", "step")
@@ -120,7 +119,7 @@ def interval(where: str, value: dict, integer: bool) -> Interval:
     numbers = {name: value[name] for name in ("low", "high", "step") if value.get(name) is not None}
     for name, number in numbers.items():
         whole = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not is_finite(number):
             raise ConfigError(f"{where}: {name}={show(number)} is no finite number")
         if integer and not whole:
             raise ConfigError(f"{where}: {name}={show(number)} is no integer, which this key needs")

@@ -15,6 +15,7 @@ from typing import Literal
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from agents import tracking
@@ -63,16 +64,16 @@ def inspect(run_dir: Path, budget: int, queue: slurm.Queue | None = None) -> Run
 
     Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live.
     """
-    done = record.read_json(run_dir / record.DONE)
+    done = record.read_whole(run_dir / record.DONE, "env_steps", "score")
     if done is not None and done["env_steps"] >= budget:
         return RunState("done", done["env_steps"], done["score"])
-    status = record.read_json(run_dir / record.STATUS) or {"state": None, "time": 0.0}
+    status = record.read_whole(run_dir / record.STATUS, "state") or {"state": None}
     said = status["state"]
     steps, rate = progress(run_dir) if said else (0, None)
     job = slurm.job_of(run_dir)
     if locked(run_dir):
         return RunState("running", steps, rate=rate, job=job.id if job and queue and job.id in queue else None)
-    failed = said == "failed" and not (job and status["time"] < job.time)  # and not given to a job since
+    failed = said == "failed" and not (job and status.get("time", 0.0) < job.time)  # and not given to a job since
     job_state = None
     if job is not None and job.id is not None and not failed:
         job_state = queue.get(job.id) if queue is not None else "RUNNING" if said == "running" else "PENDING"
@@ -123,6 +124,20 @@ def states_of(sweep: Sweep) -> dict[Member, RunState]:
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
 
 
+def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
+    """Close the sweep's MLflow runs, where they are open, if all its runs are done or have failed.
+
+    Args:
+      ask_slurm: for what it has; otherwise, as every job of a large sweep would ask, it may have any unfinished run.
+    """
+    if sweep.parents.keys() <= set(sweep.closed):
+        return
+    queue = slurm.queue(sweep.owner) if ask_slurm else None
+    names = {inspect(one.run_dir, one.env_steps, queue).name for one in sweep.members}
+    if names <= {"done", "failed"}:
+        manifest.close_parents(sweep, failed="failed" in names)
+
+
 def counts(states: Sequence[RunState]) -> str:
     """How many are in each state, in one line."""
     found = Counter(state.name for state in states)
@@ -139,7 +154,7 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
         going = state.name == "running" and state.rate
         shown.add_row(
             linked(member.run_dir),
-            " ".join(f"{key}={value}" for key, value in member.varied.items()),
+            escape(" ".join(f"{key}={value}" for key, value in member.varied.items())),
             f"[{COLOURS[state.name]}]{state.name}[/]" if state.name in COLOURS else state.name,
             f"{min(1.0, state.env_steps / member.env_steps):.0%}",
             f"{state.rate:.1f}" if going else "-",
@@ -153,15 +168,23 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     for member, state in ordered:
         if state.name in ("failed", "killed"):
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
+    lines += search_jobs(sweep)
     lines += [f"mlflow: {page}" for page in pages(sweep)]
-    return Group(shown, *[line.replace("[", "\\[") for line in lines], counts(list(states.values())))
+    return Group(shown, *map(escape, lines), counts(list(states.values())))
+
+
+def search_jobs(sweep: Sweep) -> list[str]:
+    """A line on the SLURM jobs that share a search, whose trials belong to no job of their own."""
+    jobs = slurm.workers(sweep.folder, sweep.owner)
+    return [f"jobs of the search: {slurm.in_words(jobs)}"] if jobs else []
 
 
 def linked(run_dir: Path) -> str:
     """The run's name; in terminals that can, a link to its page in MLflow."""
     states = record.read_json(run_dir / record.TRACKING) or {}
     page = next((page for uri in states if (page := tracking.run_link(run_dir, uri))), None)
-    return run_dir.name if page is None else f"[link={page}]{run_dir.name}[/link]"
+    name = escape(run_dir.name)
+    return name if page is None else f"[link={page}]{name}[/link]"
 
 
 def pages(sweep: Sweep) -> list[str]:
@@ -226,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return record.EXIT_BAD_CONFIG
-    if not sweep.members:
+    if not sweep.members and not search_jobs(sweep):
         print(f"no runs in {parsed.runs} yet; --runs names another folder")
         return record.EXIT_DONE
     if parsed.sweep is None and len(known) > 1:
@@ -237,6 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             watch(sweep, until_over=False)
         else:
             console().print(table(sweep, states_of(sweep)), highlight=False)
+    except OSError as error:
+        print(f"error: {error.filename or 'reading'}: {error.strerror or error}", file=sys.stderr)
+        return record.EXIT_FAILED
     except KeyboardInterrupt:
         pass
     return record.EXIT_DONE

@@ -197,6 +197,12 @@ def state_name(trial: FrozenTrial) -> str:
     return STATE_NAMES[trial.state.name]
 
 
+def is_over(search: Search, study: Study) -> bool:
+    """Whether every trial has ended."""
+    trials = study.get_trials(deepcopy=False)
+    return len(trials) >= search.base.sweep.search.trials and all(one.state.is_finished() for one in trials)
+
+
 def tell(
     study: Study, number: int, outcome: Literal["complete", "pruned", "failed"], value: float | None = None
 ) -> None:

@@ -18,7 +18,7 @@ from conf.files import write_json
 from conf.schema import RunConfig, check_tracking_uri
 from conf.typed import ConfigError
 from sweeps import manifest
-from sweeps.status import locked
+from sweeps.status import close_if_over, locked
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,7 @@ def close_parents(runs: Sequence[Tracked]) -> None:
         one.run_dir.parents[1] / record.SWEEPS / f"{name}.json" for one in runs for name in tracking.swept(one.run_dir)
     }
     for path in sorted(path for path in paths if path.exists()):
-        sweep = manifest.read(path)
-        done = [(record.read_json(one.run_dir / record.DONE) or {}).get("env_steps", 0) for one in sweep.members]
-        if all(steps >= one.env_steps for steps, one in zip(done, sweep.members, strict=True)):
-            manifest.close_parents(sweep, failed=False)
+        close_if_over(manifest.read(path), ask_slurm=True)
 
 
 def lacking(runs: Sequence[Tracked]) -> list[Tracked]:

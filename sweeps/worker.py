@@ -26,7 +26,7 @@ from sweeps import manifest
 from sweeps.manifest import Member
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.status import inspect
-from sweeps.study import Search, add_member, reopen, sampler, state_name, suggest, tell
+from sweeps.study import Search, add_member, is_over, reopen, sampler, state_name, suggest, tell
 
 if TYPE_CHECKING:
     from sweeps.study import Study, Trial
@@ -214,11 +214,6 @@ class Worker:
         trial.set_user_attr("reason", reason)
         tell(self.study, trial.number, "failed")
 
-    def is_over(self) -> bool:
-        """Whether every trial has ended."""
-        trials = self.study.get_trials(deepcopy=False)
-        return len(trials) >= self._settings.trials and all(one.state.is_finished() for one in trials)
-
     def run(self, wait: bool, show: Callable[[], None] = lambda: None) -> bool:
         """Work until every trial has ended (or, without `wait`, none is left to begin) or a signal comes.
 
@@ -232,7 +227,7 @@ class Worker:
                 while True:
                     self.poll()
                     show()
-                    over = self.is_over()
+                    over = is_over(self.search, self.study)
                     if self.pool.stopping and not self.pool.poll():
                         return over
                     if over or not (wait or self.claimed or self.pool.stopping):

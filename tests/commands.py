@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,6 +68,24 @@ def run(
         timeout=timeout_s,
         env=os.environ | (environment or {}),
     )
+
+
+@contextlib.contextmanager
+def living(*arguments: str, limit_s: float = 60, **options: Any) -> Iterator[subprocess.Popen]:
+    """A process that is stopped after the block, and in it after `limit_s`, so that nobody waits for it in vain."""
+    process = subprocess.Popen(arguments, **options)
+    limit = threading.Timer(limit_s, process.terminate)
+    limit.start()
+    try:
+        yield process
+    finally:
+        limit.cancel()
+        process.terminate()  # and not killed: a sweep's command stops its runs first
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def only_run(folder: Path) -> Path:

@@ -9,11 +9,12 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.commands import free_port
 
+ANSWER_S = 60
 CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -86,12 +87,12 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
         wait_until_idle(environment)
         yield environment
     finally:
-        subprocess.run(["scancel", "--user", "root"], env=os.environ | environment, capture_output=True)
-        for _ in range(60):  # jobs that end later would wait for a controller that is gone
-            left = subprocess.run(["squeue", "-h"], env=os.environ | environment, capture_output=True, text=True).stdout
-            if not left.strip():
-                break
-            time.sleep(0.5)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            call("scancel", "--user", "root", environment=environment)
+            for _ in range(60):  # jobs that end later would wait for a controller that is gone
+                if not call("squeue", "-h", environment=environment).stdout.strip():
+                    break
+                time.sleep(0.5)
         for daemon in daemons:
             daemon.terminate()
         for daemon in daemons:
@@ -103,24 +104,32 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def start_munge() -> None:
-    if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+    if call("munge", "-n").returncode == 0:
         return
-    subprocess.run(["install", "-d", "-o", "munge", "-g", "munge", "/run/munge"], check=True)
-    subprocess.run(["su", "munge", "-s", "/bin/sh", "-c", "munged"], check=True)
+    command("install", "-d", "-o", "munge", "-g", "munge", "/run/munge")
+    # Its output goes nowhere: a daemon would hold a pipe open.
+    subprocess.run(["su", "munge", "-s", "/bin/sh", "-c", "munged >/dev/null 2>&1"], check=True, timeout=ANSWER_S)
 
 
 def wait_until_idle(environment: dict[str, str], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
-        result = subprocess.run(
-            ["sinfo", "-h", "-o", "%T"], env=os.environ | environment, capture_output=True, text=True
-        )
+        result = call("sinfo", "-h", "-o", "%T", environment=environment)
         if result.stdout.strip() == "idle":
             return
         assert time.monotonic() < deadline, f"SLURM did not come up: {result.stdout} {result.stderr}"
         time.sleep(0.5)
 
 
+def call(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """One of SLURM's commands."""
+    return subprocess.run(
+        arguments, env=os.environ | (environment or {}), capture_output=True, text=True, timeout=ANSWER_S
+    )
+
+
 def command(*arguments: str) -> str:
-    """What one of SLURM's commands prints."""
-    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60).stdout
+    """What one of SLURM's commands prints, which must succeed."""
+    result = call(*arguments)
+    result.check_returncode()
+    return result.stdout

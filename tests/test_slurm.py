@@ -18,12 +18,13 @@ import pytest
 from conf import record
 from sweeps import manifest
 from tests import slurm_cluster, torture
-from tests.commands import TINY, rows, run
+from tests.commands import TINY, only_run, rows, run
 
 pytestmark = pytest.mark.slow
 
 SHORT = [*TINY, "train.env_steps=300", "eval.every_steps=150"]
 SWEEP = ["-m", *SHORT, "tracking=off", "launcher=slurm", "launcher.backoff_s=0.1"]
+LONGER = ["seed=0", "train.env_steps=1500"]
 SMALL = ["launcher.slurm.gpus_per_node=null", "launcher.slurm.cpus_per_task=1", "launcher.slurm.mem=2G"]
 
 
@@ -43,6 +44,15 @@ def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """SLURM's commands, from this process too, speak to the cluster."""
     for name, value in cluster.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The metrics of a run that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    result = run(folder, *SHORT, *LONGER, "tracking=off")
+    assert result.returncode == 0, result.stderr
+    return (only_run(folder) / record.METRICS).read_bytes()
 
 
 def jobs() -> dict[str, str]:
@@ -73,9 +83,8 @@ def starts(run_dir: Path) -> list[dict]:
 
 
 def status(folder: Path, module: str = "status", *arguments: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-m", f"sweeps.{module}", *arguments], cwd=folder, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", f"sweeps.{module}", *arguments]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -154,9 +163,22 @@ def test_packed_runs_share_one_job_and_each_is_run_once(tmp_path: Path, slurm: N
         assert steps == sorted(set(steps))
 
 
-def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm: None):
+def test_requeued_job_continues_as_if_nothing_had_happened(tmp_path: Path, slurm: None, undisturbed: bytes):
+    assert run(tmp_path, *SWEEP, *SMALL, *LONGER).returncode == 0
+    (run_dir,) = members(tmp_path)
+    wait_for(lambda: training(run_dir))
+    (job,) = jobs()
+    slurm_cluster.command("scontrol", "requeue", job)
+    wait_for(lambda: not jobs())
+    assert "1 done" in status(tmp_path)
+    assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in starts(run_dir)] == ["0", "1"]
+    assert "continuing from" in (run_dir / record.LOG).read_text()
+    assert (run_dir / record.METRICS).read_bytes() == undisturbed
+
+
+def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm: None, undisturbed: bytes):
     """By a job of a partition with precedence, soon after the start: nothing is counted as a time-out."""
-    result = run(tmp_path, *SWEEP, *SMALL, "seed=0", "launcher.slurm.cpus_per_task=8", "train.env_steps=1500")
+    result = run(tmp_path, *SWEEP, *SMALL, *LONGER, "launcher.slurm.cpus_per_task=8")
     assert result.returncode == 0, result.stderr
     (run_dir,) = members(tmp_path)
     wait_for(lambda: training(run_dir))
@@ -167,21 +189,34 @@ def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm
     assert "1 done" in status(tmp_path)
     assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in starts(run_dir)] == ["0", "1"]
     assert not (run_dir / record.CRASHES).exists()
+    assert (run_dir / record.METRICS).read_bytes() == undisturbed
 
 
-def test_job_at_its_time_limit_checkpoints_and_goes_back_to_the_queue(tmp_path: Path, slurm: None):
-    arguments = [*SWEEP, *SMALL, "seed=0", "launcher.slurm.time=10", "launcher.signal_delay_s=50"]
-    assert run(tmp_path, *arguments, "train.env_steps=100000").returncode == 0
+def test_job_at_its_time_limit_checkpoints_and_goes_back_to_the_queue(tmp_path: Path, slurm: None, undisturbed: bytes):
+    arguments = [*SWEEP, *SMALL, *LONGER, "launcher.slurm.time=10", "launcher.signal_delay_s=50"]
+    assert run(tmp_path, *arguments).returncode == 0
     (run_dir,) = members(tmp_path)
     wait_for(lambda: training(run_dir))
+    # SLURM looks twice a minute; until it does, the run holds still instead of training for so long.
+    process = psutil.Process(json.loads((run_dir / record.STATUS).read_text())["pid"])
+    process.suspend()
     (job,) = jobs()
-    slurm_cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # SLURM looks twice a minute
-    wait_for(lambda: len(starts(run_dir)) == 2)
-    assert starts(run_dir)[1]["slurm"]["SLURM_RESTART_COUNT"] == "1"
-    wait_for(lambda: "continuing from" in (run_dir / record.LOG).read_text())
-    assert not (run_dir / record.CRASHES).exists()
-    status(tmp_path, "cancel", manifest.find(tmp_path / "runs", None).id)
+    slurm_cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    wait_for(lambda: told(process))
+    process.resume()
     wait_for(lambda: not jobs())
+    assert "1 done" in status(tmp_path)
+    assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in starts(run_dir)] == ["0", "1"]
+    assert "continuing from" in (run_dir / record.LOG).read_text()
+    assert not (run_dir / record.CRASHES).exists()
+    assert (run_dir / record.METRICS).read_bytes() == undisturbed
+
+
+def told(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a suspended process to go on."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    (pending,) = (line.split()[1] for line in lines if line.startswith("ShdPnd:"))
+    return bool(int(pending, 16) & 1 << (signal.SIGTERM - 1))
 
 
 def test_run_that_is_killed_is_restarted_by_its_job_and_given_up_in_the_end(tmp_path: Path, slurm: None):
@@ -203,6 +238,9 @@ def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: No
     result = run(tmp_path, *SWEEP, *SMALL, *settings, "train.env_steps=600")
     assert result.returncode == 0, result.stderr
     assert "submitted 2 jobs" in result.stdout
+    again = run(tmp_path, *SWEEP, *SMALL, *settings, "train.env_steps=600")
+    assert "has jobs already: 2" in again.stdout
+    assert "submitted" not in again.stdout
     wait_for(lambda: len(members(tmp_path)) == 2 and all(map(training, members(tmp_path))))
     (worker,) = (
         process.pid
@@ -216,9 +254,26 @@ def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: No
     assert sorted(len(starts(run_dir)) for run_dir in members(tmp_path)) == [1, 1, 2]
 
 
+def test_cancelled_search_checkpoints_its_trials_and_goes_on_when_launched_again(tmp_path: Path, slurm: None):
+    space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
+    settings = ["+sweep=search", space, "sweep.search.trials=2", "sweep.search.pruner=off", "launcher.max_parallel=2"]
+    search = [*SWEEP, *SMALL, *settings, "train.env_steps=2000"]
+    assert run(tmp_path, *search).returncode == 0
+    assert "jobs of the search: 2" in status(tmp_path)
+    wait_for(lambda: len(members(tmp_path)) == 2 and all(map(training, members(tmp_path))))
+    sweep = manifest.find(tmp_path / "runs", None)
+    assert "cancelled 2 jobs" in status(tmp_path, "cancel", sweep.id)
+    wait_for(lambda: not jobs())
+    assert "2 interrupted" in status(tmp_path)
+    assert "submitted 2 jobs" in run(tmp_path, *search).stdout
+    wait_for(lambda: not jobs())
+    assert "2 done" in status(tmp_path)
+    assert [len(starts(run_dir)) for run_dir in members(tmp_path)] == [2, 2]
+
+
 def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchanged(tmp_path: Path, slurm: None):
     """A short form of `make torture`."""
-    torture.survive(tmp_path, events=4, runs=2, env_steps=3000, seed=0)
+    torture.survive(tmp_path, events=4, runs=2, env_steps=3000, seed=0, limit_s=500)
 
 
 def test_impossible_request_is_refused_by_slurm_itself_before_anything_is_written(tmp_path: Path, slurm: None):

@@ -22,7 +22,7 @@ from conf import record
 from sweeps import manifest, slurm
 from sweeps.status import RunState, inspect
 from tests import slurm_cluster
-from tests.commands import TINY, mirrored_once, run
+from tests.commands import TINY, command, living, mirrored_once, run
 
 SETTINGS = [*TINY, "checkpoint.every_min=0.05", "eval.every_steps=1000"]
 SWEEP = [
@@ -64,32 +64,42 @@ def limit(_: Path, job: str) -> None:
 EVENTS: tuple[Callable[[Path, str], None], ...] = (kill, requeue, warn, limit)
 
 
-def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int) -> Counter[str]:
+def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int, limit_s: float) -> Counter[str]:
     """Run a sweep through `events` events; what happened, and how often.
 
     Raises:
-      AssertionError: anything differs from the runs that nothing happened to.
+      AssertionError: anything differs from the runs that nothing happened to, or it takes longer than `limit_s`.
     """
-    moments = random.Random(seed)
+    deadline = time.monotonic() + limit_s
     budget = f"train.env_steps={env_steps}"
     reference = folder / "reference"
     reference.mkdir()
     seeds = f"seed=range(0,{runs})"
-    undisturbed = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "agents.run", "-m", *SETTINGS, budget, seeds, "tracking=off", "launcher=local"),
-            f"launcher.max_parallel={min(runs, len(os.sched_getaffinity(0)))}",
-        ],
-        cwd=reference,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    launched = run(folder, "-m", *SETTINGS, budget, seeds, *SWEEP)
-    assert launched.returncode == 0, launched.stderr
-    sweep = manifest.find(folder / "runs", None)
+    at_once = f"launcher.max_parallel={min(runs, len(os.sched_getaffinity(0)))}"
+    alone = command("-m", *SETTINGS, budget, seeds, "tracking=off", "launcher=local", at_once)
+    with living(
+        *alone, limit_s=limit_s, cwd=reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as undisturbed:
+        launched = run(folder, "-m", *SETTINGS, budget, seeds, *SWEEP)
+        assert launched.returncode == 0, launched.stderr
+        sweep = manifest.find(folder / "runs", None)
+        happened = disturb(sweep, events, random.Random(seed), deadline)
+        assert undisturbed.wait(max(1.0, deadline - time.monotonic())) == 0
+    for member in sweep.members:
+        same = reference / member.run_dir.relative_to(folder)
+        assert (member.run_dir / record.METRICS).read_bytes() == (same / record.METRICS).read_bytes(), member.run_dir
+        mirrored_once(member.run_dir)
+        starts = json.loads((member.run_dir / record.MANIFEST).read_text())["starts"]
+        happened["start"] += len(starts)
+    return happened
+
+
+def disturb(sweep: manifest.Sweep, events: int, moments: random.Random, deadline: float) -> Counter[str]:
+    """Have things happen to a sweep until it is done, which must be before the deadline; what, and how often."""
     happened: Counter[str] = Counter()
     seen = dict.fromkeys((member.run_dir for member in sweep.members), 0)
     while (states := alive(sweep)) or not over(sweep):
+        assert time.monotonic() < deadline, f"not over yet, after {happened}: {states}"
         running = [(run_dir, state.job) for run_dir, state in states.items() if state.name == "running" and state.job]
         # Mostly to runs that have come further since the last time, so that the sweep ends; some while they begin.
         early = moments.random() < EARLY
@@ -106,13 +116,6 @@ def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int) -> 
                 pass  # it was just then between two states
         time.sleep(moments.uniform(*PAUSE_S))
     assert happened.total() == events, f"the sweep was over after {happened}"
-    assert undisturbed.wait(600) == 0
-    for member in sweep.members:
-        same = reference / member.run_dir.relative_to(folder)
-        assert (member.run_dir / record.METRICS).read_bytes() == (same / record.METRICS).read_bytes(), member.run_dir
-        mirrored_once(member.run_dir)
-        starts = json.loads((member.run_dir / record.MANIFEST).read_text())["starts"]
-        happened["start"] += len(starts)
     return happened
 
 
@@ -138,7 +141,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=4)
     parser.add_argument("--env-steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    parser.add_argument("--limit-s", type=float, default=3600, help="when it must be over (default: 3600)")
+    options = vars(parser.parse_args())
     reason = slurm_cluster.missing()
     if reason:
         sys.exit(f"error: {reason}")
@@ -146,7 +150,7 @@ def main() -> None:
         folder = Path(name)
         with slurm_cluster.running(folder / "slurm") as environment:
             os.environ.update(environment)
-            happened = survive(folder, arguments.events, arguments.runs, arguments.env_steps, arguments.seed)
+            happened = survive(folder, **options)
             counted = ", ".join(f"{count} x {what}" for what, count in happened.items())
             print(f"survived {counted}; every number is unchanged", flush=True)
 

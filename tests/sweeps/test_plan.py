@@ -29,7 +29,7 @@ def test_finished_runs_are_found_and_not_planned_again(tmp_path: Path):
 
 
 def test_members_with_one_identity_are_one_run(tmp_path: Path):
-    assert len(plan(members(tmp_path, "env.workers=1,2"))) == 1
+    assert len(plan(members(tmp_path, "agent.tau=0.005,5e-3"))) == 1
     assert len(plan(members(tmp_path, "agent.tau=0.005,0.01"))) == 2
 
 
@@ -79,14 +79,29 @@ def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_a
     (same_code,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
     assert (same_code.stale, same_code.pending) == (False, False)
     other = {"git_commit": "0" * 40, "git_diff_sha256": None, "slurm": {}}
-    (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": [other]}))
-    (listed,) = plan(members(tmp_path, "seed=0"))
-    assert (listed.stale, listed.pending) == (True, False)
+    for starts in ([other], [other, {**git_state(), "slurm": {}}]):
+        (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": starts}))
+        (listed,) = plan(members(tmp_path, "seed=0"))
+        assert (listed.stale, listed.pending) == (True, False)
     assert "1 by other code: rerun=stale" in summary([listed])
     (again,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
     assert (again.stale, again.pending) == (False, True)
     assert again.run_dir.name == first.run_dir.name
     assert again.run_dir.parents[1].name.startswith("runs-")
+
+
+def test_damaged_folder_is_named_and_planned_as_if_nothing_were_known(tmp_path: Path, capsys):
+    (before,) = plan(members(tmp_path, "seed=0"))
+    before.run_dir.mkdir(parents=True)
+    (before.run_dir / record.MANIFEST).write_text("{}")
+    (before.run_dir / record.DONE).write_text("{}")
+    row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
+    (before.run_dir / record.TIMING).write_text(json.dumps(row) + "\n")
+    (after,) = plan(members(tmp_path, "seed=0"))
+    assert after == before
+    warned = capsys.readouterr().err
+    for name in (record.MANIFEST, record.DONE):
+        assert f"warning: {before.run_dir / name}: damaged" in warned
 
 
 def test_a_thousand_runs_can_be_planned(tmp_path: Path):

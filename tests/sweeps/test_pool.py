@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
+import signal
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.record import lock, write_status
 from conf import record
-from sweeps import pool
+from conf.compose import compose
+from sweeps import launch, pool
 from sweeps.pool import Patience, Pool
 
 
@@ -116,6 +122,44 @@ def test_stop_reaches_what_runs_starts_no_more_and_counts_as_no_crash(runs: Path
     assert not (deaf / record.CRASHES).exists()
 
 
+def planned(*run_dirs: Path) -> Any:
+    """What `run_pool` needs to know of runs."""
+    config = compose(["launcher=local", f"launcher.max_parallel={len(run_dirs)}"])
+    return [types.SimpleNamespace(run_dir=run_dir, config=config) for run_dir in run_dirs]
+
+
+LISTENING = "trap 'echo checkpoint; exit 75' TERM; touch listens; while :; do sleep 0.05; done"
+DEAF = "trap '' TERM; touch listens; while :; do sleep 0.05; done"
+
+
+def test_what_goes_wrong_in_the_command_leaves_no_run_behind(runs: Path, monkeypatch: pytest.MonkeyPatch):
+    run_dir = make(runs, "a", LISTENING)
+
+    def show(_: object) -> None:
+        if (run_dir / "listens").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(launch, "POLL_S", 0.01)
+    monkeypatch.setattr(launch.SweepProgress, "show", show)
+    with pytest.raises(OSError, match="No space left"):
+        launch.run_pool(planned(run_dir))
+    assert (run_dir / record.LOG).read_text() == "checkpoint\n"
+
+
+def test_second_ctrl_c_kills(runs: Path, monkeypatch: pytest.MonkeyPatch):
+    run_dir = make(runs, "a", DEAF)
+    presses = itertools.count(1)
+
+    def show(_: object) -> None:
+        if (run_dir / "listens").exists() and next(presses) in (1, 20):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(launch, "POLL_S", 0.01)
+    monkeypatch.setattr(launch.SweepProgress, "show", show)
+    assert launch.run_pool(planned(run_dir)) == {run_dir: -signal.SIGKILL}
+    assert not (run_dir / record.CRASHES).exists()
+
+
 def test_run_that_another_process_writes_is_left_to_it(runs: Path):
     run_dir = make(runs, "a", "exit 1")
     write_status(run_dir, "running")
@@ -127,8 +171,9 @@ def test_run_that_another_process_writes_is_left_to_it(runs: Path):
 
 def test_packed_runs_get_equal_parts_of_the_gpus_memory(runs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
-    both = [make(runs, name, "echo $XLA_PYTHON_CLIENT_MEM_FRACTION > fraction; sleep 0.3") for name in "ab"]
-    begun = time.monotonic()
+    timed = "date +%s%N > begun; echo $XLA_PYTHON_CLIENT_MEM_FRACTION > fraction; sleep 0.5; date +%s%N > ended"
+    both = [make(runs, name, timed) for name in "ab"]
     drive(*both, parallel=2)
     assert [(run_dir / "fraction").read_text() for run_dir in both] == ["0.450\n"] * 2
-    assert time.monotonic() - begun < 0.55
+    begun, ended = ([int((run_dir / name).read_text()) for run_dir in both] for name in ("begun", "ended"))
+    assert max(begun) < min(ended)  # at the same time

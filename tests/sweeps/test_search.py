@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,9 +17,10 @@ import pytest
 
 from conf import record
 from conf.typed import ConfigError
-from sweeps import manifest, pool, search, space
+from sweeps import cancel, manifest, pool, search, space, status
 from sweeps import study as optuna_study
 from sweeps import worker as trial_worker
+from tests.commands import TINY, run, wait_until
 
 BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
 TAU = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
@@ -164,7 +166,9 @@ def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(
     for folder in ("a", "b"):
         made, study = opened(TAU, TRIALS, f"paths.runs={tmp_path}/{folder}", "sweep.search.pruner=off")
         worker = trial_worker.Worker(made, study, 1, new_session=True)
-        while not all(trial.state.is_finished() for trial in study.get_trials()) or len(study.get_trials()) < 8:
+        deadline = time.monotonic() + 120
+        while not optuna_study.is_over(made, study):
+            assert time.monotonic() < deadline, states(study)
             worker.poll()
             if folder == "b" and not worker.claimed:  # another process for every trial
                 worker = trial_worker.Worker(made, study, 1, new_session=True)
@@ -179,8 +183,7 @@ def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Pa
     worker = trial_worker.Worker(made, study, 2, new_session=True)
 
     def stop_when_two_run() -> None:
-        while len(starts(fake_runs)) < 2:  # then signals are listened to
-            time.sleep(0.05)
+        wait_until(lambda: len(starts(fake_runs)) == 2, 60, "two runs, which then listen to signals")
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop_when_two_run, daemon=True).start()
@@ -207,9 +210,7 @@ def test_killed_workers_trials_are_taken_over_and_none_is_lost_or_repeated(fake_
     made, study = opened(TAU, "sweep.search.trials=10", "sweep.search.pruner=off", "launcher.max_parallel=2")
     command = [sys.executable, "-c", WORKER, "0.1", made.id]
     workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
-    while len(states(study)) < 4 or len(starts(fake_runs)) < 4:
-        assert all(worker.poll() is None for worker in workers), workers[0].communicate()
-        time.sleep(0.05)
+    wait_until(lambda: len(states(study)) == 4 and len(starts(fake_runs)) == 4, 60, "each has two trials")
     owned = Counter(states(study))
     assert owned == {"running": 4}
     workers[0].kill()
@@ -271,6 +272,110 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
     )
     assert scores.final(15) == 7
     assert scores.final(20) == 5
+
+
+@pytest.mark.slow
+def test_mlflow_holds_the_search_with_its_plots_above_its_trials(tmp_path: Path):
+    settings = [TAU, "sweep.search.trials=2", "sweep.search.pruner=off", "launcher=local", "launcher.max_parallel=2"]
+    result = run(tmp_path, "-m", "+sweep=search", *TINY, "train.env_steps=300", "eval.every_steps=150", *settings)
+    assert result.returncode == record.EXIT_DONE, result.stderr
+    from mlflow.tracking import MlflowClient
+
+    (path,) = manifest.find_all(tmp_path / "runs")
+    sweep = manifest.read(path)
+    ((uri, parent_id),) = sweep.parents.items()
+    assert uri == f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    parent = client.get_run(parent_id)
+    assert parent.info.status == "FINISHED"
+    plots = {Path(artifact.path).name for artifact in client.list_artifacts(parent_id, "plots")}
+    assert plots == {"history.png", "importance.png", "slice.png", "intermediate.png"}
+    scores = client.get_metric_history(parent_id, "trial/score")
+    best = max(scores, key=lambda point: point.value)
+    assert sorted(point.step for point in scores) == [0, 1]
+    assert (parent.data.tags["best.trial"], parent.data.tags["trials"]) == (str(best.step), "2")
+    assert parent.data.tags["best.command"] in result.stdout
+    of_parent = f"tags.mlflow.parentRunId = '{parent_id}'"
+    children = client.search_runs([parent.info.experiment_id], of_parent)
+    trials = [record.read_json(member.run_dir / record.TRACKING) or {} for member in sweep.members]
+    assert len(trials) == 2
+    assert {child.info.run_id for child in children} == {states[uri]["run_id"] for states in trials}
+    assert {child.info.status for child in children} == {"FINISHED"}
+
+
+ON_SLURM = [*BUDGET, TAU, TRIALS, "launcher=slurm", "launcher.max_parallel=2"]
+
+
+def submitted(fake_slurm: Path) -> list[str]:
+    path = fake_slurm / "submitted"
+    return [Path(script).read_text() for script in path.read_text().split()] if path.exists() else []
+
+
+def test_command_repeated_while_its_jobs_are_in_the_queue_submits_only_what_is_missing(
+    fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
+):
+    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert "submitted 2 jobs as job array 7" in capsys.readouterr().out
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n99_0|PENDING\n")
+    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert "has jobs already: 1 pending, 1 running" in capsys.readouterr().out
+    assert len(submitted(fake_slurm)) == 1
+    (fake_slurm / "queue").write_text("7_1|PENDING\n")
+    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert "submitted 1 jobs as job array 8" in capsys.readouterr().out
+    assert "--array=0-0%" in submitted(fake_slurm)[1]
+    (fake_slurm / "silent").touch()
+    with pytest.raises(ConfigError, match="squeue does not answer"):
+        search.launch(ON_SLURM)
+    assert len(submitted(fake_slurm)) == 2
+
+
+def test_search_that_is_over_submits_nothing_and_shows_its_result(
+    fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
+):
+    _, study = opened(TAU, "sweep.search.trials=1")
+    study.tell(study.ask(), 0.5)
+    assert search.launch([*ON_SLURM, "sweep.search.trials=1"]) == record.EXIT_DONE
+    assert "best: trial 0, score 0.500" in capsys.readouterr().out
+    assert submitted(fake_slurm) == []
+
+
+def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture):
+    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n99_0|PENDING\n")
+    capsys.readouterr()
+    assert status.main([]) == record.EXIT_DONE
+    assert "jobs of the search: 2 pending" in capsys.readouterr().out
+    (sweep,) = manifest.find_all(Path("runs"))
+    assert cancel.main([sweep.stem]) == record.EXIT_DONE
+    assert "cancelled 2 jobs" in capsys.readouterr().out
+    assert (fake_slurm / "cancelled").read_text().split() == ["7_0", "7_1"]
+    (fake_slurm / "silent").touch()
+    assert cancel.main([sweep.stem]) == record.EXIT_BAD_CONFIG
+
+
+def test_cancel_stops_every_command_that_works_on_a_search_here(
+    fake_runs: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made, study = opened(TAU, "sweep.search.trials=4", "sweep.search.pruner=off")
+    command = [sys.executable, "-c", WORKER, "2", made.id]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    wait_until(lambda: len(starts(fake_runs)) == 2, 60, "both began a trial")
+    assert cancel.cancel(manifest.read(made.path)) == (0, True)
+    for worker in workers:
+        _, errors = worker.communicate(timeout=60)
+        assert worker.returncode == record.EXIT_INTERRUPTED, errors
+    assert states(study) == ["running", "running"]
+    assert cancel.cancel(manifest.read(made.path)) == (0, False)
+
+
+@pytest.mark.parametrize("override", ["launcher.slurm.partition=gpuu", "+launcher.slurm.array=1"])
+def test_search_that_slurm_refuses_leaves_nothing(fake_runs: Path, fake_slurm: Path, override: str):
+    (fake_slurm / "refuse").write_text("sbatch: error: invalid partition specified: gpuu\n")
+    before = sorted(fake_runs.iterdir())
+    with pytest.raises(ConfigError):
+        search.launch([*ON_SLURM, "tracking=mlflow", override])
+    assert sorted(fake_runs.iterdir()) == before
 
 
 BAD_SPACES = [
@@ -348,6 +453,16 @@ def test_command_line_fixes_drops_and_adds_axes():
     axes = space.read(body | nested, ["model"])
     assert set(axes) == {"agent.discount", "agent.num_bins"}
     assert str(axes["agent.num_bins"]) == "3 to 9 (log)"
+
+
+def test_tables_show_lists_as_they_are_written(fake_runs: Path, capsys: pytest.CaptureFixture):
+    made, study = opened(TAU)
+    made = dataclasses.replace(made, space={"benchmark.tasks": space.Choices(("[a]", "[b]"))})
+    drawn = optuna_study.suggest(study.ask(), "benchmark.tasks", made.space["benchmark.tasks"])
+    search.print_search(made)
+    assert "[a], [b]" in capsys.readouterr().out
+    status.console().print(search.table(made, study))
+    assert drawn in capsys.readouterr().out
 
 
 def test_manifest_whose_command_means_something_else_now_is_refused(fake_runs: Path):

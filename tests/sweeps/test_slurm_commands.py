@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from agents.record import lock, write_status
 from agents.run import main
@@ -22,8 +25,10 @@ from sweeps import manifest, slurm
 from sweeps.cancel import main as cancel
 from sweeps.logs import main as logs
 from sweeps.manifest import Member
+from sweeps.plan import use_slurm
 from sweeps.status import main as status
 from sweeps.status import states_of
+from tests.commands import command, living
 
 SWEEP = ["-m", "launcher=slurm", "tracking=off", "seed=0,1,2"]
 
@@ -96,7 +101,48 @@ def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
     for dropped in ("--mem", "--account", "--qos", "--constraint", "srun"):
         assert dropped not in text
     assert lines.index("module load cuda") < lines.index("ulimit -n 4096")
-    subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    subprocess.run(["bash", "-n"], input=text, text=True, check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        (10, 600),
+        ("10", 600),
+        ("10:30", 630),
+        ("1:00:00", 3600),
+        ("2-0", 172800),
+        ("1-2:30", 95400),
+        ("1-2:30:05", 95405),
+    ],
+)
+def test_time_limit_is_read_as_sbatch_does(limit: int | str, seconds: int):
+    assert slurm.limit_seconds(limit) == seconds
+    assert slurm.limit_seconds("soon") is None
+
+
+def test_time_limit_that_the_signal_uses_up_is_refused():
+    def flags(time: str, delay_s: int) -> dict:
+        keys = [f"launcher.slurm.time={time}", f"launcher.signal_delay_s={delay_s}"]
+        return slurm.flags(compose(["launcher=slurm", *keys]).launcher)
+
+    for limit, delay_s in (("5", 300), ("6", 300), ("'5:59'", 300), ("'0:10:00'", 540)):
+        with pytest.raises(ConfigError, match=rf"launcher\.slurm\.time=.*launcher\.signal_delay_s={delay_s}"):
+            flags(limit, delay_s)
+    for limit, delay_s in (("7", 300), ("10", 50), ("0", 300), ("null", 300), ("UNLIMITED", 300)):
+        flags(limit, delay_s)
+
+
+def test_time_that_yaml_took_for_a_number_is_refused(tmp_path: Path):
+    launcher = compose(["launcher=slurm"]).launcher
+    for text, refused in (("24:00:00", True), ("'24:00:00'", False), ("10080", False), ("14-0", False)):
+        (tmp_path / "launcher.yaml").write_text(f"time: {text}")
+        mine = dataclasses.replace(launcher, slurm=dict(OmegaConf.load(tmp_path / "launcher.yaml").items()))
+        if refused:
+            with pytest.raises(ConfigError, match=r"launcher\.slurm\.time=86400: 60 days.*quote"):
+                slurm.flags(mine)
+        else:
+            slurm.flags(mine)
 
 
 def test_command_submits_prints_how_to_watch_and_returns(folder: Path, fake_slurm: Path, capsys):
@@ -138,6 +184,7 @@ def test_several_seeds_can_take_turns_in_one_job(folder: Path, fake_slurm: Path)
 def test_arrays_longer_than_slurm_takes_are_split(folder: Path, fake_slurm: Path):
     assert main([*SWEEP, "seed=range(0,7)"]) == 0
     assert len(scripts(fake_slurm)) == 3
+    assert all("array=0-2" in Path(path).read_text() for path in scripts(fake_slurm)[:2])
     assert slurm.job_of(members(folder)[4]).id == "8_1"
 
 
@@ -159,6 +206,37 @@ def test_repeated_command_launches_only_what_is_missing_or_failed(folder: Path, 
     # Both wait again: the failure is older than the job.
     (fake_slurm / "queue").write_text("8_0|PENDING\n8_1|PENDING\n")
     assert main(SWEEP) == 0
+    assert len(scripts(fake_slurm)) == 2
+
+
+def test_same_command_twice_at_once_submits_once(folder: Path, fake_slurm: Path, capsys, monkeypatch):
+    check = slurm.check
+
+    def while_another_submits(*arguments) -> None:
+        monkeypatch.setattr(slurm, "check", check)
+        assert main(SWEEP) == 0
+        (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
+        capsys.readouterr()
+
+    monkeypatch.setattr(slurm, "check", while_another_submits)
+    assert main(SWEEP) == 0
+    assert len(scripts(fake_slurm)) == 1
+    captured = capsys.readouterr()
+    assert "3 running or queued, 0 to run" in captured.err
+    assert captured.out.splitlines()[-1] == "1 running, 2 queued"
+
+
+def test_launching_waits_for_another_that_is_submitting(folder: Path, fake_slurm: Path):
+    assert main(SWEEP) == 0
+    sweep = manifest.find(folder / "runs", None)
+    with contextlib.ExitStack() as submitting:
+        submitting.enter_context(manifest.launching(sweep.path))
+        with living(*command(*SWEEP), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(4)
+            assert len(scripts(fake_slurm)) == 1
+            submitting.close()
+            assert process.wait(60) == 0
     assert len(scripts(fake_slurm)) == 2
 
 
@@ -230,7 +308,8 @@ def test_status_of_a_thousand_runs_counts_them(folder: Path, fake_slurm: Path):
             (record.TIMING, row),
         ):
             (member.run_dir / name).write_text(json.dumps(value) + "\n")
-    result = subprocess.run([sys.executable, "-m", "sweeps.status"], cwd=folder, capture_output=True, text=True)
+    arguments = [sys.executable, "-m", "sweeps.status"]
+    result = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=60)
     assert "500 running, 500 killed" in result.stdout
 
 
@@ -242,6 +321,12 @@ def test_status_without_a_sweep_shows_all_runs(folder: Path, capsys: pytest.Capt
     (run_dir / record.CONFIG).write_text(json.dumps({"train": {"env_steps": 500}}))
     assert status([]) == 0
     assert "1 new" in capsys.readouterr().out
+
+
+def test_status_shows_lists_as_they_are_written(folder: Path, fake_slurm: Path, capsys):
+    assert main(["-m", "launcher=slurm", "tracking=off", "benchmark.tasks=[cartpole-balance],[cartpole-swingup]"]) == 0
+    assert status([]) == 0
+    assert "benchmark.tasks=[cartpole-swingup]" in capsys.readouterr().out
 
 
 def test_cancel_takes_the_sweeps_jobs_from_the_queue_and_no_others(folder: Path, fake_slurm: Path, capsys):
@@ -260,31 +345,26 @@ def test_cancel_stops_the_command_that_runs_a_sweep_here(folder: Path, fake_slur
     assert main(SWEEP) == 0
     sweep = manifest.find(folder / "runs", None)
     hold = "import sys, time; from pathlib import Path; from agents.record import lock\nwith lock(Path(sys.argv[1])):"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", f"{hold} print(1, flush=True); time.sleep(60)", sweep.folder], stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    capsys.readouterr()
-    assert main([*SWEEP, "launcher=local"]) == record.EXIT_FAILED
-    assert f"is being run by process {holder.pid}" in capsys.readouterr().err
-    assert cancel([sweep.id]) == 0
-    assert holder.wait(10) == -signal.SIGTERM
+    arguments = [sys.executable, "-c", f"{hold} print(1, flush=True); time.sleep(60)", str(sweep.folder)]
+    with living(*arguments, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        capsys.readouterr()
+        assert main([*SWEEP, "launcher=local"]) == record.EXIT_FAILED
+        assert f"is being run by process {holder.pid}" in capsys.readouterr().err
+        assert cancel([sweep.id]) == 0
+        assert holder.wait(10) == -signal.SIGTERM
 
 
 def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Path):
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|RUNNING\n7_2|RUNNING\n")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "agents.run", *SWEEP, "wait=true"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert "submitted 3 runs" in process.stdout.readline()
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    arguments = command(*SWEEP, "wait=true")
+    with living(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "submitted 3 runs" in process.stdout.readline()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
     assert process.returncode == record.EXIT_INTERRUPTED
     assert "the jobs go on" in errors
     assert not (fake_slurm / "cancelled").exists()
@@ -296,6 +376,91 @@ def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slur
     monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
     assert main([*SWEEP, "wait=true"]) == record.EXIT_FAILED
     assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
+
+
+def run_batch(folder: Path, array: str, does: str) -> int:
+    """Run what a job's script does, as the first job of an array whose command is a shell line; its exit status."""
+    text = f"{slurm.SETUP}\n{slurm.job_command(['sh', '-c', does], folder)}"
+    job = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": "0"}
+    return subprocess.run(["bash"], input=text, text=True, env=os.environ | job, timeout=60).returncode
+
+
+TOLD = "trap 'exit 75' TERM; kill -s USR2 $PPID; while :; do sleep 0.05; done"
+
+
+def test_job_that_is_told_goes_back_to_the_queue_unless_it_was_cancelled(folder: Path, fake_slurm: Path, capsys):
+    assert run_batch(folder, "5", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "5_0\n"
+    assert main(SWEEP) == 0
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n")
+    sweep = manifest.find(folder / "runs", None)
+    assert cancel([sweep.id]) == 0
+    assert run_batch(sweep.folder, "7", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "5_0\n"
+    (fake_slurm / "queue").write_text("")
+    assert main(SWEEP) == 0
+    assert run_batch(sweep.folder, "8", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "5_0\n8_0\n"
+
+
+@pytest.mark.parametrize(("busy", "tries"), [(2, 3), (100, 5)])
+def test_requeue_is_tried_again_a_few_times(folder: Path, fake_slurm: Path, busy: int, tries: int):
+    (fake_slurm / "busy").write_text(str(busy))
+    (fake_slurm / "sleep").write_text("#!/bin/sh\n")  # the pauses
+    (fake_slurm / "sleep").chmod(0o755)
+    assert run_batch(folder, "7", TOLD) == 75
+    assert (fake_slurm / "requeued").read_text() == "7_0\n" * tries
+
+
+def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_slurm: Path, capsys, monkeypatch):
+    monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
+    assert main([*SWEEP, "train.env_steps=1000"]) == 0
+    queue, looks = slurm.queue, iter(range(1000))
+
+    def ends_in_time(owner: int | None = None) -> slurm.Queue | None:
+        if next(looks) == 4:  # when waiting has begun
+            (fake_slurm / "queue").write_text("")
+            for run_dir in members(folder):
+                (run_dir / record.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
+        return queue(owner)
+
+    monkeypatch.setattr(slurm, "queue", ends_in_time)
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
+    assert main([*SWEEP, "train.env_steps=1000", "wait=true"]) == 0
+    assert len(scripts(fake_slurm)) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "3 done"
+
+
+def test_swept_lists_are_shown_as_they_are_written(folder: Path, fake_slurm: Path, capsys):
+    sweep = ["-m", "launcher=slurm", "tracking=off", "benchmark.tasks=[cartpole-balance],[ball_in_cup-catch]"]
+    assert main(sweep) == 0
+    (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n")
+    capsys.readouterr()
+    assert main(sweep) == 0  # the closing table
+    assert status([]) == 0
+    assert capsys.readouterr().out.count("benchmark.tasks=[cartpole-balance]") == 2
+
+
+def test_slurm_that_does_not_answer_is_not_mistaken_for_none(folder: Path, fake_slurm: Path, capsys):
+    (fake_slurm / "silent").touch()
+    sweep = ["-m", "tracking=off", "seed=0,1"]
+    assert main(sweep) == record.EXIT_BAD_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: launcher=auto: sbatch is here, but no SLURM answers")
+    assert "launcher=local" in line
+    assert not (folder / "runs").exists()
+    assert main([*sweep, "plan=true"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("warning: sbatch is here, but no SLURM answers")
+    assert len(captured.err.splitlines()) == 1
+    assert "on this machine's CPU" in captured.out
+
+
+def test_slurm_without_a_configuration_is_none(folder: Path, fake_slurm: Path):
+    words = "scontrol: fatal: Could not establish a configuration source"
+    (fake_slurm / "scontrol").write_text(f"#!/bin/sh\necho '{words}' >&2; exit 1\n")
+    assert slurm.controller() == "none"
+    assert not use_slurm(compose(["launcher=auto"]))
 
 
 def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):

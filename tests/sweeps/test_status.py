@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import threading
 from pathlib import Path
 
-from agents.record import lock
+import pytest
+
+from agents.record import LockedError, lock
 from conf import record
-from sweeps.status import RunState, inspect
+from conf.compose import compose
+from sweeps import manifest, sync
+from sweeps.manifest import Member
+from sweeps.status import RunState, inspect, main
 
 
 def write(run_dir: Path, name: str, value: object) -> None:
@@ -28,6 +35,62 @@ def test_run_that_says_running_is_running_only_while_its_lock_is_held(tmp_path: 
     with lock(tmp_path):
         assert inspect(tmp_path, 10).name == "running"
     assert inspect(tmp_path, 10).name == "killed"
+
+
+def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path: Path):
+    with lock(tmp_path):
+        pass
+    with (tmp_path / record.LOCK).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with lock(tmp_path):
+            assert inspect(tmp_path, 10).name == "running"
+            with pytest.raises(LockedError), lock(tmp_path):
+                pass
+
+
+@pytest.mark.parametrize("name", [record.DONE, record.JOB, record.CONFIG, record.STATUS])
+def test_damaged_file_is_named_and_taken_as_missing(tmp_path: Path, capsys, name: str):
+    run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
+    run_dir.mkdir(parents=True)
+    write(run_dir, record.CONFIG, {"train": {"env_steps": 500}})
+    write(run_dir, record.STATUS, {"state": "interrupted"})
+    write(run_dir, name, {})
+    assert main(["--runs", str(tmp_path / "runs")]) == record.EXIT_DONE
+    captured = capsys.readouterr()
+    assert f"warning: {run_dir / name}: damaged" in captured.err
+    expected = {record.CONFIG: "no runs in", record.STATUS: "1 new"}
+    assert expected.get(name, "1 interrupted") in captured.out
+
+
+def test_folder_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
+    run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
+    (run_dir / record.STATUS).mkdir(parents=True)
+    write(run_dir, record.CONFIG, {"train": {"env_steps": 500}})
+    assert main(["--runs", str(tmp_path / "runs")]) == record.EXIT_FAILED
+    assert capsys.readouterr().err == f"error: {run_dir / record.STATUS}: Is a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("states", "closed"), [(("done", "failed"), [True]), (("done", "done"), [False]), (("failed", "interrupted"), [])]
+)
+def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], closed: list[bool]
+):
+    told: list[bool] = []
+    monkeypatch.setattr("agents.tracking.close_parent", lambda uri, run_id, failed: told.append(failed))
+    path = tmp_path / record.SWEEPS / "two.json"
+    listed = [Member(tmp_path / "quickstart" / f"s{seed}", 100, {}) for seed in range(2)]
+    manifest.write(path, listed, {"http://lab": "parent"})
+    for member, state in zip(listed, states, strict=True):
+        manifest.join(member.run_dir, "two")
+        write(member.run_dir, record.STATUS, {"state": state, "time": 1.0})
+        if state == "done":
+            write(member.run_dir, record.DONE, {"env_steps": 100, "score": 0.5, "evaluation": []})
+    runs = [sync.Tracked(member.run_dir, compose([]), "http://lab") for member in listed]
+    for _ in range(2):  # once
+        sync.close_parents(runs)
+    assert told == closed
 
 
 def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
