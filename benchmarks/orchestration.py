@@ -7,6 +7,7 @@ Prints one JSON line per measurement: seconds, and the ratio to starting Python 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 
 from conf import record
+from conf.compose import compose_many, resolve_paths
+from envs import registry
 from sweeps import manifest
 from sweeps.manifest import Member
 
@@ -74,15 +77,39 @@ def many_runs(folder: Path) -> None:
         (member.run_dir / record.TIMING).write_text(json.dumps(row) + "\n")
 
 
+def earlier_runs(folder: Path) -> None:
+    """Finished runs of Meta-World's 50 tasks, whose rates a plan takes into account."""
+    row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
+    for one in compose_many(["benchmark=metaworld", f"seed=range(0,{RUNS})"]):
+        config = resolve_paths(one.config, folder)
+        run_dir = record.run_dir(config)
+        run_dir.mkdir(parents=True)
+        specs = registry.specs(config.benchmark.task_ids, config.env)
+        found = {
+            "identity_values": record.identity_of(config),
+            "tasks": [dataclasses.asdict(spec) for spec in specs],
+            "starts": [{"slurm": {}}],
+        }
+        (run_dir / record.MANIFEST).write_text(json.dumps(found, indent=2) + "\n")
+        (run_dir / record.TIMING).write_text(json.dumps(row) + "\n")
+
+
 def main() -> None:
+    plan, sizes = ["-m", "sweeps.plan"], "model=xs,s,m,l,xl"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for what, arguments, imports in (
-            ("plan", ["-m", "sweeps.plan", "seed=range(0,200)", "model=xs,s,m,l,xl"], "import sweeps.plan"),
-            ("status", ["-m", "sweeps.status"], "import sweeps.status"),
+        for what, arguments, imports, prepare in (
+            ("plan", [*plan, "seed=range(0,200)", sizes], "import sweeps.plan", None),
+            (
+                "plan_metaworld_beside_as_many",
+                [*plan, "benchmark=metaworld", f"seed=range({RUNS},{RUNS + 200})", sizes],
+                "import sweeps.plan",
+                earlier_runs,
+            ),
+            ("status", ["-m", "sweeps.status"], "import sweeps.status", many_runs),
         ):
-            if what == "status":
-                many_runs(folder)
+            if prepare is not None:
+                prepare(folder)
             seconds, bare = command_seconds(folder, *arguments), command_seconds(folder, "-c", imports)
             show(f"{what}_{RUNS}_runs", seconds=seconds, imports_s=bare, ratio=seconds / bare)
         added = subprocess.run(
