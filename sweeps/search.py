@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from sweeps import manifest, slurm, space
 from sweeps.cancel import found_by_cancel
 from sweeps.launch import parent_run
 from sweeps.plan import check_fit, plan, use_slurm
-from sweeps.status import console
+from sweeps.status import WATCH_S, console
 from sweeps.study import (
     Search,
     best_trial,
@@ -105,8 +106,26 @@ def submit(search: Search) -> int:
             print(f"search {search.id}: submitted {missing} jobs as job array {array}")
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"watch:  python -m sweeps.search {search.id} --show{where}")
-    print(f"cancel: python -m sweeps.cancel {search.id}{where}")
-    return record.EXIT_DONE
+    print(f"cancel: python -m sweeps.cancel {search.id}{where}", flush=True)
+    return stay(search, study) if search.base.wait else record.EXIT_DONE
+
+
+def stay(search: Search, study: Study) -> int:
+    """Show the search until none of its jobs is left; the exit status. Ctrl-C leaves the jobs alone."""
+    quiet = 0
+    try:
+        with View(search, study) as view:
+            while quiet < 2:  # a requeue leaves a moment in which a job is neither running nor waiting
+                view.show()
+                time.sleep(WATCH_S)
+                quiet = quiet + 1 if slurm.workers(search.folder) == {} else 0
+    except KeyboardInterrupt:
+        print("the jobs go on", file=sys.stderr)
+        return record.EXIT_DONE
+    if is_over(search, study):
+        return finish(search, study)
+    print("its jobs have ended before the search; the same command continues", file=sys.stderr)
+    return record.EXIT_INTERRUPTED
 
 
 def work(search: Search, study: Study, parallel: int, here: bool) -> int:

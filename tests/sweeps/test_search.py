@@ -340,6 +340,33 @@ def test_search_that_is_over_submits_nothing_and_shows_its_result(
     assert submitted(fake_slurm) == []
 
 
+@pytest.mark.parametrize("trials", [1, 2])
+def test_wait_stays_until_the_jobs_have_ended_and_tells_whether_the_search_has(
+    fake_runs: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trials: int
+):
+    monkeypatch.setattr(search, "WATCH_S", 0.05)
+    (fake_slurm / "queue").write_text("7_0|RUNNING\n")
+
+    def work() -> None:
+        _, study = opened(TAU)
+        trial = study.ask()
+        trial.report(0.5, 100)
+        study.tell(trial, 0.5)
+        (fake_slurm / "queue").write_text("")
+
+    job = threading.Timer(0.5, work)
+    job.start()
+    outcome = search.launch([*ON_SLURM, f"sweep.search.trials={trials}", "wait=true"])
+    job.join()
+    said = capsys.readouterr()
+    if trials == 1:
+        assert outcome == record.EXIT_DONE
+        assert "best: trial 0, score 0.500" in said.out
+    else:
+        assert outcome == record.EXIT_INTERRUPTED
+        assert "the same command continues" in said.err
+
+
 def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture):
     assert search.launch(ON_SLURM) == record.EXIT_DONE
     (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n99_0|PENDING\n")
