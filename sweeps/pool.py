@@ -124,7 +124,7 @@ class Pool:
             process.kill()
 
     def drain(self) -> None:
-        """Wait for running runs to end, however badly that can be booked."""
+        """Wait for running runs to end, and book nothing: that may be what went wrong."""
         for process, log in self._running.values():
             process.wait()
             log.close()
