@@ -203,6 +203,7 @@ def test_job_at_its_time_limit_checkpoints_and_goes_back_to_the_queue(tmp_path: 
     (job,) = jobs()
     slurm_cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")
     wait_for(lambda: told(process))
+    slurm_cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=10")  # enough for the rest
     process.resume()
     wait_for(lambda: not jobs())
     assert "1 done" in status(tmp_path)
