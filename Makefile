@@ -25,12 +25,12 @@ run: $(STAMP) ## train on three small tasks (about 7 minutes on 2 cores)
 test: $(STAMP) ## unit tests (about 2 minutes)
 	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
 
-test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 20 minutes)
-	@# SLURM's tests mostly wait, so they run beside the others.
+test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 15 minutes)
+	@# Two at once: SLURM's tests mostly wait, and environments need one core.
 	@log=$$(mktemp); \
-	$(BIN)/python -m pytest -q -m slow tests/test_slurm.py $(ARGS) > $$log 2>&1 & slurm=$$!; \
-	$(BIN)/python -m pytest -q -m slow --ignore=tests/test_slurm.py $(ARGS); rest=$$?; \
-	wait $$slurm; status=$$?; cat $$log; rm $$log; exit $$((rest ? rest : status))
+	$(BIN)/python -m pytest -q -m slow tests/test_slurm.py tests/envs $(ARGS) > $$log 2>&1 & others=$$!; \
+	$(BIN)/python -m pytest -q -m slow --ignore=tests/test_slurm.py --ignore=tests/envs $(ARGS); rest=$$?; \
+	wait $$others; status=$$?; cat $$log; rm $$log; exit $$((rest ? rest : status))
 
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
 	$(BIN)/python -m tests.torture $(ARGS)
