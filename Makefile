@@ -23,7 +23,7 @@ run: $(STAMP) ## train on three small tasks (about 7 minutes on 2 cores)
 	$(BIN)/python -m agents.run $(ARGS)
 
 test: $(STAMP) ## unit tests (about 2 minutes)
-	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow' $(ARGS)
 
 test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 15 minutes)
 	@# Two at once: SLURM's tests mostly wait, and environments need one core.
