@@ -74,7 +74,8 @@ class Follower:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # a Ctrl-C is for the run
+            # A Ctrl-C is for the run. Yet the same session: Linux weighs `nice` within one.
+            process_group=0,
         )
         log.close()
 

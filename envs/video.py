@@ -56,7 +56,8 @@ class Filmer:
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"MUJOCO_GL": gl},
-                start_new_session=True,  # a Ctrl-C is for the run
+                # A Ctrl-C is for the run. Yet the same session: Linux weighs `nice` within one.
+                process_group=0,
             )
 
     def record(self, env_steps: int, episodes: Mapping[str, Recording]) -> None:

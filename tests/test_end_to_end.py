@@ -82,9 +82,8 @@ def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
 
 
 def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
-    arguments = [*SHORT, "train.env_steps=3000"]
     process = subprocess.Popen(
-        command(*arguments, "checkpoint.every_min=0.01"),
+        command(*SHORT, "train.env_steps=1_000_000", "checkpoint.every_min=0.01"),
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -94,11 +93,11 @@ def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
         time.sleep(0.05)
     process.kill()
     process.wait()
-    result = run(tmp_path, *arguments)
+    run_dir = only_run(tmp_path)
+    reached = max(row["env_steps"] for row in rows(run_dir / record.METRICS))
+    result = run(tmp_path, *SHORT, f"train.env_steps={reached + 300}")
     assert result.returncode == 0, result.stderr
     assert "continuing from" in result.stderr
-
-    run_dir = only_run(tmp_path)
     mirrored_once(run_dir)
 
 
