@@ -19,7 +19,7 @@ $(STAMP): constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,envpool,server,dev]'
 	@touch $@
 
-run: $(STAMP) ## train on three small tasks (about 7 minutes on 2 cores)
+run: $(STAMP) ## train on three small tasks (about 5 minutes on 2 cores)
 	$(BIN)/python -m agents.run $(ARGS)
 
 test: $(STAMP) ## unit tests (about 2 minutes)

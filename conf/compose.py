@@ -116,6 +116,11 @@ def _single(values: dict[str, Any]) -> schema.RunConfig:
         if key not in groups():
             _set(data, key, value)
     config = _narrow(build(schema.RunConfig, data))
+    if config.sweep.params and "sweep" not in values:
+        raise ConfigError(
+            f"sweep.params={show(config.sweep.params)}: is of no effect in this yaml; "
+            "write it to conf/sweep/NAME.yaml and add +sweep=NAME"
+        )
     schema.check(config)
     return config
 

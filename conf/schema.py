@@ -421,6 +421,8 @@ def check_tracking_uri(uri: str) -> None:
         raise ConfigError(f"tracking.uri={uri}: must begin with one of {', '.join(TRACKING_SCHEMES)}")
     if uri.startswith(("http://", "https://")) and not has_host(uri):
         raise ConfigError(f"tracking.uri={uri}: must name a host, and a port below 65536 if any: http://host:5000")
+    if uri.startswith("sqlite:") and uri.endswith("/"):
+        raise ConfigError(f"tracking.uri={uri}: must name a file: sqlite:///mlflow.db")
 
 
 def has_host(url: str) -> bool:

@@ -190,12 +190,13 @@ def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
 
 
 def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Sweep) -> int:
-    """Run the pending ones on this machine, and close the sweep."""
+    """Run the pending ones on this machine, and close the sweep unless something is left to be continued."""
     config = planned[0].config
     ended = run_inline(pending) if config.launcher.name == "inline" else run_pool(pending)
     outcomes = {one.run_dir: outcome(one, ended) for one in planned}
     status = conclude(planned, outcomes)
-    manifest.close_parents(sweep, failed=status == record.EXIT_FAILED)
+    if status != record.EXIT_INTERRUPTED:
+        manifest.close_parents(sweep, failed=status == record.EXIT_FAILED)
     return status
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import shlex
 import sys
 import time
@@ -38,6 +39,7 @@ from sweeps.study import (
     open_study,
     score_of,
     state_name,
+    trials_left,
     with_parent,
     write_manifest,
 )
@@ -82,6 +84,9 @@ def launch(overrides: Sequence[str]) -> int:
 def submit(search: Search) -> int:
     """Submit so many jobs that `launcher.max_parallel` share the search, those in the queue included.
 
+    Fewer where so many trials are not left.
+
+
     Raises:
       ConfigError: SLURM refuses, or does not say what is in the queue.
     """
@@ -98,7 +103,7 @@ def submit(search: Search) -> int:
         queued = slurm.workers(search.folder)
         if queued is None:
             raise ConfigError(f"{search.id}: squeue does not answer, so its jobs may be in the queue already")
-        missing = jobs - len(queued)
+        missing = min(jobs, math.ceil(trials_left(search, study) / launcher.runs_per_gpu)) - len(queued)
         if queued:
             print(f"search {search.id}: has jobs already: {slurm.in_words(queued)}")
         if missing > 0:

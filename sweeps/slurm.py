@@ -99,11 +99,6 @@ class Job:
     time: float
 
 
-def answers() -> bool:
-    """Whether there is a SLURM to submit to."""
-    return controller() == "up"
-
-
 def controller() -> Literal["up", "silent", "none"]:
     """What becomes of `scontrol ping`; none: SLURM is not installed, or without a configuration, so of no cluster."""
     scontrol = shutil.which("scontrol")
@@ -187,7 +182,7 @@ def check(launcher: LauncherConfig, text: str) -> None:
     Raises:
       ConfigError: there is no SLURM, it has no such flag, or cannot do what the flags ask for.
     """
-    if not answers():
+    if controller() != "up":
         raise ConfigError("launcher=slurm: no SLURM answers here (sbatch and scontrol ping); allowed: launcher=local")
     known = sorted(set(re.findall(r"--([a-z][a-z-]+)", run_command(["sbatch", "--help"]).stdout)))
     for name, value in flags(launcher).items():

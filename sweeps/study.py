@@ -199,8 +199,14 @@ def state_name(trial: FrozenTrial) -> str:
 
 def is_over(search: Search, study: Study) -> bool:
     """Whether every trial has ended."""
+    return trials_left(search, study) == 0
+
+
+def trials_left(search: Search, study: Study) -> int:
+    """How many trials have not ended, those that have not begun included."""
     trials = study.get_trials(deepcopy=False)
-    return len(trials) >= search.base.sweep.search.trials and all(one.state.is_finished() for one in trials)
+    begun = sum(not one.state.is_finished() for one in trials)
+    return begun + max(0, search.base.sweep.search.trials - len(trials))
 
 
 def tell(

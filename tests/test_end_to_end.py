@@ -167,7 +167,7 @@ def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path, launch
 
 
 def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
-    arguments = ["-m", *SHORT, "seed=0,1", "tracking=off", "launcher=local", "train.env_steps=100000"]
+    arguments = ["-m", *SHORT, "seed=0,1", "launcher=local", "train.env_steps=100000"]
     process = subprocess.Popen(
         command(*arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -179,6 +179,12 @@ def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
     assert process.returncode == record.EXIT_INTERRUPTED
     assert output.splitlines()[-1] == "1 interrupted, 1 new"
     assert any(tmp_path.glob("runs/*/*/checkpoints/step-*"))
+
+    from mlflow.tracking import MlflowClient
+
+    (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
+    ((uri, parent),) = manifest["parents"].items()
+    assert MlflowClient(uri).get_run(parent).info.status == "RUNNING"
 
 
 def test_two_processes_cannot_write_one_run(tmp_path: Path):

@@ -128,12 +128,6 @@ class _Lean:
         space = self.sawyer_observation_space
         return space.low, space.high
 
-    def get_body_com(self: Any, body_name: str) -> np.ndarray:
-        return self.data.body(body_name).xpos
-
-    def get_endeff_pos(self: Any) -> np.ndarray:
-        return self.data.body("hand").xpos
-
     @property
     def tcp_center(self: Any) -> np.ndarray:
         site = self.data.site

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ OVERRIDES = [
     ("launcher=slrum", "did you mean slurm?"),
     ("launcher=kubernetes", "no such launcher"),
     ("tracking=wandb", "no such tracking"),
+    ("tracking=mlflow tracking.uri=sqlite:///", "must name a file"),
     ("+sweep=scalng", "did you mean scaling?"),
     ("+sweep=seeds,scaling", "one sweep at a time"),
     ("+sweep=", "sweep="),
@@ -221,20 +223,30 @@ def test_bad_override(folder: Path, capsys, override: str, expected: str):
     assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", *override.split(" ")], expected)
 
 
-@pytest.mark.parametrize(("text", "expected"), FILES, ids=[str(text)[:80] for text, _ in FILES])
-def test_bad_sweep_file(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch, text: str | bytes, expected: str):
-    conf_dir = folder / "conf"
-    shutil.copytree(compose.CONF_DIR, conf_dir, ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
-    (conf_dir / "sweep" / "mine.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+@pytest.fixture
+def conf_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the yaml files, to spoil."""
+    copied = folder / "conf"
+    shutil.copytree(compose.CONF_DIR, copied, ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
     caches = (compose.groups, compose._merged, compose._all_keys)
-    monkeypatch.setattr(compose, "CONF_DIR", conf_dir)
+    monkeypatch.setattr(compose, "CONF_DIR", copied)
     for one in caches:
         one.cache_clear()
-    try:
-        assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", "+sweep=mine"], expected)
-    finally:
-        for one in caches:
-            one.cache_clear()
+    yield copied
+    for one in caches:
+        one.cache_clear()
+
+
+@pytest.mark.parametrize(("text", "expected"), FILES, ids=[str(text)[:80] for text, _ in FILES])
+def test_bad_sweep_file(folder: Path, conf_dir: Path, capsys, text: str | bytes, expected: str):
+    (conf_dir / "sweep" / "mine.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+    assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", "+sweep=mine"], expected)
+
+
+def test_sweep_in_an_experiments_yaml(folder: Path, conf_dir: Path, capsys):
+    text = "# @package _global_\nsweep: {params: {seed: '0,1'}}\n"
+    (conf_dir / "experiment" / "mine.yaml").write_text(text)
+    assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", "+experiment=mine"], "add +sweep=NAME")
 
 
 @pytest.mark.parametrize("place", FOLDERS)

@@ -330,6 +330,15 @@ def test_command_repeated_while_its_jobs_are_in_the_queue_submits_only_what_is_m
     assert len(submitted(fake_slurm)) == 2
 
 
+def test_search_submits_no_more_jobs_than_trials_are_left(fake_runs: Path, fake_slurm: Path):
+    _, study = opened(TAU, TRIALS)
+    for _ in range(7):
+        study.tell(study.ask(), 0.5)
+    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    (script,) = submitted(fake_slurm)
+    assert "--array=0-0%" in script
+
+
 def test_search_that_is_over_submits_nothing_and_shows_its_result(
     fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
 ):
