@@ -274,7 +274,7 @@ def test_cancelled_search_checkpoints_its_trials_and_goes_on_when_launched_again
 
 def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchanged(tmp_path: Path, slurm: None):
     """A short form of `make torture`."""
-    torture.survive(tmp_path, events=4, runs=2, env_steps=3000, seed=0, limit_s=500)
+    torture.survive(tmp_path, events=4, runs=2, env_steps=6000, seed=0, limit_s=500)
 
 
 def test_impossible_request_is_refused_by_slurm_itself_before_anything_is_written(tmp_path: Path, slurm: None):

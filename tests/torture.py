@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--env-steps", type=int, default=5000)
+    parser.add_argument("--env-steps", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit-s", type=float, default=3600, help="when it must be over (default: 3600)")
     options = vars(parser.parse_args())
