@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from agents.system import Sampler, whole_lines
-from conf import record
+from conf import beside, record
 from conf.files import exclusive, write_json
 from conf.schema import RunConfig
 
@@ -68,16 +68,7 @@ class Follower:
 
     def __init__(self, run_dir: Path, uri: str):
         self._patience_s = FINISH_S["server" if uri.startswith("http") else "database"]
-        log = (run_dir / LOG).open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "agents.tracking", str(run_dir), "--follow"],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            # A Ctrl-C is for the run. Yet the same session: Linux weighs `nice` within one.
-            process_group=0,
-        )
-        log.close()
+        self._process = beside.start("agents.tracking", run_dir, run_dir / LOG)
 
     def finish(self, interrupted: bool) -> bool:
         """Let it send the rest; whether MLflow has everything. A slow one goes on after the run."""
@@ -480,7 +471,6 @@ def main() -> None:
     os.environ.setdefault(ANSWER_NAME, PATIENT_ANSWER_S)
     with the_mirror(run_dir, wait=True):  # a predecessor may still be finishing
         if arguments.follow:
-            os.nice(10)
             for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
                 signal.signal(number, signal.SIG_IGN)
             sent = follow(run_dir, sys.stdin)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from conf import record
+from conf import beside, record
 from conf.files import write_atomic
 from conf.typed import ConfigError
 from envs import registry
@@ -49,16 +49,7 @@ class Filmer:
     def __init__(self, run_dir: Path, gl: str):
         self.folder = run_dir / record.VIDEOS
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "envs.video", str(run_dir), "--follow"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"MUJOCO_GL": gl},
-                # A Ctrl-C is for the run. Yet the same session: Linux weighs `nice` within one.
-                process_group=0,
-            )
+        self._process = beside.start("envs.video", run_dir, self.folder / "log.txt", {"MUJOCO_GL": gl})
 
     def record(self, env_steps: int, episodes: Mapping[str, Recording]) -> None:
         """Leave the episodes of an evaluation, by task id, to be filmed."""
@@ -184,7 +175,6 @@ def follow(run_dir: Path) -> None:
     """Film recordings as they come until standard input closes."""
     import signal
 
-    os.nice(10)
     for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
         signal.signal(number, signal.SIG_IGN)
     while not select.select([sys.stdin], [], [], POLL_S)[0]:

@@ -1,0 +1,33 @@
+"""A process beside a run, which follows its directory and lets the run go first."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+NICENESS = 10
+
+
+def start(module: str, run_dir: Path, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """Start `python -m MODULE RUN_DIR --follow`, with low priority and its output in `log`.
+
+    It learns from its standard input, which closes with the run however that ends, that there is nothing to follow.
+
+    Args:
+      environment: variables beside those of this process.
+    """
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, str(run_dir), "--follow"],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+            env=os.environ | (environment or {}),
+            # A Ctrl-C is for the run. Yet the same session: Linux weighs priorities within one.
+            process_group=0,
+        )
+    os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+    return process
