@@ -118,7 +118,7 @@ def _single(values: dict[str, Any]) -> schema.RunConfig:
     config = _narrow(build(schema.RunConfig, data))
     if config.sweep.params and "sweep" not in values:
         raise ConfigError(
-            f"sweep.params={show(config.sweep.params)}: is of no effect in this yaml; "
+            f"sweep.params={show(config.sweep.params)}: is of no effect in a yaml that is no sweep's; "
             "write it to conf/sweep/NAME.yaml and add +sweep=NAME"
         )
     schema.check(config)

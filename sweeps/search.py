@@ -82,10 +82,9 @@ def launch(overrides: Sequence[str]) -> int:
 
 
 def submit(search: Search) -> int:
-    """Submit so many jobs that `launcher.max_parallel` share the search, those in the queue included.
+    """Submit jobs until `launcher.max_parallel`, or as many as the trials left need, share the search.
 
-    Fewer where so many trials are not left.
-
+    Those in the queue are of them.
 
     Raises:
       ConfigError: SLURM refuses, or does not say what is in the queue.
