@@ -16,7 +16,9 @@ import numpy as np
 
 from analysis.table import COLUMNS, RUN_COLUMNS, Evaluations, Loaded, LoadError, Run, assemble
 from analysis.variants import AGENT, BENCHMARK, SEED, TASKS, WIDTH
-from conf import record
+from conf.identity import flat
+from records import layout
+from records.files import read_json
 
 __all__ = ["COLUMNS", "RUN_COLUMNS", "LoadError", "Loaded", "load"]
 
@@ -24,7 +26,7 @@ EVAL_NAMES = ("eval/return", "eval/success", "eval/score")
 INTERFERENCE = "interference/cosine"
 """Rows of the cosine between two tasks' gradients; their task is "a|b"."""
 CACHE_VERSION = 1
-WATCHED = (record.MANIFEST, record.METRICS, record.DONE, record.STATUS, record.TIMING, record.TRACKING)
+WATCHED = (layout.MANIFEST, layout.METRICS, layout.DONE, layout.STATUS, layout.TIMING, layout.TRACKING)
 """The files of a run that the cache must notice changes of."""
 SCORE_TOLERANCE = 1e-6
 
@@ -46,7 +48,7 @@ def load(source: Path | str, cache: bool = True) -> Loaded:
       LoadError: `source` does not exist, or nothing in it has an evaluation.
     """
     if re.match(r"[a-z][a-z0-9+-]*://?", str(source)):
-        from analysis.mirror import load_mlflow
+        from analysis.from_mlflow import load_mlflow
 
         return load_mlflow(str(source))
     root = Path(source)
@@ -80,10 +82,10 @@ def load(source: Path | str, cache: bool = True) -> Loaded:
 
 def _run_dirs(root: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(root):
-        if {record.CONFIG, record.MANIFEST, record.METRICS} & set(files):
+        if {layout.CONFIG, layout.MANIFEST, layout.METRICS} & set(files):
             yield Path(folder)
             below.clear()  # checkpoints hold manifests of their own
-        below[:] = sorted(name for name in below if name != record.SWEEPS)
+        below[:] = sorted(name for name in below if name != layout.SWEEPS)
 
 
 def _run(path: Path, entry: dict[str, Any]) -> Run:
@@ -102,19 +104,19 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        manifest = record.read_json(path / record.MANIFEST)
-        lines = (path / record.METRICS).read_bytes().split(b"\n")
-        done = record.read_json(path / record.DONE) or {}
+        manifest = read_json(path / layout.MANIFEST)
+        lines = (path / layout.METRICS).read_bytes().split(b"\n")
+        done = read_json(path / layout.DONE) or {}
     except FileNotFoundError as error:
         raise UnreadableRunError(f"no {Path(error.filename).name}") from None
     except (OSError, ValueError) as error:
         raise UnreadableRunError(str(error)) from None
     if manifest is None:
-        raise UnreadableRunError(f"no readable {record.MANIFEST}")
-    if manifest.get("version") != record.VERSION:
-        raise UnreadableRunError(f"record version {manifest.get('version')}, not {record.VERSION}")
+        raise UnreadableRunError(f"no readable {layout.MANIFEST}")
+    if manifest.get("version") != layout.VERSION:
+        raise UnreadableRunError(f"record version {manifest.get('version')}, not {layout.VERSION}")
     try:
-        identity = record.flat(manifest["identity_values"])
+        identity = flat(manifest["identity_values"])
         for key in (BENCHMARK, AGENT, WIDTH, SEED, TASKS):
             identity[key]
         constants = {
@@ -122,7 +124,7 @@ def _read(path: Path) -> dict[str, Any]:
         }
         critic_params = int(manifest["sizes"]["critic_params"])
     except (KeyError, TypeError, AttributeError) as error:
-        raise UnreadableRunError(f"{record.MANIFEST} lacks {error}") from None
+        raise UnreadableRunError(f"{layout.MANIFEST} lacks {error}") from None
     rows = list(_rows(lines))
     # An evaluation off the grid, at the end of the budget, is in DONE only.
     evaluated = [*(row for row in rows if row.get("name") in EVAL_NAMES), *done.get("evaluation", [])]
@@ -148,7 +150,7 @@ def _rows(lines: list[bytes]) -> Iterator[dict[str, Any]]:
         if isinstance(row, dict):
             yield row
         elif number < len(lines):  # only the last line may be cut off
-            raise UnreadableRunError(f"{record.METRICS}, line {number}: not a row")
+            raise UnreadableRunError(f"{layout.METRICS}, line {number}: not a row")
 
 
 def evaluations(rows: Iterable[dict[str, Any]], constants: dict[str, list[Any]]) -> Evaluations:
@@ -179,7 +181,7 @@ def evaluations(rows: Iterable[dict[str, Any]], constants: dict[str, list[Any]])
     expected = {(name, task) for task in constants for name in EVAL_NAMES if name != "eval/score" or task in scaled}
     partial = [steps for steps, values in found.items() if not expected <= values.keys()]
     if partial and partial != [max(found)]:
-        raise UnreadableRunError(f"{record.METRICS}: the evaluation at {min(partial)} env steps lacks rows")
+        raise UnreadableRunError(f"{layout.METRICS}: the evaluation at {min(partial)} env steps lacks rows")
     env_steps = sorted(found.keys() - partial)
     if not env_steps:
         raise UnreadableRunError("no evaluation yet")
@@ -204,9 +206,9 @@ def _checked(evaluations: Evaluations, constants: dict[str, list[Any]]) -> Evalu
 def _facts(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """What is known of how the run was made; nothing here is needed to use it."""
     start = (manifest.get("starts") or [{}])[-1]
-    status = record.read_json(path / record.STATUS) or {}
+    status = read_json(path / layout.STATUS) or {}
     devices, _, device = str(start.get("device", "")).partition(" x ")
-    last = _last_timing(path / record.TIMING)
+    last = _last_timing(path / layout.TIMING)
     seconds = sum(value for name, value in last.items() if name.startswith("time/") and name != "time/environment_s")
     return {
         "state": status.get("state"),
@@ -221,7 +223,7 @@ def _facts(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         "command": start.get("command"),
         "mlflow": {
             uri: state["run_id"]
-            for uri, state in (record.read_json(path / record.TRACKING) or {}).items()
+            for uri, state in (read_json(path / layout.TRACKING) or {}).items()
             if "run_id" in state
         },
     }

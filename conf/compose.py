@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from conf import record, schema
+from conf import identity, schema
 from conf.typed import ConfigError, Field, build, convert, describe, did_you_mean, fields_of, show, unknown_key
 
 CONF_DIR = Path(__file__).parent
@@ -91,7 +91,7 @@ def _check_distinct(composed: Sequence[Composed]) -> None:
     """Refuses values that differ and still mean one and the same run, of which only one could be carried out."""
     first: dict[str, Composed] = {}
     for one in composed:
-        other = first.setdefault(record.identity(one.config), one)
+        other = first.setdefault(identity.hash_of(one.config), one)
         if other.config != one.config and other.varied != one.varied:
             key = next(key for key, value in one.varied.items() if other.varied[key] != value)
             raise ConfigError(
@@ -367,22 +367,3 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
             compilation_cache=None if cache_path is None else absolute(cache_path),
         ),
     )
-
-
-def compose_recorded(run_dir: Path) -> schema.RunConfig:
-    """The configuration recorded in a run directory, which may have been moved.
-
-    Raises:
-      ConfigError: there is no run, or its record does not lead back to this directory's name.
-    """
-    path = run_dir.resolve() / record.CONFIG
-    try:
-        config = record.config_from_json(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--run-dir {run_dir}: no run to continue ({error})") from None
-    config = dataclasses.replace(
-        config, plan=False, resume=True, paths=dataclasses.replace(config.paths, runs=str(path.parents[2]))
-    )
-    if record.run_dir(config) != path.parent:
-        raise ConfigError(f"--run-dir {run_dir}: its record belongs to {record.run_dir(config)}; was it renamed?")
-    return config

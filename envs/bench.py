@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conf.compose import compose
-from conf.record import EXIT_BAD_CONFIG, EXIT_DONE
 from conf.typed import ConfigError
 from envs import registry
 from envs.seeding import episode_seed
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import VectorEnv, default_workers
+from records.layout import EXIT_BAD_CONFIG, EXIT_DONE
 
 if TYPE_CHECKING:
     from rich.progress import Progress

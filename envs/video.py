@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from conf import beside, record
-from conf.files import write_atomic
+from conf import identity
 from conf.typed import ConfigError
 from envs import registry
 from envs.spec import TaskSpec
+from records import layout, sidecar
+from records.files import write_atomic
 
 POLL_S = 2.0
 MAX_FPS = 30
@@ -47,9 +48,9 @@ class Filmer:
     """The process that films a run's recordings; it ends by itself when the run's process does."""
 
     def __init__(self, run_dir: Path, gl: str):
-        self.folder = run_dir / record.VIDEOS
+        self.folder = run_dir / layout.VIDEOS
         self.folder.mkdir(exist_ok=True)
-        self._process = beside.start("envs.video", run_dir, self.folder / "log.txt", {"MUJOCO_GL": gl})
+        self._process = sidecar.start("envs.video", run_dir, self.folder / "log.txt", {"MUJOCO_GL": gl})
 
     def record(self, env_steps: int, episodes: Mapping[str, Recording]) -> None:
         """Leave the episodes of an evaluation, by task id, to be filmed."""
@@ -122,9 +123,9 @@ def film(spec: TaskSpec, episode: Recording, path: Path) -> None:
 
 def film_all(run_dir: Path) -> None:
     """Film every recording of a run directory."""
-    config = record.config_from_json((run_dir / record.CONFIG).read_text())
+    config = identity.config_from_json((run_dir / layout.CONFIG).read_text())
     specs = registry.specs(config.benchmark.task_ids, config.env)
-    for source in sorted((run_dir / record.VIDEOS).glob("*.npz")):
+    for source in sorted((run_dir / layout.VIDEOS).glob("*.npz")):
         folder = source.with_suffix("")
         folder.mkdir(exist_ok=True)
         with np.load(source, allow_pickle=False) as arrays:
@@ -158,14 +159,14 @@ def main() -> None:
     arguments = parser.parse_args()
     run_dir: Path = arguments.run_dir.resolve()
     try:
-        if not (run_dir / record.CONFIG).is_file():
-            raise ConfigError(f"{run_dir}: no run here ({record.CONFIG} is missing)")
+        if not (run_dir / layout.CONFIG).is_file():
+            raise ConfigError(f"{run_dir}: no run here ({layout.CONFIG} is missing)")
         if not arguments.follow:
-            config = record.config_from_json((run_dir / record.CONFIG).read_text())
+            config = identity.config_from_json((run_dir / layout.CONFIG).read_text())
             os.environ["MUJOCO_GL"] = usable_gl(registry.specs(config.benchmark.task_ids, config.env))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(record.EXIT_BAD_CONFIG)
+        sys.exit(layout.EXIT_BAD_CONFIG)
     if arguments.follow:
         follow(run_dir)
     film_all(run_dir)

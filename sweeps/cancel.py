@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agents.record import lock
-from conf import record
 from conf.typed import ConfigError
-from sweeps import manifest, slurm
-from sweeps.manifest import Sweep
+from records import layout
+from records import sweep as manifest
+from records.lock import lock
+from records.sweep import Sweep
+from sweeps import command_line
+from sweeps.slurm import cluster as slurm
 from sweeps.status import locked, states_of
 
 WORKERS = "workers"
@@ -42,7 +44,7 @@ def cancel(sweep: Sweep) -> tuple[int, bool]:
     Raises:
       ConfigError: SLURM cannot be asked, or refuses; or a command runs on another machine.
     """
-    has_jobs = any((one.run_dir / record.JOB).exists() for one in sweep.members)
+    has_jobs = any((one.run_dir / layout.JOB).exists() for one in sweep.members)
     workers = slurm.workers(sweep.folder, sweep.owner)
     if workers is None or (has_jobs and slurm.queue(sweep.owner) is None):
         raise ConfigError(f"{sweep.id}: SLURM does not answer, so its jobs cannot be cancelled")
@@ -63,7 +65,7 @@ def cancel(sweep: Sweep) -> tuple[int, bool]:
 
 def stop(place: Path) -> str | None:
     """Ask the process that has locked a folder to end; who it is, if it is on another machine."""
-    holder = (place / record.LOCK).read_text().strip()
+    holder = (place / layout.LOCK).read_text().strip()
     match = re.fullmatch(r"process (\d+) on (.+)", holder)
     if match is None or match[2].split(",")[0] != socket.gethostname():
         return holder
@@ -73,7 +75,7 @@ def stop(place: Path) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweeps.cancel", description="Stop a sweep's jobs and runs.")
-    manifest.add_arguments(parser)
+    command_line.add_sweep(parser)
     parsed = parser.parse_args(arguments)
     try:
         if parsed.sweep is None:
@@ -82,10 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs, stopped = cancel(sweep)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return record.EXIT_BAD_CONFIG
+        return layout.EXIT_BAD_CONFIG
     local = "; the command that runs it here stops its runs" if stopped else ""
     print(f"{sweep.id}: cancelled {jobs} jobs{local}; the sweep's command continues what is unfinished")
-    return record.EXIT_DONE
+    return layout.EXIT_DONE
 
 
 if __name__ == "__main__":

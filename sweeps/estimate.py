@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from agents.sizes import RunSize
-from conf import record
+from conf import identity
 from conf.schema import RunConfig
+from records import files, layout
 from sweeps.status import progress
 
 # Measured on a 2-core CPU at widths 64 and 128, batches 128 and 256, within 20 %.
@@ -55,9 +56,9 @@ def speed_key(values: Mapping[str, Any]) -> Key:
 def measured_rates(runs: Path) -> Rates:
     """Median rates of the runs below a folder."""
     found: dict[tuple[Key, bool], list[float]] = defaultdict(list)
-    for path in runs.glob(f"*/*/{record.TIMING}"):
+    for path in runs.glob(f"*/*/{layout.TIMING}"):
         _, rate = progress(path.parent)
-        values, starts = manifest_parts(path.with_name(record.MANIFEST), "identity_values", "starts")
+        values, starts = manifest_parts(path.with_name(layout.MANIFEST), "identity_values", "starts")
         if rate and values and starts:
             found[speed_key(values), bool(starts[-1].get("slurm"))].append(rate)
     return {key: statistics.median(rates) for key, rates in found.items()}
@@ -70,13 +71,13 @@ def manifest_parts(path: Path, *keys: str) -> list[Any]:
         decode = json.JSONDecoder().raw_decode
         return [decode(text, text.index(f'\n  "{key}": ') + len(key) + 7)[0] for key in keys]
     except (FileNotFoundError, ValueError):
-        whole = record.read_whole(path, *keys) or {}  # says what is wrong with it
+        whole = files.read_whole(path, *keys) or {}  # says what is wrong with it
         return [whole.get(key) for key in keys]
 
 
 def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, parallel: int) -> Estimate:
     """Of one run, `parallel` of which share this machine's CPU."""
-    rate = rates.get((speed_key(record.identity_of(config)), on_slurm)) if rates else None
+    rate = rates.get((speed_key(identity.values_of(config)), on_slurm)) if rates else None
     if rate is not None:
         return Estimate(config.train.env_steps / rate, "measured")
     products = CRITIC_PASSES * size.critic_products + ACTOR_PASSES * size.actor_params

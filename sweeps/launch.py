@@ -16,15 +16,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agents.record import LockedError, lock, write_config
-from agents.train import check_place, execute
-from conf import record
+from agents.training.execute import check_place, execute
+from conf import identity
 from conf.compose import Composed
 from conf.schema import RunConfig
-from sweeps import manifest, slurm
-from sweeps.manifest import Member, Sweep
+from records import files, layout
+from records import sweep as manifest
+from records.lock import LockedError, lock
+from records.run_dir import write_config
+from records.sweep import Member, Sweep
 from sweeps.plan import Planned, check_fit, local_parallel, look_again, plan, print_plan, summary, use_slurm
 from sweeps.pool import Patience, Pool, on_signals
+from sweeps.slurm import cluster as slurm
 from sweeps.status import RunState, console, inspect, progress, watch
 
 POLL_S = 0.5
@@ -48,7 +51,7 @@ def launch(members: Sequence[Composed]) -> int:
     path = manifest_path(members[0].config, planned)
     if config.launcher.dry_run:
         dry_run(planned, pending, path)
-        return record.EXIT_DONE
+        return layout.EXIT_DONE
     check_fit(planned)
     if on_slurm and pending:
         slurm.check(config.launcher, job_script(pending, path))
@@ -70,27 +73,27 @@ def launch(members: Sequence[Composed]) -> int:
     if not pending:
         return conclude(planned, {})
     if on_slurm:
-        return record.EXIT_DONE
+        return layout.EXIT_DONE
     try:
         with lock(sweep.folder):
             return run_here(planned, pending, sweep)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
-        return record.EXIT_FAILED
+        return layout.EXIT_FAILED
 
 
 def manifest_path(config: RunConfig, planned: Sequence[Planned]) -> Path:
     """Where the sweep's manifest is. Its name follows from the members, so the same command is the same sweep."""
-    identities = sorted(record.identity(one.config) for one in planned)
+    identities = sorted(identity.hash_of(one.config) for one in planned)
     digest = hashlib.sha256(" ".join(identities).encode()).hexdigest()[:8]
     name = f"{config.benchmark.name}-{config.sweep.name or 'multirun'}-{digest}.json"
-    return Path(config.paths.runs) / record.SWEEPS / name
+    return Path(config.paths.runs) / layout.SWEEPS / name
 
 
 def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sweep:
     """Write the sweep's manifest."""
     uri = planned[0].config.tracking.uri
-    known = (record.read_json(path) or {}).get("parents", {})
+    known = (files.read_json(path) or {}).get("parents", {})
     parents = known | ({uri: parent} if parent is not None and uri is not None else {})
     members = [Member(one.run_dir, one.config.train.env_steps, one.varied) for one in planned]
     manifest.write(path, members, parents, command=shlex.join(sys.argv), time=time.time())
@@ -104,7 +107,7 @@ def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sw
 
 def tag_runs(run_dirs: Sequence[Path], uri: str) -> None:
     """Tell MLflow that the sweep contains runs which it has already; a warning where it is away."""
-    from agents import tracking
+    from tracking import mirror as tracking
 
     try:
         tracking.tag_sweeps(run_dirs, uri)
@@ -118,10 +121,10 @@ def parent_run(config: RunConfig, path: Path) -> str | None:
     """The MLflow run that the sweep's runs are children of, opened once; None, with a warning, where MLflow is away."""
     if not config.tracking.on:
         return None
-    known = (record.read_json(path) or {}).get("parents", {})
+    known = (files.read_json(path) or {}).get("parents", {})
     if config.tracking.uri in known:
         return known[config.tracking.uri]
-    from agents import tracking
+    from tracking import mirror as tracking
 
     assert config.tracking.uri is not None
     try:
@@ -177,7 +180,7 @@ def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
         states = watch(sweep, until_over=True)
     except KeyboardInterrupt:
         print("the jobs go on", file=sys.stderr)
-        return record.EXIT_INTERRUPTED
+        return layout.EXIT_INTERRUPTED
     by_run = {member.run_dir: state for member, state in states.items()}
     failed = ("killed", "new")  # a job that has ended without either word
     outcomes = {
@@ -195,8 +198,10 @@ def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Swee
     ended = run_inline(pending) if config.launcher.name == "inline" else run_pool(pending)
     outcomes = {one.run_dir: outcome(one, ended) for one in planned}
     status = conclude(planned, outcomes)
-    if status != record.EXIT_INTERRUPTED:
-        manifest.close_parents(sweep, failed=status == record.EXIT_FAILED)
+    if status != layout.EXIT_INTERRUPTED:
+        from tracking.mirror import close_parents
+
+        close_parents(sweep, failed=status == layout.EXIT_FAILED)
     return status
 
 
@@ -213,7 +218,7 @@ def run_inline(pending: Sequence[Planned]) -> dict[Path, int]:
     ended: dict[Path, int] = {}
     for one in pending:
         ended[one.run_dir] = execute(one.config)
-        if ended[one.run_dir] == record.EXIT_INTERRUPTED:
+        if ended[one.run_dir] == layout.EXIT_INTERRUPTED:
             break
     return ended
 
@@ -285,7 +290,7 @@ class SweepProgress:
             return
         self._last_line = now
         steps = sum(min(progress(one.run_dir)[0], one.config.train.env_steps) for one in self._pending)
-        done = sum((one.run_dir / record.DONE).exists() for one in self._pending)
+        done = sum((one.run_dir / layout.DONE).exists() for one in self._pending)
         text = f"{done}/{len(self._pending)} runs done"
         if self._bar.disable:
             print(f"{text}, {steps:,}/{self._total:,} steps", file=sys.stderr, flush=True)
@@ -319,5 +324,5 @@ def conclude(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> i
             print(f"failed: {one.run_dir}: {state.reason}")
     print(", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)))
     if "failed" in names:
-        return record.EXIT_FAILED
-    return record.EXIT_INTERRUPTED if {"interrupted", "stopped", "killed", "new"} & set(names) else record.EXIT_DONE
+        return layout.EXIT_FAILED
+    return layout.EXIT_INTERRUPTED if {"interrupted", "stopped", "killed", "new"} & set(names) else layout.EXIT_DONE

@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from conf import record
-from conf.files import tail_lines
 from conf.typed import ConfigError, did_you_mean
-from sweeps import manifest
+from records import files, layout
+from records.files import tail_lines
+from sweeps import command_line
 from sweeps.status import locked, log_of
 
 POLL_S = 0.5
@@ -24,9 +24,9 @@ def find_run(runs: Path, name: str) -> Path:
     Raises:
       ConfigError: there is none, or there are several.
     """
-    if (Path(name) / record.CONFIG).exists():
+    if (Path(name) / layout.CONFIG).exists():
         return Path(name).absolute()
-    known = {path.parent.name: path.parent for path in runs.absolute().glob(f"*/*/{record.CONFIG}")}
+    known = {path.parent.name: path.parent for path in runs.absolute().glob(f"*/*/{layout.CONFIG}")}
     matches = [run for run in known if name in run]
     if len(matches) == 1:
         return known[matches[0]]
@@ -37,7 +37,7 @@ def find_run(runs: Path, name: str) -> Path:
 
 def show(run_dir: Path, lines: int) -> None:
     """Why the run failed, if it did, and the last lines of its log."""
-    status = record.read_json(run_dir / record.STATUS) or {}
+    status = files.read_json(run_dir / layout.STATUS) or {}
     log = log_of(run_dir)
     for line in tail_lines(log, lines, 2**20):
         print(line)
@@ -48,7 +48,7 @@ def show(run_dir: Path, lines: int) -> None:
 
 def follow(run_dir: Path) -> None:
     """Print what comes, until the run is not run any more."""
-    with (run_dir / record.LOG).open(errors="replace") as file:
+    with (run_dir / layout.LOG).open(errors="replace") as file:
         file.seek(0, 2)
         while True:
             running = locked(run_dir)
@@ -61,7 +61,7 @@ def follow(run_dir: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sweeps.logs", description="What a run printed.")
     parser.add_argument("run", metavar="RUN", help="its directory, or a part of its name such as the hash")
-    manifest.add_runs(parser)
+    command_line.add_runs(parser)
     parser.add_argument("-n", "--lines", type=int, default=50, help="how many of the last lines (default: 50)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on while the run is run")
     parsed = parser.parse_args(arguments)
@@ -69,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_dir = find_run(parsed.runs, parsed.run)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return record.EXIT_BAD_CONFIG
+        return layout.EXIT_BAD_CONFIG
     show(run_dir, parsed.lines)
     if parsed.follow:
         with contextlib.suppress(KeyboardInterrupt, FileNotFoundError):
             follow(run_dir)
-    return record.EXIT_DONE
+    return layout.EXIT_DONE
 
 
 if __name__ == "__main__":

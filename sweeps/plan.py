@@ -13,17 +13,18 @@ from pathlib import Path
 
 from rich.table import Table
 
-from agents.record import git_state
 from agents.sizes import RunSize, available_bytes, check_memory, readable_bytes, run_size
-from conf import record
+from conf import identity
 from conf.compose import Composed
 from conf.schema import EnvConfig, RunConfig
 from conf.typed import ConfigError
 from envs import registry
 from envs.envpool import for_training
 from envs.spec import TaskSpec
-from sweeps import slurm
+from records import files, layout
+from records.provenance import git_state
 from sweeps.estimate import Estimate, estimate, measured_rates
+from sweeps.slurm import cluster as slurm
 from sweeps.status import RunState, console, duration, inspect
 
 MAX_ROWS = 40
@@ -74,12 +75,12 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
     for member in members:
         config = member.config
         specs = specs_of(config.benchmark.task_ids, config.env)
-        run_dir = record.run_dir(config)
+        run_dir = identity.run_dir(config)
         state = inspect(run_dir, config.train.env_steps, queue)
         stale = state.name == "done" and is_stale(run_dir)
         if stale and config.rerun == "stale":
             config = elsewhere(config)
-            run_dir = record.run_dir(config)
+            run_dir = identity.run_dir(config)
             state, stale = inspect(run_dir, config.train.env_steps, queue), False
         size = run_size(config, specs)
         time_needed = estimate(config, size, rates, on_slurm, parallel)
@@ -107,7 +108,7 @@ def look_again(planned: Sequence[Planned]) -> list[Planned]:
 
 def queue_of(config: RunConfig) -> slurm.Queue | None:
     """SLURM's jobs, which are only asked for where a run has ever been given one."""
-    return slurm.queue() if any(Path(config.paths.runs).glob(f"*/*/{record.JOB}")) else {}
+    return slurm.queue() if any(Path(config.paths.runs).glob(f"*/*/{layout.JOB}")) else {}
 
 
 def use_slurm(config: RunConfig) -> bool:
@@ -142,7 +143,7 @@ def code_id() -> str:
 
 def is_stale(run_dir: Path) -> bool:
     """Whether any part of the run was made by another commit, or with other uncommitted changes."""
-    manifest = record.read_whole(run_dir / record.MANIFEST, "starts")
+    manifest = files.read_whole(run_dir / layout.MANIFEST, "starts")
     now = git_state()
     starts = manifest["starts"] if manifest else []
     return any(start.get(key) != value for start in starts for key, value in now.items())
@@ -290,11 +291,11 @@ def remaining_seconds(planned: Sequence[Planned]) -> float:
 
 def main() -> int:
     """`python -m sweeps.plan [key=value ...]`: the same as `python -m agents.run -m ... plan=true`."""
-    from agents.run import main as run
+    from sweeps.command import main as run
 
     if {"-h", "--help"} & set(sys.argv[1:]):
         print("What a sweep would run; starts nothing.\n\n  python -m sweeps.plan [key=value ...]")
-        return record.EXIT_DONE
+        return layout.EXIT_DONE
     return run(["-m", *sys.argv[1:], "plan=true"])
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from agents.record import write_status
-from conf import record
-from conf.files import tail_lines
+from records import files, layout
+from records.files import tail_lines
+from records.run_dir import write_status
 from sweeps.status import locked
 
 LAST_LINES = 20
@@ -73,7 +73,7 @@ class Pool:
         return bool(self._running or self._waiting)
 
     def _start(self, run_dir: Path) -> None:
-        log = (run_dir / record.LOG).open("ab")
+        log = (run_dir / layout.LOG).open("ab")
         environment = dict(os.environ)
         if self._parallel > 1:
             environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self._parallel:.3f}")
@@ -90,21 +90,21 @@ class Pool:
     def _collect(self, run_dir: Path, code: int) -> None:
         """Book how a run ended; one that crashed waits for another try, or has failed."""
         self.ended[run_dir] = code
-        fine = (record.EXIT_DONE, record.EXIT_STOPPED, record.EXIT_INTERRUPTED, *TOLD)
+        fine = (layout.EXIT_DONE, layout.EXIT_STOPPED, layout.EXIT_INTERRUPTED, *TOLD)
         if code in fine or (self.stopping and code == -signal.SIGKILL):  # by `kill`
             return
         if locked(run_dir):  # by another process, which goes on
             return
-        status = record.read_json(run_dir / record.STATUS) or {}
-        said = code == record.EXIT_FAILED and status.get("state") == "failed"
-        last_lines = tail_lines(run_dir / record.LOG, LAST_LINES)
+        status = files.read_json(run_dir / layout.STATUS) or {}
+        said = code == layout.EXIT_FAILED and status.get("state") == "failed"
+        last_lines = tail_lines(run_dir / layout.LOG, LAST_LINES)
         reason = status["reason"] if said else how_it_ended(code, last_lines)
         note_crash(run_dir, reason)
         crashes = count_crashes(run_dir, self._patience.since)
         details = {"reason": reason, "last_lines": last_lines}
         if said:
             details["traceback"] = status.get("traceback", "")
-        final = code == record.EXIT_BAD_CONFIG or (said and not status.get("retry", True))
+        final = code == layout.EXIT_BAD_CONFIG or (said and not status.get("retry", True))
         if final or crashes > self._patience.max_crashes:
             write_status(run_dir, "failed", **details)
             return
@@ -145,12 +145,12 @@ def how_it_ended(code: int, last_lines: Sequence[str]) -> str:
 
 
 def note_crash(run_dir: Path, reason: str) -> None:
-    with (run_dir / record.CRASHES).open("a") as file:
+    with (run_dir / layout.CRASHES).open("a") as file:
         file.write(json.dumps({"time": time.time(), "reason": reason}) + "\n")
 
 
 def count_crashes(run_dir: Path, since: float) -> int:
-    rows = (json.loads(line) for line in (run_dir / record.CRASHES).read_text().splitlines())
+    rows = (json.loads(line) for line in (run_dir / layout.CRASHES).read_text().splitlines())
     return sum(row["time"] >= since for row in rows)
 
 

@@ -18,12 +18,14 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from agents import tracking
-from conf import record
-from conf.files import tail_lines
 from conf.typed import ConfigError
-from sweeps import manifest, slurm
-from sweeps.manifest import Member, Sweep
+from records import files, layout
+from records import sweep as manifest
+from records.files import tail_lines
+from records.sweep import Member, Sweep
+from sweeps import command_line
+from sweeps.slurm import cluster as slurm
+from tracking import mirror as tracking
 
 WATCH_S = 5.0
 MAX_ROWS = 200
@@ -64,10 +66,10 @@ def inspect(run_dir: Path, budget: int, queue: slurm.Queue | None = None) -> Run
 
     Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live.
     """
-    done = record.read_whole(run_dir / record.DONE, "env_steps", "score")
+    done = files.read_whole(run_dir / layout.DONE, "env_steps", "score")
     if done is not None and done["env_steps"] >= budget:
         return RunState("done", done["env_steps"], done["score"])
-    status = record.read_whole(run_dir / record.STATUS, "state") or {"state": None}
+    status = files.read_whole(run_dir / layout.STATUS, "state") or {"state": None}
     said = status["state"]
     steps, rate = progress(run_dir) if said else (0, None)
     job = slurm.job_of(run_dir)
@@ -95,7 +97,7 @@ def inspect(run_dir: Path, budget: int, queue: slurm.Queue | None = None) -> Run
 def progress(run_dir: Path) -> tuple[int, float | None]:
     """The newest recorded environment step, and steps per second then."""
     steps, rate = None, None
-    for line in reversed(tail_lines(run_dir / record.TIMING, 40, 4096)):
+    for line in reversed(tail_lines(run_dir / layout.TIMING, 40, 4096)):
         try:
             row = json.loads(line)
             steps = int(row["env_steps"]) if steps is None else steps
@@ -109,7 +111,7 @@ def progress(run_dir: Path) -> tuple[int, float | None]:
 def locked(run_dir: Path) -> bool:
     """Whether a process writes this run."""
     try:
-        with (run_dir / record.LOCK).open("rb") as file:
+        with (run_dir / layout.LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -120,7 +122,7 @@ def locked(run_dir: Path) -> bool:
 
 def states_of(sweep: Sweep) -> dict[Member, RunState]:
     """Where each member stands."""
-    queue = slurm.queue(sweep.owner) if any((one.run_dir / record.JOB).exists() for one in sweep.members) else {}
+    queue = slurm.queue(sweep.owner) if any((one.run_dir / layout.JOB).exists() for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
 
 
@@ -135,7 +137,7 @@ def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
     queue = slurm.queue(sweep.owner) if ask_slurm else None
     names = {inspect(one.run_dir, one.env_steps, queue).name for one in sweep.members}
     if names <= {"done", "failed"}:
-        manifest.close_parents(sweep, failed="failed" in names)
+        tracking.close_parents(sweep, failed="failed" in names)
 
 
 def counts(states: Sequence[RunState]) -> str:
@@ -181,7 +183,7 @@ def search_jobs(sweep: Sweep) -> list[str]:
 
 def linked(run_dir: Path) -> str:
     """The run's name; in terminals that can, a link to its page in MLflow."""
-    states = record.read_json(run_dir / record.TRACKING) or {}
+    states = files.read_json(run_dir / layout.TRACKING) or {}
     page = next((page for uri in states if (page := tracking.run_link(run_dir, uri))), None)
     name = escape(run_dir.name)
     return name if page is None else f"[link={page}]{name}[/link]"
@@ -191,7 +193,7 @@ def pages(sweep: Sweep) -> list[str]:
     """The sweep's page at each MLflow server that has one, where a run of it has got so far."""
     found: dict[str, str | None] = {}
     for member in sweep.members:
-        for uri, state in (record.read_json(member.run_dir / record.TRACKING) or {}).items():
+        for uri, state in (files.read_json(member.run_dir / layout.TRACKING) or {}).items():
             if uri in sweep.parents and "experiment_id" in state:
                 found[uri] = tracking.link(uri, state["experiment_id"], sweep.parents[uri])
         if found.keys() >= sweep.parents.keys():
@@ -201,7 +203,7 @@ def pages(sweep: Sweep) -> list[str]:
 
 def log_of(run_dir: Path) -> Path:
     """The run's own log, or its job's where the run has none yet."""
-    own, job = run_dir / record.LOG, slurm.job_of(run_dir)
+    own, job = run_dir / layout.LOG, slurm.job_of(run_dir)
     return own if own.exists() or job is None else job.log
 
 
@@ -239,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m sweeps.status",
         description="Where the runs of a sweep stand; all runs, where there is no sweep.",
     )
-    manifest.add_arguments(parser)
+    command_line.add_sweep(parser)
     parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
     parsed = parser.parse_args(arguments)
     try:
@@ -248,10 +250,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep = manifest.everything(parsed.runs) if alone else manifest.find(parsed.runs, parsed.sweep)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return record.EXIT_BAD_CONFIG
+        return layout.EXIT_BAD_CONFIG
     if not sweep.members and not search_jobs(sweep):
         print(f"no runs in {parsed.runs} yet; --runs names another folder")
-        return record.EXIT_DONE
+        return layout.EXIT_DONE
     if parsed.sweep is None and len(known) > 1:
         others = [path.stem for path in known[1:11]]
         print(f"the newest of {len(known)} sweeps; others: {', '.join(others)}{', ...' if len(known) > 11 else ''}")
@@ -262,10 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console().print(table(sweep, states_of(sweep)), highlight=False)
     except OSError as error:
         print(f"error: {error.filename or 'reading'}: {error.strerror or error}", file=sys.stderr)
-        return record.EXIT_FAILED
+        return layout.EXIT_FAILED
     except KeyboardInterrupt:
         pass
-    return record.EXIT_DONE
+    return layout.EXIT_DONE
 
 
 if __name__ == "__main__":

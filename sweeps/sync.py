@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from agents import tracking
-from conf import record
-from conf.files import write_json
+from conf import identity
 from conf.schema import RunConfig, check_tracking_uri
 from conf.typed import ConfigError
-from sweeps import manifest
+from records import files, layout
+from records import sweep as manifest
+from records.files import write_json
 from sweeps.status import close_if_over, locked
+from tracking import mirror as tracking
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ def find(folder: Path, uri: str | None) -> tuple[list[Tracked], int]:
     Raises:
       ConfigError: there are no runs.
     """
-    paths = sorted(folder.resolve().rglob(record.CONFIG))
+    paths = sorted(folder.resolve().rglob(layout.CONFIG))
     if not paths:
-        raise ConfigError(f"{folder}: no runs below this folder ({record.CONFIG} is what a run has)")
+        raise ConfigError(f"{folder}: no runs below this folder ({layout.CONFIG} is what a run has)")
     found = []
     for path in paths:
         try:
-            config = record.config_from_json(path.read_text())
+            config = identity.config_from_json(path.read_text())
         except ValueError as error:
             print(f"warning: {path.parent}: not sent: {error}", file=sys.stderr)
             continue
@@ -56,11 +57,11 @@ def open_parents(runs: Sequence[Tracked]) -> None:
     """Open the MLflow runs of sweeps that have none there yet, so that their runs find their parent."""
     for one in runs:
         for sweep in tracking.swept(one.run_dir)[:1]:
-            path = one.run_dir.parents[1] / record.SWEEPS / f"{sweep}.json"
+            path = one.run_dir.parents[1] / layout.SWEEPS / f"{sweep}.json"
             if not path.exists() or tracking.parent_of(one.run_dir, sweep, one.uri) is not None:
                 continue
             with manifest.locked(path):
-                body = record.read_json(path) or {}
+                body = files.read_json(path) or {}
                 parent, _ = tracking.open_parent(one.config, one.uri, sweep)
                 write_json(path, body | {"parents": body.get("parents", {}) | {one.uri: parent}})
 
@@ -68,7 +69,7 @@ def open_parents(runs: Sequence[Tracked]) -> None:
 def close_parents(runs: Sequence[Tracked]) -> None:
     """Mark the MLflow runs of sweeps as over whose runs have all ended."""
     paths = {
-        one.run_dir.parents[1] / record.SWEEPS / f"{name}.json" for one in runs for name in tracking.swept(one.run_dir)
+        one.run_dir.parents[1] / layout.SWEEPS / f"{name}.json" for one in runs for name in tracking.swept(one.run_dir)
     }
     for path in sorted(path for path in paths if path.exists()):
         close_if_over(manifest.read(path), ask_slurm=True)
@@ -124,7 +125,7 @@ def sync(folder: Path, uri: str | None) -> int:
     print(f"{len(runs) + off} runs: {', '.join(parts)}")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    return record.EXIT_FAILED if problems else record.EXIT_DONE
+    return layout.EXIT_FAILED if problems else layout.EXIT_DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,9 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return sync(parsed.folder, parsed.uri)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return record.EXIT_BAD_CONFIG
+        return layout.EXIT_BAD_CONFIG
     except KeyboardInterrupt:
-        return record.EXIT_INTERRUPTED
+        return layout.EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conf import record
+from records import layout
 
 TINY = [
     "benchmark.tasks=[cartpole-balance,ball_in_cup-catch]",
@@ -115,10 +115,10 @@ def mirrored_once(run_dir: Path) -> None:
     """Assert that MLflow's history of every metric is the metrics file, each row once."""
     from mlflow.tracking import MlflowClient
 
-    ((uri, state),) = json.loads((run_dir / record.TRACKING).read_text()).items()
+    ((uri, state),) = json.loads((run_dir / layout.TRACKING).read_text()).items()
     client = MlflowClient(uri)
     expected: dict[str, list[tuple[int, float]]] = {}
-    for row in rows(run_dir / record.METRICS):
+    for row in rows(run_dir / layout.METRICS):
         key = row["name"] if row["task"] is None else f"{row['name']}/{row['task'].split('/')[1]}"
         expected.setdefault(key, []).append((row["env_steps"], row["value"]))
     for key, values in expected.items():

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from conf import record
 from conf.typed import ConfigError
 from envs import registry
 from envs.video import usable_gl
+from records import files, layout
 from tests.commands import TINY, TINY_DISCRETE, command, mirrored_once, only_run, rows, run
 
 pytestmark = pytest.mark.slow
@@ -31,14 +31,14 @@ def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     run_dir = only_run(tmp_path)
     for shown in (str(run_dir), f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db", "report"):
         assert shown in result.stdout
-    assert (run_dir / record.REPORT / "learning_curves.png").stat().st_size > 5_000
+    assert (run_dir / layout.REPORT / "learning_curves.png").stat().st_size > 5_000
 
-    metrics = rows(run_dir / record.METRICS)
+    metrics = rows(run_dir / layout.METRICS)
     names = {row["name"] for row in metrics}
     assert {"eval/return", "eval/success", "eval/score", "critic/loss", "critic/q_mean", "actor/entropy"} <= names
     assert {"temperature/value", "critic/grad_norm", "critic/param_norm", "reward/return_scale"} <= names
     assert {row["env_steps"] for row in metrics if row["name"] == "eval/return"} == {0, 1500, 3000}
-    timing = {row["name"] for row in rows(run_dir / record.TIMING)}
+    timing = {row["name"] for row in rows(run_dir / layout.TIMING)}
     assert {"rate/env_steps_per_s", "rate/updates_per_s", "time/environment_s", "time/evaluation_s"} <= timing
 
     from mlflow.tracking import MlflowClient
@@ -66,7 +66,7 @@ def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
         pytest.skip(str(error))
     result = run(tmp_path, *SHORT, "eval.video=true", "eval.max_episode_steps=20")
     assert result.returncode == 0, result.stderr
-    folder = only_run(tmp_path) / record.VIDEOS
+    folder = only_run(tmp_path) / layout.VIDEOS
     films = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.mp4"))
     points = ("step-000000000", "step-000000150", "step-000000300")
     tasks = ("ball_in_cup-catch", "cartpole-balance")
@@ -77,7 +77,7 @@ def test_evaluations_are_filmed_into_the_run_and_mlflow(tmp_path: Path):
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     (mirrored,) = client.search_runs([client.get_experiment_by_name("quickstart").experiment_id])
-    sent = client.list_artifacts(mirrored.info.run_id, f"{record.VIDEOS}/{points[-1]}")
+    sent = client.list_artifacts(mirrored.info.run_id, f"{layout.VIDEOS}/{points[-1]}")
     assert len(sent) == 2
 
 
@@ -94,7 +94,7 @@ def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
     process.kill()
     process.wait()
     run_dir = only_run(tmp_path)
-    reached = max(row["env_steps"] for row in rows(run_dir / record.METRICS))
+    reached = max(row["env_steps"] for row in rows(run_dir / layout.METRICS))
     result = run(tmp_path, *SHORT, f"train.env_steps={reached + 300}")
     assert result.returncode == 0, result.stderr
     assert "continuing from" in result.stderr
@@ -103,7 +103,7 @@ def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
 
 def sent_rows(folder: Path) -> bool:
     """Whether MLflow has any of the one run's rows."""
-    states = [record.read_json(path) for path in folder.glob("runs/*/*/tracking.json")]
+    states = [files.read_json(path) for path in folder.glob("runs/*/*/tracking.json")]
     return any(state.get("metrics", 0) > 0 for by_uri in states if by_uri for state in by_uri.values())
 
 
@@ -127,13 +127,13 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
     from mlflow.tracking import MlflowClient
 
     (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
-    sweep_dir = tmp_path / "runs" / record.SWEEPS
+    sweep_dir = tmp_path / "runs" / layout.SWEEPS
     assert {(sweep_dir / member["run_dir"]).resolve() for member in manifest["members"]} == set(run_dirs)
     (parent,) = manifest["parents"].values()
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert client.get_run(parent).info.status == "FINISHED"
     for run_dir in run_dirs:
-        (state,) = json.loads((run_dir / record.TRACKING).read_text()).values()
+        (state,) = json.loads((run_dir / layout.TRACKING).read_text()).values()
         assert client.get_run(state["run_id"]).data.tags["mlflow.parentRunId"] == parent
 
     again = run(tmp_path, *arguments)
@@ -151,19 +151,19 @@ def test_pixels_that_blow_up_end_the_run_with_the_batch_at_hand(tmp_path: Path):
     """At the very step: the log would tell only a thousand steps later."""
     rare = ["train.log_every_steps=100000", "eval.every_steps=100000", "agent.learning_rate=1.0e+30"]
     result = run(tmp_path, *TINY_DISCRETE, *rare, "tracking=off")
-    assert result.returncode == record.EXIT_FAILED
+    assert result.returncode == layout.EXIT_FAILED
     assert "not finite at 10" in result.stderr  # updates begin at step 100
-    assert (only_run(tmp_path) / record.BATCH).exists()
+    assert (only_run(tmp_path) / layout.BATCH).exists()
 
 
 @pytest.mark.parametrize("launcher", ["local", "inline"])
 def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path, launcher: str):
     arguments = ["-m", *SHORT, "agent.learning_rate=1.0e+30,1.0e-3", "tracking=off", f"launcher={launcher}"]
     result = run(tmp_path, *arguments)
-    assert result.returncode == record.EXIT_FAILED, result.stdout + result.stderr
+    assert result.returncode == layout.EXIT_FAILED, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "1 failed, 1 done"
     assert "not finite" in result.stdout
-    assert len(list(tmp_path.glob(f"runs/*/*/{record.BATCH}"))) == 1
+    assert len(list(tmp_path.glob(f"runs/*/*/{layout.BATCH}"))) == 1
 
 
 def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
@@ -176,7 +176,7 @@ def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == record.EXIT_INTERRUPTED
+    assert process.returncode == layout.EXIT_INTERRUPTED
     assert output.splitlines()[-1] == "1 interrupted, 1 new"
     assert any(tmp_path.glob("runs/*/*/checkpoints/step-*"))
 
@@ -195,7 +195,7 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path):
             assert first.poll() is None
             time.sleep(0.1)
         second = run(tmp_path, *arguments)
-        assert second.returncode == record.EXIT_FAILED
+        assert second.returncode == layout.EXIT_FAILED
         assert f"process {first.pid}" in second.stderr
     finally:
         first.kill()
@@ -208,9 +208,9 @@ def test_dm_control_and_meta_world_are_learnt_together(tmp_path: Path):
     mixed = ["benchmark=metaworld_dmc", f"benchmark.tasks=[{','.join(tasks)}]"]
     result = run(tmp_path, *TINY, *mixed, "train.env_steps=300", "tracking=off")
     assert result.returncode == 0, result.stderr
-    found = rows(only_run(tmp_path) / record.METRICS)
+    found = rows(only_run(tmp_path) / layout.METRICS)
     assert max(row["update_steps"] for row in found if row["name"] == "critic/loss") > 0
-    done = json.loads((only_run(tmp_path) / record.DONE).read_text())["evaluation"]
+    done = json.loads((only_run(tmp_path) / layout.DONE).read_text())["evaluation"]
     assert [row["task"] for row in done if row["name"] == "eval/score" and row["task"]] == tasks
 
 
@@ -219,9 +219,9 @@ def test_atari_games_are_learnt_from_pixels_and_one_without_a_human_score_is_lef
     arguments += ["train.env_steps=60", "train.random_steps=20", "eval.episodes=1", "eval.max_episode_steps=30"]
     result = run(tmp_path, *arguments, "tracking=off")
     assert result.returncode == 0, result.stderr
-    done = json.loads((only_run(tmp_path) / record.DONE).read_text())
+    done = json.loads((only_run(tmp_path) / layout.DONE).read_text())
     scores = {row["task"]: row["value"] for row in done["evaluation"] if row["name"] == "eval/score"}
     assert scores.keys() == {"atari/Breakout", None}
     assert done["score"] == scores["atari/Breakout"]
     assert "atari/Carnival" in result.stdout
-    assert (only_run(tmp_path) / record.REPORT / "learning_curves.png").exists()
+    assert (only_run(tmp_path) / layout.REPORT / "learning_curves.png").exists()

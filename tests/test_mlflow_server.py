@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,16 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import tracking
-from agents.record import Row, RunRecord, write_config, write_manifest
 from agents.sizes import run_size
-from conf import record
+from conf import identity
 from conf.compose import compose, resolve_paths
 from envs import registry
+from records import files, layout
+from records.rows import Row
+from records.run_dir import RunRecord, write_config, write_manifest
 from sweeps.sync import sync
 from tests import mlflow_server
 from tests.commands import TINY, command, free_port, mirrored_once, only_run, rows, run, wait_until
 from tests.mlflow_server import Lab
+from tracking import mirror as tracking
 
 pytestmark = pytest.mark.slow
 
@@ -52,10 +55,12 @@ def fabricated(folder: Path, uri: str, seed: int, steps: int = STEPS) -> Path:
     overrides = [*TINY, *at(uri), f"seed={seed}", f"paths.runs={folder}", f"train.env_steps={steps}"]
     config = resolve_paths(compose(overrides))
     specs = registry.specs(config.benchmark.task_ids, config.env)
-    run_dir = record.run_dir(config)
+    run_dir = identity.run_dir(config)
     run_dir.mkdir(parents=True)
     write_config(run_dir, config)
-    write_manifest(run_dir, config, specs, vars(run_size(config, specs)))
+    write_manifest(
+        run_dir, config, [dataclasses.asdict(spec) for spec in specs], vars(run_size(config, specs)), "1 x cpu"
+    )
     written = RunRecord(run_dir)
     for step in range(1, steps + 1):
         written.metrics.append([Row(step, step, "critic/loss", None, seed + step / 7)])
@@ -69,7 +74,7 @@ def fabricated(folder: Path, uri: str, seed: int, steps: int = STEPS) -> Path:
 
 
 def state_of(run_dir: Path, uri: str) -> dict:
-    return (record.read_json(run_dir / record.TRACKING) or {}).get(uri, {})
+    return (files.read_json(run_dir / layout.TRACKING) or {}).get(uri, {})
 
 
 def in_database(lab: Lab, run_dir: Path, uri: str) -> list[tuple]:
@@ -77,7 +82,7 @@ def in_database(lab: Lab, run_dir: Path, uri: str) -> list[tuple]:
 
 
 def on_disk(run_dir: Path) -> list[tuple]:
-    found = rows(run_dir / record.METRICS) + rows(run_dir / record.TIMING)
+    found = rows(run_dir / layout.METRICS) + rows(run_dir / layout.TIMING)
     short = {row["task"]: row["task"].split("/")[1] for row in found if row["task"] is not None}
     names = [row["name"] if row["task"] is None else f"{row['name']}/{short[row['task']]}" for row in found]
     return sorted((name, row["env_steps"], row["value"]) for name, row in zip(names, found, strict=True))
@@ -119,7 +124,7 @@ def test_run_that_somebody_deleted_in_mlflow_does_not_hold_up_the_others(
         tracking.client(lab.uri).delete_run(state_of(deleted, lab.uri)["run_id"])
         more.metrics.append([Row(6, 6, "critic/loss", None, 1.0)])
         more.durable(more.positions())
-    assert sync(tmp_path, None) == record.EXIT_FAILED
+    assert sync(tmp_path, None) == layout.EXIT_FAILED
     said = capsys.readouterr()
     assert said.out == "2 runs: 1 sent, 0 had been sent\n"
     assert f"error: {deleted}: " in said.err
@@ -143,7 +148,7 @@ def test_server_that_dies_during_a_run_and_comes_back_gets_every_row_once(tmp_pa
         assert training.poll() is None, (tmp_path / "log").read_text()
     finally:
         training.send_signal(signal.SIGTERM)
-        assert training.wait(60) == record.EXIT_INTERRUPTED
+        assert training.wait(60) == layout.EXIT_INTERRUPTED
     run_dir = only_run(tmp_path)
     assert in_database(lab, run_dir, lab.uri) == on_disk(run_dir)
     assert tracking.is_sent(run_dir, lab.uri)
@@ -174,17 +179,17 @@ def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_chi
     assert len(run_dirs) == 2
     assert not any(state_of(run_dir, uri) for run_dir in run_dirs)
     for run_dir in run_dirs:
-        assert f"MLflow lacks a part; send it with: python -m agents.tracking {run_dir}" in sweep.stderr
+        assert f"MLflow lacks a part; send it with: python -m tracking {run_dir}" in sweep.stderr
 
     with mlflow_server.between(lab.port, lambda: True, port):
-        assert call(tmp_path, "agents.tracking", str(run_dirs[0])).returncode == 0  # one of them, by what was said
+        assert call(tmp_path, "tracking", str(run_dirs[0])).returncode == 0  # one of them, by what was said
         result = call(tmp_path, "sweeps.sync")
         assert result.returncode == 0, result.stderr
         assert "2 runs: 2 sent" in result.stdout
         again = call(tmp_path, "sweeps.sync")
         assert "0 sent, 2 had been sent" in again.stdout
     (manifest,) = tmp_path.glob("runs/_sweeps/*.json")
-    parent = (record.read_json(manifest) or {})["parents"][uri]
+    parent = (files.read_json(manifest) or {})["parents"][uri]
     assert lab.query("SELECT status FROM runs WHERE run_uuid = %s", parent) == [("FINISHED",)]
     for run_dir in run_dirs:
         run_id = state_of(run_dir, uri)["run_id"]
@@ -218,7 +223,7 @@ def test_slow_server_costs_a_run_no_more_than_the_stated_patience_and_gets_the_r
             command(*SHORT, *at(uri)), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         _, errors = training.communicate(timeout=120)
-        waited_s = time.time() - (record.read_json(only_run(tmp_path) / record.STATUS) or {})["time"]
+        waited_s = time.time() - (files.read_json(only_run(tmp_path) / layout.STATUS) or {})["time"]
         assert training.returncode == 0, errors
         assert waited_s < PATIENCE_S + 3
         assert "MLflow lacks a part" in errors

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from conf import record
+from records import layout
 from tests.commands import (
     TINY,
     TINY_DISCRETE,
@@ -42,7 +42,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_equal_runs(run_dir: Path, reference: Path) -> None:
-    assert (run_dir / record.METRICS).read_bytes() == (reference / record.METRICS).read_bytes()
+    assert (run_dir / layout.METRICS).read_bytes() == (reference / layout.METRICS).read_bytes()
     for ours, theirs in (
         (newest_state(run_dir), newest_state(reference)),
         (replay_contents(run_dir), replay_contents(reference)),
@@ -50,7 +50,7 @@ def assert_equal_runs(run_dir: Path, reference: Path) -> None:
         assert ours.keys() == theirs.keys()
         for name, values in ours.items():
             np.testing.assert_array_equal(values, theirs[name], err_msg=name)
-    assert json.loads((run_dir / record.DONE).read_text()) == json.loads((reference / record.DONE).read_text())
+    assert json.loads((run_dir / layout.DONE).read_text()) == json.loads((reference / layout.DONE).read_text())
 
 
 def kill_when(folder: Path, due, *overrides: str, settings: Sequence[str] = SETTINGS) -> int | None:
@@ -96,7 +96,7 @@ def test_killed_run_of_the_discrete_agent_equals_uninterrupted_run(tmp_path: Pat
         result = run(folder, *settings)
         assert result.returncode == 0, result.stderr
     killed, reference = map(only_run, folders)
-    assert (killed / record.METRICS).read_bytes() == (reference / record.METRICS).read_bytes()
+    assert (killed / layout.METRICS).read_bytes() == (reference / layout.METRICS).read_bytes()
     ours, theirs = newest_state(killed), newest_state(reference)
     assert ours.keys() == theirs.keys()
     for name, values in ours.items():
@@ -137,9 +137,9 @@ def test_sigterm_checkpoints_and_ends_as_resumable_and_resuming_changes_nothing(
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == record.EXIT_INTERRUPTED, errors
+    assert process.returncode == layout.EXIT_INTERRUPTED, errors
     run_dir = only_run(tmp_path)
-    assert json.loads((run_dir / record.STATUS).read_text())["state"] == "interrupted"
+    assert json.loads((run_dir / layout.STATUS).read_text())["state"] == "interrupted"
     assert any(run_dir.glob("checkpoints/step-*"))
     assert run(tmp_path, *SETTINGS).returncode == 0
     assert_equal_runs(run_dir, uninterrupted)
@@ -167,12 +167,12 @@ def test_a_killed_environment_worker_ends_the_run_with_its_tasks_named_and_loses
         _, errors = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == record.EXIT_FAILED
+    assert process.returncode == layout.EXIT_FAILED
     lines = [line for line in errors.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, errors
     assert "dmc/" in lines[0]
     assert "(killed by SIGKILL)" in lines[0]
-    assert json.loads((only_run(tmp_path) / record.STATUS).read_text())["state"] == "failed"
+    assert json.loads((only_run(tmp_path) / layout.STATUS).read_text())["state"] == "failed"
     assert psutil.wait_procs(family, timeout=10)[1] == []
     if whose == "training":
         assert run(tmp_path, *SETTINGS).returncode == 0
@@ -197,9 +197,9 @@ def test_raised_budget_continues_and_equals_a_run_that_had_it_from_the_start(tmp
     short = run(tmp_path, *SETTINGS, "train.env_steps=500")
     assert short.returncode == 0, short.stderr
     run_dir = only_run(tmp_path)
-    done = json.loads((run_dir / record.DONE).read_text())
+    done = json.loads((run_dir / layout.DONE).read_text())
     assert {row["env_steps"] for row in done["evaluation"]} == {500}  # an evaluation off the grid, in DONE only
-    assert 500 not in {row["env_steps"] for row in rows(run_dir / record.METRICS) if row["name"] == "eval/return"}
+    assert 500 not in {row["env_steps"] for row in rows(run_dir / layout.METRICS) if row["name"] == "eval/return"}
     longer = run(tmp_path, *SETTINGS)
     assert longer.returncode == 0, longer.stderr
     assert_equal_runs(run_dir, uninterrupted)
@@ -222,12 +222,12 @@ def test_repeating_a_finished_run_says_so_and_does_nothing(uninterrupted: Path):
 
 def test_resume_false_refuses_a_place_that_holds_a_run(uninterrupted: Path):
     result = run(uninterrupted.parents[2], *SETTINGS, "resume=false")
-    assert result.returncode == record.EXIT_BAD_CONFIG
+    assert result.returncode == layout.EXIT_BAD_CONFIG
     assert len(result.stderr.splitlines()) == 1
     assert "resume=false" in result.stderr
     assert str(uninterrupted) in result.stderr
     swept = run(uninterrupted.parents[2], "-m", *SETTINGS, "resume=false", "seed=0,1")
-    assert swept.returncode == record.EXIT_BAD_CONFIG
+    assert swept.returncode == layout.EXIT_BAD_CONFIG
     assert str(uninterrupted) in swept.stderr
 
 
@@ -239,9 +239,9 @@ def test_moved_run_continues_from_its_own_record(tmp_path: Path, uninterrupted: 
     moved.parent.mkdir()
     (first / "runs").rename(moved)
     run_dir = only_run(moved.parent)
-    config = json.loads((run_dir / record.CONFIG).read_text())
+    config = json.loads((run_dir / layout.CONFIG).read_text())
     config["train"]["env_steps"] = 1300
-    (run_dir / record.CONFIG).write_text(json.dumps(config))
+    (run_dir / layout.CONFIG).write_text(json.dumps(config))
     result = run(tmp_path, "--run-dir", str(run_dir))
     assert result.returncode == 0, result.stderr
     assert_equal_runs(run_dir, uninterrupted)

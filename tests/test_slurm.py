@@ -15,8 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
-from conf import record
-from sweeps import manifest
+from records import layout
+from records import sweep as manifest
 from tests import slurm_cluster, torture
 from tests.commands import TINY, only_run, rows, run
 
@@ -52,7 +52,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("undisturbed")
     result = run(folder, *SHORT, *LONGER, "tracking=off")
     assert result.returncode == 0, result.stderr
-    return (only_run(folder) / record.METRICS).read_bytes()
+    return (only_run(folder) / layout.METRICS).read_bytes()
 
 
 def jobs() -> dict[str, str]:
@@ -74,12 +74,12 @@ def members(folder: Path) -> list[Path]:
 
 def training(run_dir: Path) -> bool:
     """Whether the run has recorded a step."""
-    path = run_dir / record.TIMING
+    path = run_dir / layout.TIMING
     return path.exists() and path.stat().st_size > 0
 
 
 def starts(run_dir: Path) -> list[dict]:
-    return json.loads((run_dir / record.MANIFEST).read_text())["starts"]
+    return json.loads((run_dir / layout.MANIFEST).read_text())["starts"]
 
 
 def status(folder: Path, module: str = "status", *arguments: str) -> str:
@@ -92,16 +92,16 @@ def status(folder: Path, module: str = "status", *arguments: str) -> str:
 def test_array_of_four_with_one_failing_and_only_that_one_again(tmp_path: Path, slurm: None):
     arguments = [*SWEEP, *SMALL, "agent.learning_rate=1.0e-3,1.0e+30,2.0e-3,3.0e-3", "wait=true"]
     result = run(tmp_path, *arguments)
-    assert result.returncode == record.EXIT_FAILED, result.stdout + result.stderr
+    assert result.returncode == layout.EXIT_FAILED, result.stdout + result.stderr
     assert "submitted 4 runs as job array" in result.stdout
     assert result.stdout.splitlines()[-1] == "3 done, 1 failed"
     _, failed, *_ = members(tmp_path)
-    said = json.loads((failed / record.STATUS).read_text())
+    said = json.loads((failed / layout.STATUS).read_text())
     assert "not finite" in said["reason"]
     assert any("not finite" in line for line in said["last_lines"])
-    with np.load(failed / record.BATCH) as batch:
+    with np.load(failed / layout.BATCH) as batch:
         assert batch["obs"].shape[:2] == (1, 16)
-    job = json.loads((failed / record.STATUS).read_text())["slurm"]
+    job = json.loads((failed / layout.STATUS).read_text())["slurm"]
     shown = slurm_cluster.command("scontrol", "-o", "show", "job", job["SLURM_JOB_ID"])
     assert "JobState=FAILED" in shown
     assert "ExitCode=1:0" in shown
@@ -109,7 +109,7 @@ def test_array_of_four_with_one_failing_and_only_that_one_again(tmp_path: Path, 
     assert "not finite" in status(tmp_path)
 
     again = run(tmp_path, *arguments)
-    assert again.returncode == record.EXIT_FAILED
+    assert again.returncode == layout.EXIT_FAILED
     assert "4 runs: 3 finished already, 1 to run" in again.stderr
     assert "submitted 1 runs" in again.stdout
     assert again.stdout.splitlines()[-1] == "3 skipped, 1 failed"
@@ -139,13 +139,13 @@ def test_cancelled_sweep_checkpoints_stays_cancelled_and_goes_on_when_launched_a
     wait_for(lambda: not jobs())
     time.sleep(8)  # a requeued job would be back by now
     assert jobs() == {}
-    assert json.loads((first / record.STATUS).read_text())["state"] == "interrupted"
-    assert any((first / record.CHECKPOINTS).glob("step-*"))
+    assert json.loads((first / layout.STATUS).read_text())["state"] == "interrupted"
+    assert any((first / layout.CHECKPOINTS).glob("step-*"))
     assert "1 interrupted, 1 new" in status(tmp_path)
     resumed = run(tmp_path, *arguments, "launcher.max_parallel=2", "wait=true")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert len(starts(first)) == 2
-    assert "continuing from" in (first / record.LOG).read_text()
+    assert "continuing from" in (first / layout.LOG).read_text()
 
 
 def test_packed_runs_share_one_job_and_each_is_run_once(tmp_path: Path, slurm: None):
@@ -156,10 +156,10 @@ def test_packed_runs_share_one_job_and_each_is_run_once(tmp_path: Path, slurm: N
     both = members(tmp_path)
     (one,), (other,) = (starts(run_dir) for run_dir in both)
     assert one["slurm"]["SLURM_JOB_ID"] == other["slurm"]["SLURM_JOB_ID"]
-    ends = [(run_dir / record.DONE).stat().st_mtime for run_dir in both]
+    ends = [(run_dir / layout.DONE).stat().st_mtime for run_dir in both]
     assert max(one["time"], other["time"]) < min(ends)  # at the same time
     for run_dir in both:
-        steps = [row["env_steps"] for row in rows(run_dir / record.METRICS) if row["name"] == "critic/loss"]
+        steps = [row["env_steps"] for row in rows(run_dir / layout.METRICS) if row["name"] == "critic/loss"]
         assert steps == sorted(set(steps))
 
 
@@ -172,8 +172,8 @@ def test_requeued_job_continues_as_if_nothing_had_happened(tmp_path: Path, slurm
     wait_for(lambda: not jobs())
     assert "1 done" in status(tmp_path)
     assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in starts(run_dir)] == ["0", "1"]
-    assert "continuing from" in (run_dir / record.LOG).read_text()
-    assert (run_dir / record.METRICS).read_bytes() == undisturbed
+    assert "continuing from" in (run_dir / layout.LOG).read_text()
+    assert (run_dir / layout.METRICS).read_bytes() == undisturbed
 
 
 def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm: None, undisturbed: bytes):
@@ -188,8 +188,8 @@ def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm
     wait_for(lambda: not jobs())
     assert "1 done" in status(tmp_path)
     assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in starts(run_dir)] == ["0", "1"]
-    assert not (run_dir / record.CRASHES).exists()
-    assert (run_dir / record.METRICS).read_bytes() == undisturbed
+    assert not (run_dir / layout.CRASHES).exists()
+    assert (run_dir / layout.METRICS).read_bytes() == undisturbed
 
 
 def test_job_at_its_time_limit_checkpoints_and_goes_back_to_the_queue(tmp_path: Path, slurm: None, undisturbed: bytes):
@@ -198,7 +198,7 @@ def test_job_at_its_time_limit_checkpoints_and_goes_back_to_the_queue(tmp_path: 
     (run_dir,) = members(tmp_path)
     wait_for(lambda: training(run_dir))
     # SLURM looks twice a minute; until it does, the run holds still instead of training for so long.
-    process = psutil.Process(json.loads((run_dir / record.STATUS).read_text())["pid"])
+    process = psutil.Process(json.loads((run_dir / layout.STATUS).read_text())["pid"])
     process.suspend()
     (job,) = jobs()
     slurm_cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=1")
@@ -208,9 +208,9 @@ def test_job_at_its_time_limit_checkpoints_and_goes_back_to_the_queue(tmp_path: 
     wait_for(lambda: not jobs())
     assert "1 done" in status(tmp_path)
     assert [start["slurm"].get("SLURM_RESTART_COUNT", "0") for start in starts(run_dir)] == ["0", "1"]
-    assert "continuing from" in (run_dir / record.LOG).read_text()
-    assert not (run_dir / record.CRASHES).exists()
-    assert (run_dir / record.METRICS).read_bytes() == undisturbed
+    assert "continuing from" in (run_dir / layout.LOG).read_text()
+    assert not (run_dir / layout.CRASHES).exists()
+    assert (run_dir / layout.METRICS).read_bytes() == undisturbed
 
 
 def told(process: psutil.Process) -> bool:
@@ -225,11 +225,11 @@ def test_run_that_is_killed_is_restarted_by_its_job_and_given_up_in_the_end(tmp_
     assert run(tmp_path, *arguments).returncode == 0
     (run_dir,) = members(tmp_path)
     for count in (1, 2):
-        wait_for(lambda count=count: (run_dir / record.MANIFEST).exists() and len(starts(run_dir)) == count)
-        os.kill(json.loads((run_dir / record.STATUS).read_text())["pid"], signal.SIGKILL)
+        wait_for(lambda count=count: (run_dir / layout.MANIFEST).exists() and len(starts(run_dir)) == count)
+        os.kill(json.loads((run_dir / layout.STATUS).read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: not jobs())
     assert "failed: killed by SIGKILL" in status(tmp_path)
-    assert len((run_dir / record.CRASHES).read_text().splitlines()) == 2
+    assert len((run_dir / layout.CRASHES).read_text().splitlines()) == 2
 
 
 def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: None):
@@ -280,7 +280,7 @@ def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchang
 def test_impossible_request_is_refused_by_slurm_itself_before_anything_is_written(tmp_path: Path, slurm: None):
     for request in ("launcher.slurm.partition=nowhere", "launcher.slurm.gpus_per_node=64", "launcher.slurm.time=soon"):
         result = run(tmp_path, *SWEEP, *SMALL, "seed=0,1", request)
-        assert result.returncode == record.EXIT_BAD_CONFIG
+        assert result.returncode == layout.EXIT_BAD_CONFIG
         assert result.stderr.splitlines()[-1].startswith("error: launcher.slurm: sbatch refuses:")
     result = run(tmp_path, *SWEEP, "+launcher.slurm.partitoin=low")
     assert "sbatch has no flag --partitoin; did you mean partition?" in result.stderr

@@ -18,8 +18,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from conf import record
-from sweeps import manifest, slurm
+from records import layout
+from records import sweep as manifest
+from sweeps.slurm import cluster as slurm
 from sweeps.status import RunState, inspect
 from tests import slurm_cluster
 from tests.commands import TINY, command, living, mirrored_once, run
@@ -40,7 +41,7 @@ EARLY = 0.2
 
 
 def kill(run_dir: Path, _: str) -> None:
-    pid = json.loads((run_dir / record.STATUS).read_text())["pid"]
+    pid = json.loads((run_dir / layout.STATUS).read_text())["pid"]
     # What a run said last may be of a process that is gone, and its number another's.
     arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
     if "agents.run" not in arguments or str(run_dir) not in arguments:
@@ -87,9 +88,9 @@ def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int, lim
         assert undisturbed.wait(max(1.0, deadline - time.monotonic())) == 0
     for member in sweep.members:
         same = reference / member.run_dir.relative_to(folder)
-        assert (member.run_dir / record.METRICS).read_bytes() == (same / record.METRICS).read_bytes(), member.run_dir
+        assert (member.run_dir / layout.METRICS).read_bytes() == (same / layout.METRICS).read_bytes(), member.run_dir
         mirrored_once(member.run_dir)
-        starts = json.loads((member.run_dir / record.MANIFEST).read_text())["starts"]
+        starts = json.loads((member.run_dir / layout.MANIFEST).read_text())["starts"]
         happened["start"] += len(starts)
     return happened
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis import style
 from analysis.frames import groups_of, rows_of
 from analysis.variants import MULTI, TASKS, short_task
-from conf import record
+from records import layout
 
 SIZE_IN = (style.COLUMN_IN * 1.3, 3.6)
 STATE = "state.npz"
@@ -52,7 +52,7 @@ def compute(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _embedding(folder: str | None) -> tuple[np.ndarray | None, int]:
     """The table `[T, D]` of a run's newest checkpoint that can be read, and its env steps."""
-    checkpoints = sorted(Path(folder or "/nonexistent").glob(f"{record.CHECKPOINTS}/step-*"), reverse=True)
+    checkpoints = sorted(Path(folder or "/nonexistent").glob(f"{layout.CHECKPOINTS}/step-*"), reverse=True)
     for checkpoint in checkpoints:
         try:
             with np.load(checkpoint / STATE, allow_pickle=False) as arrays:

@@ -1,1 +1,1 @@
-"""One module a suite: `TASKS` (name -> TaskSpec) and `make(name) -> gymnasium.Env`."""
+"""One module or package a suite. `envs.registry` says what each has: `TASKS`, `PRELOAD`, `NEEDS_GL` and `make`."""

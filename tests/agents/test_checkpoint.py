@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import checkpoint
-from agents.checkpoint import CheckpointStore, DamagedError
+from agents.training import checkpoint
+from agents.training.checkpoint import CheckpointStore, DamagedError
 from tests.agents.test_replay import History, assert_holds, make
 
 

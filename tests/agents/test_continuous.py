@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import continuous, losses, networks, sizes, value
-from agents.continuous import LearnerSettings, LearnerState, Policy
-from agents.learner import settings_from
-from agents.types import Batch
+from agents import sizes
+from agents.learner import brc as continuous
+from agents.learner import critic as value
+from agents.learner import losses, networks
+from agents.learner.api import settings_from
+from agents.learner.brc import LearnerSettings, LearnerState, Policy
+from agents.learner.types import Batch
 from conf.compose import compose
 from envs.spec import TaskSpec
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import continuous
-from agents.continuous import LearnerSettings
-from agents.networks import num_params
-from agents.types import Batch
+from agents.learner import brc as continuous
+from agents.learner.brc import LearnerSettings
+from agents.learner.networks import num_params
+from agents.learner.types import Batch
 
 SETTINGS = LearnerSettings(
     num_tasks=2,

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import rlax
 
-from agents import discrete, losses, networks, sizes, value
-from agents.discrete import LearnerSettings, LearnerState
-from agents.learner import settings_from
-from agents.types import Batch
+from agents import sizes
+from agents.learner import brc_discrete as discrete
+from agents.learner import critic as value
+from agents.learner import losses, networks
+from agents.learner.api import settings_from
+from agents.learner.brc_discrete import LearnerSettings, LearnerState
+from agents.learner.types import Batch
 from conf.compose import compose
 from envs.spec import TaskSpec
 

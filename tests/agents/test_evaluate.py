@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from agents.evaluate import Evaluator
+from agents.training.evaluate import Evaluator
 from conf.compose import compose
 from envs import registry
 from envs.seeding import episode_seed

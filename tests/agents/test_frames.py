@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from agents.replay import Replay
-from agents.types import Batch
+from agents.learner.types import Batch
+from agents.replay.ring import Replay
 from envs.spec import SpaceSpec
 from envs.vector import Step
 

@@ -7,7 +7,7 @@ import pytest
 import rlax
 from scipy import stats
 
-from agents import losses
+from agents.learner import losses
 
 FIVE = jnp.asarray([-2.0, -1.0, 0.0, 1.0, 2.0])
 

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents import continuous
-from agents.continuous import LearnerSettings
-from agents.reward_scale import ReturnBounds, returns_to_go
+from agents.learner import brc as continuous
+from agents.learner.brc import LearnerSettings
+from agents.training.reward_scale import ReturnBounds, returns_to_go
 from envs.vector import Step
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conf import record
+from records import layout
 
 Scores = Mapping[int, Sequence[float]]
 """env_steps -> the normalised score of each task."""
@@ -62,18 +62,18 @@ def write_run(tmp_path: Path) -> WriteRun:
         high = {"return": 1000.0, "success": 0.5}[score_metric]  # see rows_of
         specs = [{"id": task, "norm_low": 0.0, "norm_high": high, "score_metric": score_metric} for task in tasks]
         manifest = {
-            "version": record.VERSION,
+            "version": layout.VERSION,
             "identity_values": identity,
             "tasks": specs,
             "sizes": {"critic_params": width**2},
             "starts": list(starts),
         }
         run = tmp_path / "runs" / benchmark / (name or f"brc-w{width}-d{discount}-t{len(tasks)}-s{seed}")
-        (run / record.CHECKPOINTS / "step-000000000").mkdir(parents=True)
-        (run / record.CHECKPOINTS / "step-000000000" / record.MANIFEST).write_text("{}")
-        (run / record.CONFIG).write_text(json.dumps(identity))
-        (run / record.MANIFEST).write_text(json.dumps(manifest))
-        (run / record.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows_of(scores, tasks)))
+        (run / layout.CHECKPOINTS / "step-000000000").mkdir(parents=True)
+        (run / layout.CHECKPOINTS / "step-000000000" / layout.MANIFEST).write_text("{}")
+        (run / layout.CONFIG).write_text(json.dumps(identity))
+        (run / layout.MANIFEST).write_text(json.dumps(manifest))
+        (run / layout.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows_of(scores, tasks)))
         return run
 
     return write

@@ -15,7 +15,7 @@ import pytest
 from analysis.figures import omissions
 from analysis.load import LoadError, load
 from analysis.plots import final
-from conf import record
+from records import layout
 from tests.analysis.conftest import rows_of
 
 TASKS = ("dmc/a-walk", "dmc/b-run")
@@ -24,17 +24,17 @@ GOOD_IQM = 0.35
 
 
 def edit_manifest(run: Path, **values: Any) -> None:
-    path = run / record.MANIFEST
+    path = run / layout.MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def edit_tasks(run: Path, **values: Any) -> None:
-    tasks = json.loads((run / record.MANIFEST).read_text())["tasks"]
+    tasks = json.loads((run / layout.MANIFEST).read_text())["tasks"]
     edit_manifest(run, tasks=[tasks[0] | values, *tasks[1:]])
 
 
 def edit_rows(run: Path, change: Callable[[list[dict[str, Any]]], list[Any]]) -> None:
-    path = run / record.METRICS
+    path = run / layout.METRICS
     rows = change([json.loads(line) for line in path.read_text().splitlines()])
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
 
@@ -55,13 +55,13 @@ def without(name: str, env_steps: int) -> Callable[[list[dict[str, Any]]], list[
 
 RUN_CASES: dict[str, tuple[Callable[[Path], Any], str | None]] = {
     # what is done to one of two runs -> the line about it; None: all of it can be used
-    "empty metrics": (lambda run: (run / record.METRICS).write_text(""), "no evaluation yet"),
-    "no metrics": (lambda run: (run / record.METRICS).unlink(), "no metrics.jsonl"),
-    "no manifest": (lambda run: (run / record.MANIFEST).unlink(), "no readable manifest.json"),
-    "empty manifest": (lambda run: (run / record.MANIFEST).write_text(""), "no readable manifest.json"),
-    "torn manifest": (lambda run: (run / record.MANIFEST).write_text('{"version": 1, "ta'), "no readable manifest"),
-    "manifest is a list": (lambda run: (run / record.MANIFEST).write_text("[]"), "no readable manifest.json"),
-    "manifest is binary": (lambda run: (run / record.MANIFEST).write_bytes(b"\xff\xfe\x00"), "no readable manifest"),
+    "empty metrics": (lambda run: (run / layout.METRICS).write_text(""), "no evaluation yet"),
+    "no metrics": (lambda run: (run / layout.METRICS).unlink(), "no metrics.jsonl"),
+    "no manifest": (lambda run: (run / layout.MANIFEST).unlink(), "no readable manifest.json"),
+    "empty manifest": (lambda run: (run / layout.MANIFEST).write_text(""), "no readable manifest.json"),
+    "torn manifest": (lambda run: (run / layout.MANIFEST).write_text('{"version": 1, "ta'), "no readable manifest"),
+    "manifest is a list": (lambda run: (run / layout.MANIFEST).write_text("[]"), "no readable manifest.json"),
+    "manifest is binary": (lambda run: (run / layout.MANIFEST).write_bytes(b"\xff\xfe\x00"), "no readable manifest"),
     "older version": (lambda run: edit_manifest(run, version=0), "record version 0, not 1"),
     "newer version": (lambda run: edit_manifest(run, version=2), "record version 2, not 1"),
     "no version": (lambda run: edit_manifest(run, version=None), "record version None, not 1"),
@@ -93,14 +93,14 @@ RUN_CASES: dict[str, tuple[Callable[[Path], Any], str | None]] = {
         "has two values",
     ),
     "rows twice": (lambda run: edit_rows(run, lambda rows: rows + rows), None),
-    "last line cut": (lambda run: (run / record.METRICS).open("a").write('{"name":"eval/re'), None),
+    "last line cut": (lambda run: (run / layout.METRICS).open("a").write('{"name":"eval/re'), None),
     "evaluation being written": (
         lambda run: edit_rows(run, lambda rows: rows + rows_of({900: [0.9, 0.9]}, TASKS)[:4]),
         None,
     ),
-    "torn DONE": (lambda run: (run / record.DONE).write_text('{"env'), None),
-    "torn status": (lambda run: (run / record.STATUS).write_text("{"), None),
-    "torn timing": (lambda run: (run / record.TIMING).write_text('{"env_steps":5,"na'), None),
+    "torn DONE": (lambda run: (run / layout.DONE).write_text('{"env'), None),
+    "torn status": (lambda run: (run / layout.STATUS).write_text("{"), None),
+    "torn timing": (lambda run: (run / layout.TIMING).write_text('{"env_steps":5,"na'), None),
     "no starts": (lambda run: edit_manifest(run, starts=None), None),
     "stray files": (lambda run: (run / "notes.txt").write_text("hello"), None),
 }

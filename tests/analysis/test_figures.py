@@ -27,7 +27,7 @@ from analysis.plots import (
     transfer,
 )
 from analysis.select import at_end, common_steps, scored, shared_tasks
-from conf import record
+from records import layout
 
 TASKS = ("dmc/a-walk", "dmc/b-run", "dmc/c-stand")
 
@@ -178,7 +178,7 @@ def test_transfer_is_of_held_out_tasks_or_of_runs_that_began_with_a_checkpoint(r
 
 
 def write_embedding(run: Path, env_steps: int, table: np.ndarray) -> None:
-    folder = run / record.CHECKPOINTS / f"step-{env_steps:09d}"
+    folder = run / layout.CHECKPOINTS / f"step-{env_steps:09d}"
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "state.npz", **{embedding.NAME: table, "other": np.zeros(3)})
 
@@ -189,7 +189,7 @@ def test_embedding_map_is_of_the_newest_whole_checkpoint_of_the_largest_run(runs
     # Unit length 3-vectors after division by the norm: two alike and one apart.
     table = np.array([[2.0, 0, 0], [5.0, 0, 0], [0, 1.0, 0]])
     write_embedding(run, 500, table)
-    broken = run / record.CHECKPOINTS / "step-000000900"
+    broken = run / layout.CHECKPOINTS / "step-000000900"
     broken.mkdir()
     (broken / "state.npz").write_bytes(b"PK\x03\x04 cut short")
     values = embedding.compute(load(runs).runs).set_index("task")
@@ -213,7 +213,7 @@ def test_interference_is_of_gradients_where_runs_record_them(runs: Path, write_r
     pair = {"name": "interference/cosine", "task": "dmc/a-walk|dmc/b-run"}
     for seed, cosine in ((0, -0.2), (1, -0.4)):
         run = write_run({500: [0.1, 0.1]}, seed=seed)
-        with (run / record.METRICS).open("a") as file:
+        with (run / layout.METRICS).open("a") as file:
             for value in (cosine - 0.1, cosine + 0.1):
                 file.write(json.dumps({"env_steps": 500, "update_steps": 0, **pair, "value": value}) + "\n")
     loaded = load(runs)

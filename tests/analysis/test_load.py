@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import mirror
+from analysis import from_mlflow as mirror
 from analysis.load import COLUMNS, LoadError, load
 from analysis.load import _parsed as parsed
 from analysis.table import Evaluations, Run
-from conf import record
+from conf import identity
+from records import layout
 from tests.analysis.conftest import rows_of
 
 
@@ -34,8 +35,8 @@ def test_each_evaluation_of_each_task_is_one_row(runs: Path, write_run):
 def test_a_runs_folder_a_benchmark_and_a_run_are_all_inputs(runs: Path, write_run):
     run = write_run({0: [0.1, 0.2]})
     write_run({0: [0.1, 0.2]}, benchmark="other")
-    (runs / record.SWEEPS / "mine").mkdir(parents=True)
-    (runs / record.SWEEPS / "mine" / record.MANIFEST).write_text("{}")
+    (runs / layout.SWEEPS / "mine").mkdir(parents=True)
+    (runs / layout.SWEEPS / "mine" / layout.MANIFEST).write_text("{}")
     assert set(load(runs).table["benchmark"]) == {"toy", "other"}
     assert load(runs).left_out == []
     assert load(runs / "toy").table["run"].unique().tolist() == [run.name]
@@ -97,15 +98,15 @@ def test_single_task_runs_of_all_tasks_are_one_variant(runs: Path, write_run):
 def test_cut_off_last_line_is_ignored(runs: Path, write_run):
     run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
     whole = load(runs).table
-    with (run / record.METRICS).open("a") as file:
+    with (run / layout.METRICS).open("a") as file:
         file.write('{"env_steps":1000,"update_steps":4000,"name":"eval/return","ta')
     assert load(runs).table.equals(whole)
 
 
 def test_evaluation_that_is_being_written_is_ignored(runs: Path, write_run):
     run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
-    lines = (run / record.METRICS).read_text().splitlines(keepends=True)
-    (run / record.METRICS).write_text("".join(lines[:-2]))  # ends after the last task's success, before its score
+    lines = (run / layout.METRICS).read_text().splitlines(keepends=True)
+    (run / layout.METRICS).write_text("".join(lines[:-2]))  # ends after the last task's success, before its score
     table, left_out, *_ = load(runs)
     assert set(table["env_steps"]) == {0}
     assert left_out == []
@@ -114,7 +115,7 @@ def test_evaluation_that_is_being_written_is_ignored(runs: Path, write_run):
 def test_last_evaluation_off_the_grid_comes_from_the_done_file(runs: Path, write_run):
     run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
     last = rows_of({700: [0.5, 0.6]}, ("dmc/a-walk", "dmc/b-run"))
-    (run / record.DONE).write_text(json.dumps({"env_steps": 700, "score": 0.55, "evaluation": last[1:]}))
+    (run / layout.DONE).write_text(json.dumps({"env_steps": 700, "score": 0.55, "evaluation": last[1:]}))
     table = load(runs).table
     assert table["env_steps"].unique().tolist() == [0, 500, 700]
     assert table.loc[table["env_steps"] == 700, "score"].tolist() == [0.5, 0.6]
@@ -122,12 +123,12 @@ def test_last_evaluation_off_the_grid_comes_from_the_done_file(runs: Path, write
 
 def test_unusable_runs_are_named_with_the_reason(runs: Path, write_run):
     good = write_run({0: [0.1, 0.2]}, seed=0)
-    (write_run({0: [0.1, 0.2]}, seed=1, name="started") / record.METRICS).unlink()
-    (write_run({0: [0.1, 0.2]}, seed=2, name="torn") / record.MANIFEST).write_text('{"version": 1, "identity')
-    (write_run({0: [0.1, 0.2]}, seed=3, name="sizeless") / record.MANIFEST).write_text(
+    (write_run({0: [0.1, 0.2]}, seed=1, name="started") / layout.METRICS).unlink()
+    (write_run({0: [0.1, 0.2]}, seed=2, name="torn") / layout.MANIFEST).write_text('{"version": 1, "identity')
+    (write_run({0: [0.1, 0.2]}, seed=3, name="sizeless") / layout.MANIFEST).write_text(
         json.dumps({"version": 1, "identity_values": {"seed": 3}, "tasks": []})
     )
-    damaged = write_run({0: [0.1, 0.2]}, seed=4, name="damaged") / record.METRICS
+    damaged = write_run({0: [0.1, 0.2]}, seed=4, name="damaged") / layout.METRICS
     damaged.write_text('{"env_steps":0,"name":"eval/ret\n' + damaged.read_text())
     write_run({}, seed=5, name="waiting")
     table, left_out, *_ = load(runs)
@@ -193,13 +194,13 @@ def test_cache_that_is_damaged_or_cannot_be_written_changes_nothing(runs: Path, 
 def test_run_table_says_where_runs_are_and_what_they_took(runs: Path, write_run):
     start = {"git_commit": "c" * 40, "git_diff_sha256": None, "versions": {"jax": "1"}, "device": "2 x NVIDIA H100"}
     run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, starts=[start])
-    (run / record.STATUS).write_text('{"state": "done"}')
-    (run / record.TRACKING).write_text('{"http://host:5000": {"run_id": "abc"}}')
+    (run / layout.STATUS).write_text('{"state": "done"}')
+    (run / layout.TRACKING).write_text('{"http://host:5000": {"run_id": "abc"}}')
     rows = [
         {"env_steps": 500, "update_steps": 1000, "name": name, "task": None, "value": value}
         for name, value in (("time/act_s", 40.0), ("time/env_wait_s", 60.0), ("time/environment_s", 99.0))
     ]
-    (run / record.TIMING).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / layout.TIMING).write_text("".join(json.dumps(row) + "\n" for row in rows))
     (one,) = load(runs).runs.itertuples()
     assert (one.folder, one.state, one.commit, one.env_steps) == (str(run), "done", "c" * 40, 500)
     assert (one.devices, one.device) == (2, "NVIDIA H100")
@@ -224,12 +225,12 @@ def test_runs_in_mlflow_are_the_same_table(runs: Path, write_run, tmp_path: Path
     client.create_run(experiment, run_name="a sweep's parent")
     for seed in range(2):
         run = write_run({0: [0.1, 0.2], 500: [0.3, seed / 10]}, seed=seed, score_metric="success")
-        manifest = json.loads((run / record.MANIFEST).read_text())
-        values = record.flat(manifest["identity_values"] | {"sizes": manifest["sizes"]})
+        manifest = json.loads((run / layout.MANIFEST).read_text())
+        values = identity.flat(manifest["identity_values"] | {"sizes": manifest["sizes"]})
         texts = {key: json.dumps(value) if isinstance(value, list) else str(value) for key, value in values.items()}
         texts |= {"agent.updates_per_step": "4", "train.random_steps": "0"}
         run_id = client.create_run(experiment, run_name=run.name).info.run_id
-        rows = [json.loads(line) for line in (run / record.METRICS).read_text().splitlines()]
+        rows = [json.loads(line) for line in (run / layout.METRICS).read_text().splitlines()]
         metrics = [
             Metric(f"{row['name']}/{row['task'].split('/')[1]}", row["value"], 0, row["env_steps"])
             for row in rows

@@ -11,7 +11,7 @@ from PIL import Image
 
 from analysis.load import load
 from analysis.report import main
-from conf import record
+from records import layout
 from tests.analysis.browser import opened
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def page_path(runs: Path, tmp_path: Path, write_run) -> Path:
                 tasks=tasks,
                 name=name,
             )
-    (write_run({}, seed=7, name="waiting") / record.METRICS).write_text("")
+    (write_run({}, seed=7, name="waiting") / layout.METRICS).write_text("")
     assert main([str(runs), "--out", str(tmp_path / "out"), "--replicates", "50"]) == 0
     return tmp_path / "out" / "index.html"
 
@@ -75,7 +75,7 @@ def test_page_shows_names_as_they_are_and_links_to_run_folders(page_path: Path):
         assert link.inner_text().startswith("run <i>")
         folder = page.evaluate("element => element.href", link.element_handle())
         assert folder.startswith("file://")
-        assert (page_path.parent / link.get_attribute("href") / record.MANIFEST).exists()
+        assert (page_path.parent / link.get_attribute("href") / layout.MANIFEST).exists()
         assert "waiting: no evaluation yet" in page.locator("#left-out").inner_text()
         assert "1 run or curve could not be used" in page.locator("#aggregate figcaption").inner_text()
         assert page.locator("nav a").count() == page.locator("section").count()

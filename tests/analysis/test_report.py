@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.report import EXIT_BAD_INPUT, main
-from conf import record
+from records import layout
 
 
 def report(runs: Path, out: Path, *options: str) -> int:
@@ -58,7 +58,7 @@ def test_each_of_several_benchmarks_has_its_own_files(runs: Path, tmp_path: Path
 
 def test_report_names_what_it_left_out(runs: Path, tmp_path: Path, write_run, capsys: pytest.CaptureFixture):
     write_run({0: [0.1, 0.2]})
-    (write_run({}, seed=1, name="started") / record.METRICS).unlink()
+    (write_run({}, seed=1, name="started") / layout.METRICS).unlink()
     assert report(runs, tmp_path / "out") == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[1:] == [

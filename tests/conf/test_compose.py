@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from conf import schema
-from conf.compose import CONF_DIR, OPTIONAL_GROUPS, compose, compose_many, compose_recorded, groups
+from conf.compose import CONF_DIR, OPTIONAL_GROUPS, compose, compose_many, groups
 from conf.typed import ConfigError, fields_of
+from records.run_dir import recorded_config
 
 BAD = [
     # override, what the line must contain besides the override's key and value
@@ -215,4 +216,4 @@ def test_a_sweep_of_too_many_runs_is_refused_at_once():
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no run to continue"):
-        compose_recorded(tmp_path)
+        recorded_config(tmp_path)

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from dm_control.utils import transformations
 
-from conf import record
+from conf import identity
 from conf.compose import compose
 from envs import envpool, registry
 from envs.envpool import REASONS, EnvPoolEnv, open_pool, pool_id, reason_against
 from envs.seeding import episode_seed
 from envs.spec import TaskSpec
 from envs.vector import VectorEnv
+from records import layout
 from tests.commands import TINY, command, newest_state, only_run, replay_contents, rows, run
 
 INSTALLED = importlib.util.find_spec("envpool") is not None
@@ -331,7 +332,7 @@ def test_every_task_is_offered_exactly_where_envpool_agrees(task):
 
 
 def test_the_table_of_reasons_names_what_there_is():
-    from envs.envpool_package import envpool as package
+    from envs.envpool.package import envpool as package
 
     existing = set(package.list_all_envs())
     assert REASONS.keys() <= {spec.id for spec in STOCK}
@@ -434,33 +435,33 @@ def test_vector_environment_comes_back_to_its_snapshot_in_rows_of_both_families(
 
 def test_training_by_envpool_is_another_run():
     native, inline, pooled = (
-        record.identity(compose([f"env.backend={name}"])) for name in ("process", "inline", "envpool")
+        identity.hash_of(compose([f"env.backend={name}"])) for name in ("process", "inline", "envpool")
     )
-    assert native == inline == record.identity(compose([]))
+    assert native == inline == identity.hash_of(compose([]))
     assert pooled != native
 
 
 @pytest.mark.parametrize("extra", [[], ["plan=true"]], ids=["run", "plan"])
 def test_a_missing_package_is_one_line_before_anything_starts(extra, tmp_path, monkeypatch, capsys):
-    from agents.run import main
+    from sweeps.command import main
 
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "envpool" else find_spec(name, *rest)
     )
     monkeypatch.chdir(tmp_path)
-    assert main(["env.backend=envpool", *extra]) == record.EXIT_BAD_CONFIG
+    assert main(["env.backend=envpool", *extra]) == layout.EXIT_BAD_CONFIG
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: env.backend=envpool: EnvPool is not installed: pip install -c constraints.txt -e ")
     assert not any(tmp_path.iterdir())
 
 
 def test_a_benchmark_without_an_offered_task_is_refused(tmp_path, monkeypatch, capsys):
-    from agents.run import main
+    from sweeps.command import main
 
     monkeypatch.chdir(tmp_path)
     arguments = ["env.backend=envpool", "benchmark=dmc_hard", "benchmark.tasks=[dog-run,dog-walk]"]
-    assert main(arguments) == record.EXIT_BAD_CONFIG
+    assert main(arguments) == layout.EXIT_BAD_CONFIG
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: env.backend=envpool: offered for none of these 2 tasks (dmc/dog-walk: its contacts")
     assert not any(tmp_path.iterdir())
@@ -476,7 +477,7 @@ def test_training_is_stepped_by_envpool_and_evaluation_natively(tmp_path: Path):
         runs[backend] = only_run(folder)
     native, pooled = runs["process"], runs["envpool"]
     evaluations = [
-        [row for row in rows(one / record.METRICS) if row["name"].startswith("eval/")] for one in runs.values()
+        [row for row in rows(one / layout.METRICS) if row["name"].startswith("eval/")] for one in runs.values()
     ]
     assert evaluations[0] == evaluations[1] != []  # at 0 steps, of the same first parameters
     ours, theirs = replay_contents(pooled), replay_contents(native)
@@ -504,7 +505,7 @@ def test_killed_training_by_envpool_equals_uninterrupted_training(tmp_path: Path
     assert "continuing from" in result.stderr
     ours, theirs = only_run(killed), only_run(whole)
     assert ours.name == theirs.name
-    assert (ours / record.METRICS).read_bytes() == (theirs / record.METRICS).read_bytes()
+    assert (ours / layout.METRICS).read_bytes() == (theirs / layout.METRICS).read_bytes()
     for contents in (newest_state, replay_contents):
         expected = contents(theirs)
         for name, values in contents(ours).items():

@@ -60,7 +60,7 @@ def test_environment_keeps_its_specification(task_id):
 
 @pytest.mark.parametrize("task_id", sweep("dmc/"))
 def test_sizes_and_limits_are_dm_controls(task_id):
-    from envs.suites import dmc_custom
+    from envs.suites.dmc import custom as dmc_custom
 
     spec = registry.spec(task_id)
     original = dmc_custom.load(*spec.name.split("-", 1))

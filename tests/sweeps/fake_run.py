@@ -9,24 +9,25 @@ import sys
 import time
 from pathlib import Path
 
-from agents.record import lock, write_status
-from conf import record
+from records import files, layout
+from records.lock import lock
+from records.run_dir import write_status
 
 EVERY = 100
 
 
 def main() -> int:
     run_dir = Path(sys.argv[1])
-    config = json.loads((run_dir / record.CONFIG).read_text())
+    config = json.loads((run_dir / layout.CONFIG).read_text())
     with lock(run_dir):
-        (run_dir / record.STOP).unlink(missing_ok=True)
+        (run_dir / layout.STOP).unlink(missing_ok=True)
         write_status(run_dir, "running")
         with (run_dir / "starts").open("a") as file:
             file.write("start\n")
         if config["agent"]["num_bins"] == 3:
             write_status(run_dir, "failed", reason="three bins are too few", retry=False)
-            return record.EXIT_FAILED
-        path = run_dir / record.METRICS
+            return layout.EXIT_FAILED
+        path = run_dir / layout.METRICS
         steps = len(path.read_text().splitlines()) // 3 * EVERY if path.exists() else 0
         while steps < config["train"]["env_steps"]:
             time.sleep(float(sys.argv[2]))
@@ -34,14 +35,14 @@ def main() -> int:
             rows = evaluation(config, steps)
             with path.open("a") as file:
                 file.write("".join(json.dumps(row) + "\n" for row in rows))
-            stop = record.read_json(run_dir / record.STOP)
+            stop = files.read_json(run_dir / layout.STOP)
             if stop is not None:
                 write_status(run_dir, "stopped", **stop)
-                return record.EXIT_STOPPED
+                return layout.EXIT_STOPPED
         done = {"env_steps": steps, "score": rows[-1]["value"], "evaluation": rows}
-        (run_dir / record.DONE).write_text(json.dumps(done))
+        (run_dir / layout.DONE).write_text(json.dumps(done))
         write_status(run_dir, "done")
-    return record.EXIT_DONE
+    return layout.EXIT_DONE
 
 
 def evaluation(config: dict, steps: int) -> list[dict]:

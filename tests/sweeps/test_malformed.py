@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.run import main
-from conf import compose, record
+from conf import compose
+from records import layout
+from sweeps.command import main
 
 SLURM = "launcher=slurm"
 
@@ -195,7 +196,7 @@ def folder(tmp_path: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Where a finished run lies already, and a SLURM that knows its limits answers."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "occupied").write_text("a file")
-    kept = tmp_path / "runs" / "quickstart" / "kept" / record.DONE
+    kept = tmp_path / "runs" / "quickstart" / "kept" / layout.DONE
     kept.parent.mkdir(parents=True)
     kept.write_text("{}")
     sbatch = fake_slurm / "sbatch"
@@ -210,7 +211,7 @@ def assert_one_line(folder: Path, capsys, arguments: list[str], expected: str) -
     status = main(arguments)
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
-    assert status in (record.EXIT_FAILED, record.EXIT_BAD_CONFIG)
+    assert status in (layout.EXIT_FAILED, layout.EXIT_BAD_CONFIG)
     assert len(lines) == 1, captured.err
     assert lines[0].startswith("error: ")
     assert expected in lines[0]
@@ -265,14 +266,14 @@ def test_disk_that_is_full_after_any_number_of_files(folder: Path, capsys, monke
 
     fsync, submitted, cancelled = os.fsync, folder / "fake-slurm" / "submitted", folder / "fake-slurm" / "cancelled"
     writes = 0
-    while submit_after(writes) != record.EXIT_DONE:
+    while submit_after(writes) != layout.EXIT_DONE:
         writes += 1
         lines = capsys.readouterr().err.splitlines()
         assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
         assert "No space left on device" in lines[-1]
         arrays = [Path(line).stem for line in submitted.read_text().split()] if submitted.exists() else []
         assert arrays == (cancelled.read_text().split() if cancelled.exists() else [])
-        assert (folder / "runs" / "quickstart" / "kept" / record.DONE).exists()
+        assert (folder / "runs" / "quickstart" / "kept" / layout.DONE).exists()
         assert not any(path.name.startswith(".") for path in (folder / "runs").rglob("*"))  # no halves
     assert writes > 10
     assert len(submitted.read_text().split()) == len(cancelled.read_text().split()) + 1

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agents.record import git_state
-from conf import record
+from conf import identity
 from conf.compose import Composed, compose_many, resolve_paths
 from conf.typed import ConfigError
+from records import layout
+from records.provenance import git_state
 from sweeps.plan import check_fit, plan, remaining_seconds, summary
 
 
@@ -21,7 +22,7 @@ def test_finished_runs_are_found_and_not_planned_again(tmp_path: Path):
     before = plan(members(tmp_path, "seed=0,1"))
     assert [one.pending for one in before] == [True, True]
     before[1].run_dir.mkdir(parents=True)
-    (before[1].run_dir / record.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
+    (before[1].run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
     after = plan(members(tmp_path, "seed=0,1"))
     assert [one.pending for one in after] == [True, False]
     assert "2 runs: 1 finished already, 1 to run" in summary(after)
@@ -57,11 +58,11 @@ def test_time_is_measured_where_an_earlier_run_of_the_size_left_its_rate_and_a_f
     assert [one.estimate.source for one in before] == ["formula", "formula"]
     earlier = before[0].run_dir.with_name("of-another-seed")
     earlier.mkdir(parents=True)
-    identity = record.identity_of(before[0].config) | {"seed": 7}
-    manifest = {"identity_values": identity, "starts": [{"slurm": {}}]}
-    (earlier / record.MANIFEST).write_text(json.dumps(manifest))
+    values = identity.values_of(before[0].config) | {"seed": 7}
+    manifest = {"identity_values": values, "starts": [{"slurm": {}}]}
+    (earlier / layout.MANIFEST).write_text(json.dumps(manifest))
     row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
-    (earlier / record.TIMING).write_text(json.dumps(row) + "\n")
+    (earlier / layout.TIMING).write_text(json.dumps(row) + "\n")
     after = plan(members(tmp_path, "launcher=local", "model.width=64,128", "train.env_steps=1000"))
     assert [one.estimate.source for one in after] == ["measured", "formula"]
     assert after[0].estimate.seconds == pytest.approx(50)
@@ -73,14 +74,14 @@ def test_time_is_measured_where_an_earlier_run_of_the_size_left_its_rate_and_a_f
 def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_asked(tmp_path: Path):
     (first,) = plan(members(tmp_path, "seed=0"))
     first.run_dir.mkdir(parents=True)
-    (first.run_dir / record.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
-    manifest = {"identity_values": record.identity_of(first.config)}
-    (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": [{**git_state(), "slurm": {}}]}))
+    (first.run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
+    manifest = {"identity_values": identity.values_of(first.config)}
+    (first.run_dir / layout.MANIFEST).write_text(json.dumps(manifest | {"starts": [{**git_state(), "slurm": {}}]}))
     (same_code,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
     assert (same_code.stale, same_code.pending) == (False, False)
     other = {"git_commit": "0" * 40, "git_diff_sha256": None, "slurm": {}}
     for starts in ([other], [other, {**git_state(), "slurm": {}}]):
-        (first.run_dir / record.MANIFEST).write_text(json.dumps(manifest | {"starts": starts}))
+        (first.run_dir / layout.MANIFEST).write_text(json.dumps(manifest | {"starts": starts}))
         (listed,) = plan(members(tmp_path, "seed=0"))
         assert (listed.stale, listed.pending) == (True, False)
     assert "1 by other code: rerun=stale" in summary([listed])
@@ -93,14 +94,14 @@ def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_a
 def test_damaged_folder_is_named_and_planned_as_if_nothing_were_known(tmp_path: Path, capsys):
     (before,) = plan(members(tmp_path, "seed=0"))
     before.run_dir.mkdir(parents=True)
-    (before.run_dir / record.MANIFEST).write_text("{}")
-    (before.run_dir / record.DONE).write_text("{}")
+    (before.run_dir / layout.MANIFEST).write_text("{}")
+    (before.run_dir / layout.DONE).write_text("{}")
     row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
-    (before.run_dir / record.TIMING).write_text(json.dumps(row) + "\n")
+    (before.run_dir / layout.TIMING).write_text(json.dumps(row) + "\n")
     (after,) = plan(members(tmp_path, "seed=0"))
     assert after == before
     warned = capsys.readouterr().err
-    for name in (record.MANIFEST, record.DONE):
+    for name in (layout.MANIFEST, layout.DONE):
         assert f"warning: {before.run_dir / name}: damaged" in warned
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from agents.record import lock, write_status
-from conf import record
 from conf.compose import compose
+from records import layout
+from records.lock import lock
+from records.run_dir import write_status
 from sweeps import launch, pool
 from sweeps.pool import Patience, Pool
 
@@ -51,11 +52,11 @@ def starts(run_dir: Path) -> int:
 
 
 def state(run_dir: Path) -> dict:
-    return json.loads((run_dir / record.STATUS).read_text())
+    return json.loads((run_dir / layout.STATUS).read_text())
 
 
 def failing(**details: object) -> str:
-    return f"echo '{json.dumps({'state': 'failed', 'time': time.time(), **details})}' > {record.STATUS}; exit 1"
+    return f"echo '{json.dumps({'state': 'failed', 'time': time.time(), **details})}' > {layout.STATUS}; exit 1"
 
 
 def test_crashing_run_is_given_up_after_so_many_tries_with_its_last_lines(runs: Path):
@@ -65,7 +66,7 @@ def test_crashing_run_is_given_up_after_so_many_tries_with_its_last_lines(runs: 
     assert state(run_dir)["state"] == "failed"
     assert state(run_dir)["reason"] == "killed by SIGKILL (out of memory?)"
     assert state(run_dir)["last_lines"] == ["working"] * 3
-    assert len((run_dir / record.CRASHES).read_text().splitlines()) == 3
+    assert len((run_dir / layout.CRASHES).read_text().splitlines()) == 3
 
 
 def test_tries_come_later_and_later(runs: Path):
@@ -118,8 +119,8 @@ def test_stop_reaches_what_runs_starts_no_more_and_counts_as_no_crash(runs: Path
     deaf = make(runs, "c", "exec sleep 20")  # has not come to listening yet
     assert drive(slow, deaf, waiting, parallel=2, stop_after_s=0.5).ended == {slow: 75, deaf: -15}
     assert not (waiting / "starts").exists()
-    assert not (slow / record.CRASHES).exists()
-    assert not (deaf / record.CRASHES).exists()
+    assert not (slow / layout.CRASHES).exists()
+    assert not (deaf / layout.CRASHES).exists()
 
 
 def planned(*run_dirs: Path) -> Any:
@@ -143,7 +144,7 @@ def test_what_goes_wrong_in_the_command_leaves_no_run_behind(runs: Path, monkeyp
     monkeypatch.setattr(launch.SweepProgress, "show", show)
     with pytest.raises(OSError, match="No space left"):
         launch.run_pool(planned(run_dir))
-    assert (run_dir / record.LOG).read_text() == "checkpoint\n"
+    assert (run_dir / layout.LOG).read_text() == "checkpoint\n"
 
 
 def test_second_ctrl_c_kills(runs: Path, monkeypatch: pytest.MonkeyPatch):
@@ -157,7 +158,7 @@ def test_second_ctrl_c_kills(runs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(launch, "POLL_S", 0.01)
     monkeypatch.setattr(launch.SweepProgress, "show", show)
     assert launch.run_pool(planned(run_dir)) == {run_dir: -signal.SIGKILL}
-    assert not (run_dir / record.CRASHES).exists()
+    assert not (run_dir / layout.CRASHES).exists()
 
 
 def test_run_that_another_process_writes_is_left_to_it(runs: Path):

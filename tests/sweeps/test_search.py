@@ -15,11 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from conf import record
+from conf import identity
 from conf.typed import ConfigError
-from sweeps import cancel, manifest, pool, search, space, status
-from sweeps import study as optuna_study
-from sweeps import worker as trial_worker
+from records import files, layout
+from records import sweep as manifest
+from sweeps import cancel, pool, status
+from sweeps.search import command as search
+from sweeps.search import space
+from sweeps.search import study as optuna_study
+from sweeps.search import trials as trial_worker
 from tests.commands import TINY, run, wait_until
 
 BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
@@ -61,7 +65,7 @@ def starts(folder: Path) -> Counter:
 
 def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: pytest.CaptureFixture):
     arguments = [*BUDGET, TAU, TRIALS, "sweep.search.pruner=off", "launcher.max_parallel=4"]
-    assert search.launch(arguments) == record.EXIT_DONE
+    assert search.launch(arguments) == layout.EXIT_DONE
     output = capsys.readouterr().out
     made, study = opened(TAU, TRIALS)
     assert states(study) == ["complete"] * 8
@@ -79,11 +83,11 @@ def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: p
 
 @pytest.mark.slow
 def test_repeating_the_command_begins_nothing_and_more_trials_continue_it(fake_runs: Path):
-    assert search.launch([*BUDGET, TAU, TRIALS]) == record.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, TRIALS]) == layout.EXIT_DONE
     before = starts(fake_runs)
-    assert search.launch([*BUDGET, TAU, TRIALS]) == record.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, TRIALS]) == layout.EXIT_DONE
     assert starts(fake_runs) == before
-    assert search.launch([*BUDGET, TAU, "sweep.search.trials=10"]) == record.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=10"]) == layout.EXIT_DONE
     assert len(starts(fake_runs)) == 10
     _, study = opened(TAU)
     assert len(states(study)) == 10
@@ -98,14 +102,14 @@ def test_trials_with_low_scores_are_stopped_early_and_the_best_is_not(fake_runs:
         f"sweep.search.pruner={kind}",
         "sweep.search.sampler=random",
     ]
-    assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"]) == record.EXIT_DONE
+    assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"]) == layout.EXIT_DONE
     _, study = opened(*arguments)
     found = Counter(states(study))
     assert found["pruned"] >= 3
     assert found["complete"] >= 2
     for trial in study.get_trials():
         config = optuna_study.compose([*BUDGET, *arguments], Path.cwd()).trial(trial.params)
-        status = json.loads((record.run_dir(config) / record.STATUS).read_text())
+        status = json.loads((identity.run_dir(config) / layout.STATUS).read_text())
         assert status["state"] == {"pruned": "stopped", "complete": "done"}[optuna_study.state_name(trial)]
     closest = min(study.get_trials(), key=lambda trial: abs(trial.params["agent.tau"] - 0.01))
     assert optuna_study.state_name(closest) == "complete"
@@ -136,7 +140,7 @@ def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monke
 def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
     bins = "sweep.search.space={agent.num_bins:{choices:[3,5,7]}}"
     arguments = [bins, "sweep.search.trials=6", "sweep.search.sampler=random", "sweep.search.pruner=off"]
-    assert search.launch([*BUDGET, *arguments]) == record.EXIT_DONE
+    assert search.launch([*BUDGET, *arguments]) == layout.EXIT_DONE
     _, study = opened(*arguments)
     for trial in study.get_trials():
         assert (optuna_study.state_name(trial) == "failed") == (trial.params["agent.num_bins"] == 3)
@@ -147,14 +151,14 @@ def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
 
 def test_search_in_which_nothing_completes_says_why(fake_runs: Path, capsys: pytest.CaptureFixture):
     bins = "sweep.search.space={agent.num_bins:{choices:[3,5]}}"
-    assert search.launch([*BUDGET, bins, "sweep.search.trials=1", "sweep.search.seed=2"]) == record.EXIT_FAILED
+    assert search.launch([*BUDGET, bins, "sweep.search.trials=1", "sweep.search.seed=2"]) == layout.EXIT_FAILED
     assert "three bins are too few" in capsys.readouterr().err
 
 
 def test_same_values_again_are_the_same_run_and_cost_nothing(fake_runs: Path):
     bins = "sweep.search.space={agent.num_bins:{choices:[5,7]}}"
     arguments = [bins, TRIALS, "launcher.max_parallel=3", "sweep.search.pruner=off"]
-    assert search.launch([*BUDGET, *arguments]) == record.EXIT_DONE
+    assert search.launch([*BUDGET, *arguments]) == layout.EXIT_DONE
     _, study = opened(*arguments)
     assert states(study) == ["complete"] * 8
     assert set(starts(fake_runs).values()) == {1}
@@ -190,7 +194,7 @@ def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Pa
     assert not worker.run(wait=True)
     assert states(study) == ["running", "running"]
     before = [trial.params for trial in study.get_trials()]
-    assert search.launch([*BUDGET, TAU, "sweep.search.trials=3", "sweep.search.pruner=off"]) == record.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=3", "sweep.search.pruner=off"]) == layout.EXIT_DONE
     assert states(study) == ["complete"] * 3
     assert [trial.params for trial in study.get_trials()][:2] == before
     assert len(starts(fake_runs)) == 3
@@ -215,7 +219,7 @@ def test_killed_workers_trials_are_taken_over_and_none_is_lost_or_repeated(fake_
     assert owned == {"running": 4}
     workers[0].kill()
     _, errors = workers[1].communicate(timeout=60)
-    assert workers[1].returncode == record.EXIT_DONE, errors
+    assert workers[1].returncode == layout.EXIT_DONE, errors
     assert states(study) == ["complete"] * 10
     assert len(starts(fake_runs)) == 10
     # The killed worker's runs went on by themselves, and were watched to their end: nothing began again.
@@ -234,9 +238,9 @@ def test_trial_pruned_by_a_worker_that_died_stays_pruned(fake_runs: Path):
     made, study = opened(TAU, "sweep.search.trials=1")
     trial = study.ask()
     config = made.trial({"agent.tau": optuna_study.suggest(trial, "agent.tau", made.space["agent.tau"])})
-    run_dir = record.run_dir(config)
+    run_dir = identity.run_dir(config)
     run_dir.mkdir(parents=True)
-    (run_dir / record.STOP).write_text(json.dumps({"by": made.id, "reason": "low"}))
+    (run_dir / layout.STOP).write_text(json.dumps({"by": made.id, "reason": "low"}))
     trial.report(0.1, 100)
     trial_worker.Worker(made, study, 1, new_session=True).run(wait=True)
     assert states(study) == ["pruned"]
@@ -256,7 +260,7 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
 
     scores = trial_worker.Scores(tmp_path)
     assert scores.read() == {}
-    path = tmp_path / record.METRICS
+    path = tmp_path / layout.METRICS
     first, second = rows(0, 1, 2, 3, 100), rows(10, 4, 4, 4, 4)
     path.write_text(first + second[:50])
     assert scores.read() == {0: 2.5}  # without the least and the greatest quarter
@@ -267,7 +271,7 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
     path.write_text(first + second + rows(20, 5, 5, 5, 5))
     assert scores.read() == {0: 2.5, 10: 4, 20: 5}
     assert scores.final(15) == 4
-    (tmp_path / record.DONE).write_text(
+    (tmp_path / layout.DONE).write_text(
         json.dumps({"env_steps": 15, "evaluation": [json.loads(line) for line in rows(15, 7, 7, 7, 7).splitlines()]})
     )
     assert scores.final(15) == 7
@@ -278,7 +282,7 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
 def test_mlflow_holds_the_search_with_its_plots_above_its_trials(tmp_path: Path):
     settings = [TAU, "sweep.search.trials=2", "sweep.search.pruner=off", "launcher=local", "launcher.max_parallel=2"]
     result = run(tmp_path, "-m", "+sweep=search", *TINY, "train.env_steps=300", "eval.every_steps=150", *settings)
-    assert result.returncode == record.EXIT_DONE, result.stderr
+    assert result.returncode == layout.EXIT_DONE, result.stderr
     from mlflow.tracking import MlflowClient
 
     (path,) = manifest.find_all(tmp_path / "runs")
@@ -297,7 +301,7 @@ def test_mlflow_holds_the_search_with_its_plots_above_its_trials(tmp_path: Path)
     assert parent.data.tags["best.command"] in result.stdout
     of_parent = f"tags.mlflow.parentRunId = '{parent_id}'"
     children = client.search_runs([parent.info.experiment_id], of_parent)
-    trials = [record.read_json(member.run_dir / record.TRACKING) or {} for member in sweep.members]
+    trials = [files.read_json(member.run_dir / layout.TRACKING) or {} for member in sweep.members]
     assert len(trials) == 2
     assert {child.info.run_id for child in children} == {states[uri]["run_id"] for states in trials}
     assert {child.info.status for child in children} == {"FINISHED"}
@@ -314,14 +318,14 @@ def submitted(fake_slurm: Path) -> list[str]:
 def test_command_repeated_while_its_jobs_are_in_the_queue_submits_only_what_is_missing(
     fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
 ):
-    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert search.launch(ON_SLURM) == layout.EXIT_DONE
     assert "submitted 2 jobs as job array 7" in capsys.readouterr().out
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n99_0|PENDING\n")
-    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert search.launch(ON_SLURM) == layout.EXIT_DONE
     assert "has jobs already: 1 pending, 1 running" in capsys.readouterr().out
     assert len(submitted(fake_slurm)) == 1
     (fake_slurm / "queue").write_text("7_1|PENDING\n")
-    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert search.launch(ON_SLURM) == layout.EXIT_DONE
     assert "submitted 1 jobs as job array 8" in capsys.readouterr().out
     assert "--array=0-0%" in submitted(fake_slurm)[1]
     (fake_slurm / "silent").touch()
@@ -334,7 +338,7 @@ def test_search_submits_no_more_jobs_than_trials_are_left(fake_runs: Path, fake_
     _, study = opened(TAU, TRIALS)
     for _ in range(7):
         study.tell(study.ask(), 0.5)
-    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert search.launch(ON_SLURM) == layout.EXIT_DONE
     (script,) = submitted(fake_slurm)
     assert "--array=0-0%" in script
 
@@ -344,7 +348,7 @@ def test_search_that_is_over_submits_nothing_and_shows_its_result(
 ):
     _, study = opened(TAU, "sweep.search.trials=1")
     study.tell(study.ask(), 0.5)
-    assert search.launch([*ON_SLURM, "sweep.search.trials=1"]) == record.EXIT_DONE
+    assert search.launch([*ON_SLURM, "sweep.search.trials=1"]) == layout.EXIT_DONE
     assert "best: trial 0, score 0.500" in capsys.readouterr().out
     assert submitted(fake_slurm) == []
 
@@ -369,25 +373,25 @@ def test_wait_stays_until_the_jobs_have_ended_and_tells_whether_the_search_has(
     job.join()
     said = capsys.readouterr()
     if trials == 1:
-        assert outcome == record.EXIT_DONE
+        assert outcome == layout.EXIT_DONE
         assert "best: trial 0, score 0.500" in said.out
     else:
-        assert outcome == record.EXIT_INTERRUPTED
+        assert outcome == layout.EXIT_INTERRUPTED
         assert "the same command continues" in said.err
 
 
 def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture):
-    assert search.launch(ON_SLURM) == record.EXIT_DONE
+    assert search.launch(ON_SLURM) == layout.EXIT_DONE
     (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n99_0|PENDING\n")
     capsys.readouterr()
-    assert status.main([]) == record.EXIT_DONE
+    assert status.main([]) == layout.EXIT_DONE
     assert "jobs of the search: 2 pending" in capsys.readouterr().out
     (sweep,) = manifest.find_all(Path("runs"))
-    assert cancel.main([sweep.stem]) == record.EXIT_DONE
+    assert cancel.main([sweep.stem]) == layout.EXIT_DONE
     assert "cancelled 2 jobs" in capsys.readouterr().out
     assert (fake_slurm / "cancelled").read_text().split() == ["7_0", "7_1"]
     (fake_slurm / "silent").touch()
-    assert cancel.main([sweep.stem]) == record.EXIT_BAD_CONFIG
+    assert cancel.main([sweep.stem]) == layout.EXIT_BAD_CONFIG
 
 
 def test_cancel_stops_every_command_that_works_on_a_search_here(
@@ -400,7 +404,7 @@ def test_cancel_stops_every_command_that_works_on_a_search_here(
     assert cancel.cancel(manifest.read(made.path)) == (0, True)
     for worker in workers:
         _, errors = worker.communicate(timeout=60)
-        assert worker.returncode == record.EXIT_INTERRUPTED, errors
+        assert worker.returncode == layout.EXIT_INTERRUPTED, errors
     assert states(study) == ["running", "running"]
     assert cancel.cancel(manifest.read(made.path)) == (0, False)
 

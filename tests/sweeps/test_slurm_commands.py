@@ -16,16 +16,18 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from agents.record import lock, write_status
-from agents.run import main
-from conf import record
 from conf.compose import compose
 from conf.typed import ConfigError
-from sweeps import manifest, slurm
+from records import layout
+from records import sweep as manifest
+from records.lock import lock
+from records.run_dir import write_status
+from records.sweep import Member
 from sweeps.cancel import main as cancel
+from sweeps.command import main
 from sweeps.logs import main as logs
-from sweeps.manifest import Member
 from sweeps.plan import use_slurm
+from sweeps.slurm import cluster as slurm
 from sweeps.status import main as status
 from sweeps.status import states_of
 from tests.commands import command, living
@@ -46,7 +48,7 @@ def scripts(fake_slurm: Path) -> list[str]:
 
 def submission(fake_slurm: Path) -> dict:
     """The record of what was submitted last."""
-    path = re.search(r"-m sweeps\.job (\S+\.json)", Path(scripts(fake_slurm)[-1]).read_text())
+    path = re.search(r"-m sweeps\.slurm\.job (\S+\.json)", Path(scripts(fake_slurm)[-1]).read_text())
     assert path is not None
     return json.loads(Path(path[1]).read_text())
 
@@ -197,7 +199,7 @@ def test_repeated_command_launches_only_what_is_missing_or_failed(folder: Path, 
     assert len(scripts(fake_slurm)) == 1
     # The first is done, the second failed, the third was killed without a word.
     done, failed, killed = members(folder)
-    (done / record.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
+    (done / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
     write_status(failed, "failed", reason="boom")
     write_status(killed, "running")
     (fake_slurm / "queue").write_text("")
@@ -251,13 +253,13 @@ def test_refused_submission_is_one_line_and_leaves_nothing(folder: Path, fake_sl
     (fake_slurm / "refuse").write_text(
         "sbatch: error: invalid partition specified: gpuu\nsbatch: error: Batch failed\n"
     )
-    assert main([*SWEEP, "launcher.slurm.partition=gpuu"]) == record.EXIT_BAD_CONFIG
+    assert main([*SWEEP, "launcher.slurm.partition=gpuu"]) == layout.EXIT_BAD_CONFIG
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert errors == ["error: launcher.slurm: sbatch refuses: invalid partition specified: gpuu; Batch failed"]
     assert not (folder / "runs").exists()
     (fake_slurm / "refuse").unlink()
     (fake_slurm / "full").touch()
-    assert main(SWEEP) == record.EXIT_BAD_CONFIG
+    assert main(SWEEP) == layout.EXIT_BAD_CONFIG
     assert "Slurm temporarily unable" in capsys.readouterr().err
     (fake_slurm / "full").unlink()
     assert main(SWEEP) == 0
@@ -267,21 +269,21 @@ def test_refused_submission_is_one_line_and_leaves_nothing(folder: Path, fake_sl
 def test_status_shows_every_state_with_what_one_needs_to_know(folder: Path, fake_slurm: Path, capsys):
     assert main([*SWEEP, "seed=range(0,6)", "train.env_steps=1000"]) == 0
     done, failed, killed, running, preempted, _ = members(folder)
-    (done / record.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
+    (done / layout.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
     write_status(failed, "failed", reason="task dmc/dog-run: boom")
-    (failed / record.LOG).write_text("first\nlast words\n")
+    (failed / layout.LOG).write_text("first\nlast words\n")
     write_status(killed, "running")
     write_status(preempted, "interrupted")
     write_status(running, "running")
     row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
-    (running / record.TIMING).write_text(json.dumps(row) + "\n")
+    (running / layout.TIMING).write_text(json.dumps(row) + "\n")
     (fake_slurm / "queue").write_text("8_0|RUNNING\n8_1|PENDING\n8_2|PENDING\n")
     capsys.readouterr()
     with lock(running):
         assert status([]) == 0
     out = capsys.readouterr().out
     assert "1 running, 1 queued, 1 preempted, 1 failed, 1 killed, 1 done" in out
-    for part in ("25%", "2.5", "5 minutes", "8_0", "0.500", f"boom; log: {failed / record.LOG}"):
+    for part in ("25%", "2.5", "5 minutes", "8_0", "0.500", f"boom; log: {failed / layout.LOG}"):
         assert part in out.replace("\n", "")
     assert f"{killed.parents[1]}/_sweeps" in out.replace("\n", "")  # its job's log
     assert logs([failed.name.rsplit("-", 1)[1]]) == 0
@@ -289,7 +291,7 @@ def test_status_shows_every_state_with_what_one_needs_to_know(folder: Path, fake
 
 
 def test_status_of_a_thousand_runs_counts_them(folder: Path, fake_slurm: Path):
-    sweep_dir = folder / "runs" / record.SWEEPS
+    sweep_dir = folder / "runs" / layout.SWEEPS
     submission = sweep_dir / "big" / "001.json"
     listed = [
         Member(folder / "runs" / "quickstart" / f"brc-s{seed}", 1000, {"seed": str(seed)}) for seed in range(1000)
@@ -303,9 +305,9 @@ def test_status_of_a_thousand_runs_counts_them(folder: Path, fake_slurm: Path):
         member.run_dir.mkdir(parents=True)
         job = {"submission": os.path.relpath(submission, member.run_dir), "index": index}
         for name, value in (
-            (record.STATUS, {"state": "running", "time": 1.0}),
-            (record.JOB, job),
-            (record.TIMING, row),
+            (layout.STATUS, {"state": "running", "time": 1.0}),
+            (layout.JOB, job),
+            (layout.TIMING, row),
         ):
             (member.run_dir / name).write_text(json.dumps(value) + "\n")
     arguments = [sys.executable, "-m", "sweeps.status"]
@@ -318,7 +320,7 @@ def test_status_without_a_sweep_shows_all_runs(folder: Path, capsys: pytest.Capt
     assert "no runs in runs yet" in capsys.readouterr().out
     run_dir = folder / "runs" / "quickstart" / "brc-s0"
     run_dir.mkdir(parents=True)
-    (run_dir / record.CONFIG).write_text(json.dumps({"train": {"env_steps": 500}}))
+    (run_dir / layout.CONFIG).write_text(json.dumps({"train": {"env_steps": 500}}))
     assert status([]) == 0
     assert "1 new" in capsys.readouterr().out
 
@@ -337,20 +339,20 @@ def test_cancel_takes_the_sweeps_jobs_from_the_queue_and_no_others(folder: Path,
     assert (fake_slurm / "cancelled").read_text().split() == ["7_0", "7_2"]
     assert "cancelled 2 jobs" in capsys.readouterr().out
     (fake_slurm / "silent").touch()
-    assert cancel([sweep.id]) == record.EXIT_BAD_CONFIG
+    assert cancel([sweep.id]) == layout.EXIT_BAD_CONFIG
     assert "does not answer" in capsys.readouterr().err
 
 
 def test_cancel_stops_the_command_that_runs_a_sweep_here(folder: Path, fake_slurm: Path, capsys):
     assert main(SWEEP) == 0
     sweep = manifest.find(folder / "runs", None)
-    hold = "import sys, time; from pathlib import Path; from agents.record import lock\nwith lock(Path(sys.argv[1])):"
+    hold = "import sys, time; from pathlib import Path; from records.lock import lock\nwith lock(Path(sys.argv[1])):"
     arguments = [sys.executable, "-c", f"{hold} print(1, flush=True); time.sleep(60)", str(sweep.folder)]
     with living(*arguments, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         capsys.readouterr()
-        assert main([*SWEEP, "launcher=local"]) == record.EXIT_FAILED
+        assert main([*SWEEP, "launcher=local"]) == layout.EXIT_FAILED
         assert f"is being run by process {holder.pid}" in capsys.readouterr().err
         assert cancel([sweep.id]) == 0
         assert holder.wait(10) == -signal.SIGTERM
@@ -365,7 +367,7 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Pa
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-    assert process.returncode == record.EXIT_INTERRUPTED
+    assert process.returncode == layout.EXIT_INTERRUPTED
     assert "the jobs go on" in errors
     assert not (fake_slurm / "cancelled").exists()
 
@@ -374,7 +376,7 @@ def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slur
     """A cancelled job, one that was out of memory, or a dead node's: no result ever comes."""
     monkeypatch.setattr("sweeps.status.WATCH_S", 0.05)
     monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
-    assert main([*SWEEP, "wait=true"]) == record.EXIT_FAILED
+    assert main([*SWEEP, "wait=true"]) == layout.EXIT_FAILED
     assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
 
 
@@ -421,7 +423,7 @@ def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_s
         if next(looks) == 4:  # when waiting has begun
             (fake_slurm / "queue").write_text("")
             for run_dir in members(folder):
-                (run_dir / record.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
+                (run_dir / layout.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
         return queue(owner)
 
     monkeypatch.setattr(slurm, "queue", ends_in_time)
@@ -444,7 +446,7 @@ def test_swept_lists_are_shown_as_they_are_written(folder: Path, fake_slurm: Pat
 def test_slurm_that_does_not_answer_is_not_mistaken_for_none(folder: Path, fake_slurm: Path, capsys):
     (fake_slurm / "silent").touch()
     sweep = ["-m", "tracking=off", "seed=0,1"]
-    assert main(sweep) == record.EXIT_BAD_CONFIG
+    assert main(sweep) == layout.EXIT_BAD_CONFIG
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: launcher=auto: sbatch is here, but no SLURM answers")
     assert "launcher=local" in line

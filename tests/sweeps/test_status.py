@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agents.record import LockedError, lock
-from conf import record
 from conf.compose import compose
-from sweeps import manifest, sync
-from sweeps.manifest import Member
+from records import layout
+from records import sweep as manifest
+from records.lock import LockedError, lock
+from records.sweep import Member
+from sweeps import sync
 from sweeps.status import RunState, inspect, main
 
 
@@ -24,14 +25,14 @@ def test_run_without_a_status_is_new(tmp_path: Path):
 
 
 def test_run_that_reached_its_budget_is_done_and_one_asked_for_more_is_not(tmp_path: Path):
-    write(tmp_path, record.STATUS, {"state": "done"})
-    write(tmp_path, record.DONE, {"env_steps": 10, "score": 0.5, "evaluation": []})
+    write(tmp_path, layout.STATUS, {"state": "done"})
+    write(tmp_path, layout.DONE, {"env_steps": 10, "score": 0.5, "evaluation": []})
     assert inspect(tmp_path, 10) == RunState("done", 10, 0.5)
     assert inspect(tmp_path, 11).name == "interrupted"
 
 
 def test_run_that_says_running_is_running_only_while_its_lock_is_held(tmp_path: Path):
-    write(tmp_path, record.STATUS, {"state": "running"})
+    write(tmp_path, layout.STATUS, {"state": "running"})
     with lock(tmp_path):
         assert inspect(tmp_path, 10).name == "running"
     assert inspect(tmp_path, 10).name == "killed"
@@ -40,7 +41,7 @@ def test_run_that_says_running_is_running_only_while_its_lock_is_held(tmp_path: 
 def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path: Path):
     with lock(tmp_path):
         pass
-    with (tmp_path / record.LOCK).open("rb") as file:
+    with (tmp_path / layout.LOCK).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
         with lock(tmp_path):
@@ -49,26 +50,26 @@ def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path: Path):
                 pass
 
 
-@pytest.mark.parametrize("name", [record.DONE, record.JOB, record.CONFIG, record.STATUS])
+@pytest.mark.parametrize("name", [layout.DONE, layout.JOB, layout.CONFIG, layout.STATUS])
 def test_damaged_file_is_named_and_taken_as_missing(tmp_path: Path, capsys, name: str):
     run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
     run_dir.mkdir(parents=True)
-    write(run_dir, record.CONFIG, {"train": {"env_steps": 500}})
-    write(run_dir, record.STATUS, {"state": "interrupted"})
+    write(run_dir, layout.CONFIG, {"train": {"env_steps": 500}})
+    write(run_dir, layout.STATUS, {"state": "interrupted"})
     write(run_dir, name, {})
-    assert main(["--runs", str(tmp_path / "runs")]) == record.EXIT_DONE
+    assert main(["--runs", str(tmp_path / "runs")]) == layout.EXIT_DONE
     captured = capsys.readouterr()
     assert f"warning: {run_dir / name}: damaged" in captured.err
-    expected = {record.CONFIG: "no runs in", record.STATUS: "1 new"}
+    expected = {layout.CONFIG: "no runs in", layout.STATUS: "1 new"}
     assert expected.get(name, "1 interrupted") in captured.out
 
 
 def test_folder_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
     run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
-    (run_dir / record.STATUS).mkdir(parents=True)
-    write(run_dir, record.CONFIG, {"train": {"env_steps": 500}})
-    assert main(["--runs", str(tmp_path / "runs")]) == record.EXIT_FAILED
-    assert capsys.readouterr().err == f"error: {run_dir / record.STATUS}: Is a directory\n"
+    (run_dir / layout.STATUS).mkdir(parents=True)
+    write(run_dir, layout.CONFIG, {"train": {"env_steps": 500}})
+    assert main(["--runs", str(tmp_path / "runs")]) == layout.EXIT_FAILED
+    assert capsys.readouterr().err == f"error: {run_dir / layout.STATUS}: Is a directory\n"
 
 
 @pytest.mark.parametrize(
@@ -78,15 +79,15 @@ def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], closed: list[bool]
 ):
     told: list[bool] = []
-    monkeypatch.setattr("agents.tracking.close_parent", lambda uri, run_id, failed: told.append(failed))
-    path = tmp_path / record.SWEEPS / "two.json"
+    monkeypatch.setattr("tracking.mirror.close_parent", lambda uri, run_id, failed: told.append(failed))
+    path = tmp_path / layout.SWEEPS / "two.json"
     listed = [Member(tmp_path / "quickstart" / f"s{seed}", 100, {}) for seed in range(2)]
     manifest.write(path, listed, {"http://lab": "parent"})
     for member, state in zip(listed, states, strict=True):
         manifest.join(member.run_dir, "two")
-        write(member.run_dir, record.STATUS, {"state": state, "time": 1.0})
+        write(member.run_dir, layout.STATUS, {"state": state, "time": 1.0})
         if state == "done":
-            write(member.run_dir, record.DONE, {"env_steps": 100, "score": 0.5, "evaluation": []})
+            write(member.run_dir, layout.DONE, {"env_steps": 100, "score": 0.5, "evaluation": []})
     runs = [sync.Tracked(member.run_dir, compose([]), "http://lab") for member in listed]
     for _ in range(2):  # once
         sync.close_parents(runs)
@@ -94,6 +95,6 @@ def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed
 
 
 def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
-    write(tmp_path, record.STATUS, {"state": "failed", "time": 0.0, "reason": "task dmc/dog-run: boom\ndetails"})
-    (tmp_path / record.TIMING).write_text('{"env_steps":50,"name":"a","value":1}\n{"env_steps":60,"na')
+    write(tmp_path, layout.STATUS, {"state": "failed", "time": 0.0, "reason": "task dmc/dog-run: boom\ndetails"})
+    (tmp_path / layout.TIMING).write_text('{"env_steps":50,"name":"a","value":1}\n{"env_steps":60,"na')
     assert inspect(tmp_path, 100) == RunState("failed", 50, None, "task dmc/dog-run: boom")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from dm_control import suite
 
-from envs.suites import dmc_custom
+from envs.suites.dmc import custom as dmc_custom
 
 CUSTOM = [(name, task) for name, domain in dmc_custom.DOMAINS.items() for task in domain.tasks]
 STOCK = {"cheetah": "run", "walker": "walk", "hopper": "hop", "reacher": "easy", "ball_in_cup": "catch",

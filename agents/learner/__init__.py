@@ -1,0 +1,1 @@
+"""Networks, losses and updates: pure functions of an explicit state."""

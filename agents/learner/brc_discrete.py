@@ -1,0 +1,211 @@
+"""The learner for discrete actions and pixels: BRC's critic with a value for each action, and no actor.
+
+One image encoder for all tasks feeds the ensemble of BRC's residual, categorical critics; the task embedding joins its
+features. Targets are those of distributional double Q-learning: the online critic chooses the next action, the target
+critic says what it is worth (van Hasselt et al. 2016, arXiv:1509.06461; Bellemare et al. 2017, arXiv:1707.06887).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents.learner import critic as value
+from agents.learner import losses
+from agents.learner.critic import ValueSettings, expected_value, task_features
+from agents.learner.networks import Encoder, init_params
+from agents.learner.types import Array, Batch, Metrics, Params
+
+
+class LearnerState(NamedTuple):
+    """Everything that learning changes; a pytree of arrays.
+
+    Attributes:
+      critic, target_critic: network parameters: task embedding, image encoder, ensemble.
+      critic_opt: optimiser state.
+      key: the run's JAX key; never changed, each update folds its number into it.
+      update_steps: int32 scalar, gradient updates so far.
+    """
+
+    critic: Params
+    target_critic: Params
+    critic_opt: Any
+    key: jax.Array
+    update_steps: jax.Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSettings(ValueSettings):
+    """Static settings of the two compiled functions: the agent's and model's configuration, and the tasks' sizes."""
+
+    obs_shape: tuple[int, ...]
+    encoder_channels: int
+    encoder_stride: int
+    reward_scale: Literal["release", "paper", "return", "off"] = "return"
+    backup: Literal["greedy", "soft"] = "greedy"
+    soft_temperature: float | None = None
+    epsilon: float = 0.01
+    epsilon_steps: int = 50_000
+    eval_epsilon: float = 0.001
+    image_shift: int = 0
+
+    @cached_property
+    def encoder(self) -> nn.Module:
+        return Encoder(self.encoder_channels, self.encoder_stride)
+
+    @cached_property
+    def critic_network(self) -> nn.Module:
+        return value.critic_network(self, self.action_dim * self.num_outputs)
+
+
+def critic_outputs(settings: LearnerSettings, params: Params, obs: jax.Array, task_ids: jax.Array) -> jax.Array:
+    """Logits `[E, B, A, K]` of every action, or values `[E, B, A, 1]` with the squared loss."""
+    features: Any = settings.encoder.apply({"params": params["encoder"]}, obs)
+    inputs = jnp.concatenate([features, task_features(settings, params["conditioning"], task_ids)], axis=-1)
+    outputs: Any = settings.critic_network.apply({"params": params["ensemble"]}, inputs, task_ids)
+    return outputs.reshape(*outputs.shape[:-1], settings.action_dim, settings.num_outputs)
+
+
+def init(settings: LearnerSettings, key: jax.Array) -> LearnerState:
+    """A fresh state; everything in it is a function of `settings` and `key`."""
+    key_encoder, key_critic, key_table, key_updates = jax.random.split(key, 4)
+    obs, task_ids = jnp.zeros((1, *settings.obs_shape), jnp.uint8), jnp.zeros((1,), jnp.int32)
+    conditioning = value.init_conditioning(settings, key_table)
+    encoder = init_params(settings.encoder, key_encoder, obs)
+    features: Any = jax.eval_shape(settings.encoder.apply, {"params": encoder}, obs)
+    inputs = jnp.concatenate([jnp.zeros(features.shape), task_features(settings, conditioning, task_ids)], axis=-1)
+    critic = {
+        "conditioning": conditioning,
+        "encoder": encoder,
+        "ensemble": init_params(settings.critic_network, key_critic, inputs, task_ids),
+    }
+    return LearnerState(
+        critic=critic,
+        target_critic=jax.tree.map(jnp.copy, critic),
+        critic_opt=settings.optimiser.init(critic),
+        key=jax.random.key_data(key_updates),
+        update_steps=jnp.int32(0),
+    )
+
+
+def policy(state: LearnerState) -> Params:
+    """The part of the state that acting reads: the critic."""
+    return state.critic
+
+
+def exploration(settings: LearnerSettings, env_steps: jax.Array) -> jax.Array:
+    """Share of random actions: linear from 1 to `epsilon` over the run's first `epsilon_steps`."""
+    fraction = jnp.minimum(env_steps / settings.epsilon_steps, 1.0)
+    return 1.0 + fraction * (settings.epsilon - 1.0)
+
+
+@partial(jax.jit, static_argnames=("settings", "deterministic"))
+def act(
+    settings: LearnerSettings,
+    policy: Params,
+    obs: Array,
+    task_ids: Array,
+    key: jax.Array,
+    step: Array,
+    *,
+    deterministic: bool,
+) -> jax.Array:
+    """Actions `[N]`, int32, for observations `[N, stack, H, W]` of tasks `[N]`: the best, or now and then a random one.
+
+    -1 where a value is not finite, so that whoever acts sees it at once.
+    `step` is folded into `key`. Unless `deterministic`, it is the number of env steps so far, on which exploration
+    depends; `deterministic` explores by `eval_epsilon`.
+    """
+    q = expected_value(settings, critic_outputs(settings, policy, jnp.asarray(obs), jnp.asarray(task_ids)))
+    epsilon = settings.eval_epsilon if deterministic else exploration(settings, jnp.asarray(step))
+    key_whether, key_which = jax.random.split(jax.random.fold_in(key, step))
+    random = jax.random.randint(key_which, q.shape[:1], 0, settings.action_dim)
+    explores = jax.random.uniform(key_whether, q.shape[:1]) < epsilon
+    chosen = jnp.where(explores, random, jnp.argmax(q, axis=-1))
+    return jnp.where(jnp.isfinite(q).all(axis=-1), chosen, -1).astype(jnp.int32)
+
+
+def next_value(settings: LearnerSettings, next_outputs: jax.Array, next_q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What the next state is worth by the configured backup.
+
+    Args:
+      settings: static.
+      next_outputs: `[E, B, A, K]`, the target critic's.
+      next_q: `[B, A]`, the online critic's values, which choose the action.
+    Returns:
+      Outputs `[E, B, K]` and an entropy bonus `[B]` (0 with the greedy backup).
+    """
+    if settings.backup == "greedy":
+        return losses.of_action(next_outputs, jnp.argmax(next_q, axis=-1)), jnp.zeros(next_q.shape[0])
+    assert settings.soft_temperature is not None
+    log_policy = jax.nn.log_softmax(next_q / settings.soft_temperature)
+    policy = jnp.exp(log_policy)
+    bonus = -settings.soft_temperature * jnp.sum(policy * log_policy, axis=-1)
+    if settings.value_loss == "squared":
+        return jnp.sum(next_outputs * policy[None, :, :, None], axis=-2), bonus
+    return losses.mixed_over_actions(next_outputs, log_policy), bonus
+
+
+def shifted(frames: jax.Array, key: jax.Array, pixels: int) -> jax.Array:
+    """Images `[B, stack, H, W]`, each moved by up to `pixels` either way, its edge repeated.
+
+    Kostrikov et al. 2020 (arXiv:2004.13649). All frames of a stack move alike.
+    """
+    if pixels == 0:
+        return frames
+    padded = jnp.pad(frames, ((0, 0), (0, 0), (pixels, pixels), (pixels, pixels)), mode="edge")
+    corners = jax.random.randint(key, (frames.shape[0], 2), 0, 2 * pixels + 1)
+
+    def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (0, corner[0], corner[1]), frames.shape[1:])
+
+    return jax.vmap(crop)(padded, corners)
+
+
+def update_once(
+    settings: LearnerSettings, state: LearnerState, batch: Batch, return_scale: jax.Array
+) -> tuple[LearnerState, Metrics]:
+    """One gradient update: critic, target critic (towards the new critic)."""
+    key_obs, key_next = jax.random.split(value.update_key(state.key, state.update_steps))
+    obs = shifted(batch.obs, key_obs, settings.image_shift)
+    next_obs = shifted(batch.next_obs, key_next, settings.image_shift)
+
+    next_q = expected_value(settings, critic_outputs(settings, state.critic, next_obs, batch.task_ids))
+    target_outputs = critic_outputs(settings, state.target_critic, next_obs, batch.task_ids)
+    next_outputs, bonus = next_value(settings, target_outputs, next_q)
+    factor = value.reward_factor(settings, return_scale, 0.0)
+    target, target_value = value.critic_target(
+        settings, next_outputs, batch.reward * factor[batch.task_ids], batch.discount, bonus
+    )
+    critic, target_critic, critic_opt, metrics = value.fit_critic(
+        settings,
+        lambda params: losses.of_action(critic_outputs(settings, params, obs, batch.task_ids), batch.action),
+        target,
+        target_value,
+        state.critic,
+        state.target_critic,
+        state.critic_opt,
+    )
+    best = jnp.max(next_q, axis=-1)
+    metrics |= {"critic/q_mean": jnp.mean(best), "critic/q_std": jnp.std(best)}
+    return LearnerState(critic, target_critic, critic_opt, state.key, state.update_steps + 1), metrics
+
+
+@partial(jax.jit, static_argnames=("settings",), donate_argnames=("state",))
+def update(
+    settings: LearnerSettings, state: LearnerState, batches: Batch, return_scale: Array
+) -> tuple[LearnerState, Metrics]:
+    """`U` updates on `batches` `[U, B, ...]` with raw returns' magnitudes `return_scale` `[T]`.
+
+    Returns the new state (the old one is donated) and each metric's mean over the `U` updates, on the device;
+    parameter norms are of the new state.
+    """
+    once = lambda carry, batch: update_once(settings, carry, batch, jnp.asarray(return_scale))  # noqa: E731
+    state, metrics = value.unrolled_updates(once, state, batches)
+    return state, metrics | {"critic/param_norm": optax.tree.norm(state.critic)}

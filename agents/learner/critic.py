@@ -1,0 +1,205 @@
+"""What the two learners share: how the critic knows the task, its ensemble, its targets and its step (BRC)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from agents.learner import losses
+from agents.learner.networks import critic_ensemble
+from agents.learner.types import Batch, Metrics, Params
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSettings:
+    """Static settings of a critic and its updates; each learner adds its own."""
+
+    num_tasks: int
+    action_dim: int
+    width: int
+    depth: int
+    tau: float = 0.005
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-4
+    num_bins: int = 101
+    v_max: float = 10.0
+    ensemble_size: int = 2
+    ensemble_target: Literal["mean", "min"] = "mean"
+    embedding_dim: int = 32
+    value_loss: Literal["categorical", "squared"] = "categorical"
+    conditioning: Literal["embedding", "one_hot", "none", "heads"] = "embedding"
+    reward_scale: Literal["release", "paper", "return", "off"] = "release"
+    network: Literal["bronet", "mlp"] = "bronet"
+
+    @property
+    def num_heads(self) -> int:
+        return self.num_tasks if self.conditioning == "heads" else 1
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that describe one value."""
+        return self.num_bins if self.value_loss == "categorical" else 1
+
+    @property
+    def bins(self) -> jax.Array:
+        """`[K]`"""
+        return losses.support(self.num_bins, self.v_max)
+
+    @cached_property
+    def optimiser(self) -> optax.GradientTransformation:
+        return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
+
+
+def critic_network(settings: ValueSettings, num_outputs: int) -> nn.Module:
+    """The ensemble `[B, I] -> [E, B, num_outputs]`."""
+    return critic_ensemble(
+        settings.ensemble_size,
+        network=settings.network,
+        width=settings.width,
+        depth=settings.depth,
+        num_outputs=num_outputs,
+        num_heads=settings.num_heads,
+    )
+
+
+def init_conditioning(settings: ValueSettings, key: jax.Array) -> Params:
+    """The task embedding's table, where there is one."""
+    if settings.conditioning != "embedding":
+        return {}
+    shape = (settings.num_tasks, settings.embedding_dim)
+    return {"embedding": nn.linear.default_embed_init(key, shape, jnp.float32)}
+
+
+def task_features(settings: ValueSettings, conditioning: Params, task_ids: jax.Array) -> jax.Array:
+    """What tells the networks the task, `[B, C]`: unit-norm embedding rows, one-hot rows, or nothing (`C = 0`)."""
+    if settings.conditioning == "embedding":
+        rows = conditioning["embedding"][task_ids]
+        return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+    if settings.conditioning == "one_hot":
+        return jax.nn.one_hot(task_ids, settings.num_tasks)
+    return jnp.zeros((*task_ids.shape, 0))
+
+
+def expected_value(settings: ValueSettings, outputs: jax.Array) -> jax.Array:
+    """`Q` `[...]`, normalised, of `outputs` `[E, ..., K]`: expectation of the ensemble's mean (or its mean value)."""
+    if settings.value_loss == "squared":
+        return reduce_ensemble(settings, outputs[..., 0])
+    if settings.ensemble_target == "min":
+        return jnp.min(jax.nn.softmax(outputs) @ settings.bins, axis=0)
+    return jnp.mean(jax.nn.softmax(outputs), axis=0) @ settings.bins
+
+
+def reduce_ensemble(settings: ValueSettings, values: jax.Array) -> jax.Array:
+    return jnp.min(values, axis=0) if settings.ensemble_target == "min" else jnp.mean(values, axis=0)
+
+
+def target_probs(settings: ValueSettings, logits: jax.Array) -> jax.Array:
+    """Target distribution `[B, K]` of `logits` `[E, B, K]`: the ensemble's mean, or the member of least value."""
+    probs = jax.nn.softmax(logits)
+    if settings.ensemble_target == "mean":
+        return jnp.mean(probs, axis=0)
+    values = probs @ settings.bins
+    return jnp.take_along_axis(probs, jnp.argmin(values, axis=0)[None, :, None], axis=0)[0]
+
+
+def reward_factor(settings: ValueSettings, return_scale: jax.Array, entropy_return: jax.Array | float) -> jax.Array:
+    """Factor `[T]` that turns raw into normalised rewards: `v_max / max(G_i + lambda_i, 1)`.
+
+    `G_i` is `return_scale`, `lambda_i` is `entropy_return`. The floor of 1 is ours: returns can be all zero for long.
+    """
+    if settings.reward_scale == "off":
+        return jnp.ones_like(return_scale)
+    return settings.v_max / jnp.maximum(return_scale + entropy_return, 1.0)
+
+
+def critic_target(
+    settings: ValueSettings, next_outputs: jax.Array, reward: jax.Array, discount: jax.Array, bonus: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What the critic is fitted to, without gradient, and its expectation `[B]`.
+
+    Args:
+      settings: static.
+      next_outputs: `[E, B, K]`, the target critic at the next state and action.
+      reward: `[B]`, normalised.
+      discount: `[B]`, 0 where the episode terminated.
+      bonus: `[B]`, added to the value of the next state.
+    Returns:
+      A distribution `[B, K]`, or the value `[B]` with the squared loss.
+    """
+    if settings.value_loss == "categorical":
+        bins = settings.bins
+        target = losses.categorical_target(target_probs(settings, next_outputs), reward, discount, bonus, bins)
+        target = jax.lax.stop_gradient(target)
+        return target, target @ bins
+    value = jax.lax.stop_gradient(reward + discount * (reduce_ensemble(settings, next_outputs[..., 0]) + bonus))
+    return value, value
+
+
+def fit_critic(
+    settings: ValueSettings,
+    outputs_of: Callable[[Params], jax.Array],
+    target: jax.Array,
+    target_value: jax.Array,
+    critic: Params,
+    target_critic: Params,
+    optimiser_state: Any,
+) -> tuple[Params, Params, Any, Metrics]:
+    """One step of critic and target critic (towards the new critic).
+
+    Args:
+      settings: static.
+      outputs_of: parameters -> outputs `[E, B, K]` for the batch.
+      target, target_value: of `critic_target`.
+      critic, target_critic, optimiser_state: before the step.
+    Returns:
+      The three after the step, and metrics.
+    """
+
+    def objective(params: Params) -> tuple[jax.Array, jax.Array]:
+        outputs = outputs_of(params)
+        if settings.value_loss == "categorical":
+            return losses.cross_entropy(outputs, target), outputs
+        return losses.squared_error(outputs[..., 0], target), outputs
+
+    (loss, outputs), grad = jax.value_and_grad(objective, has_aux=True)(critic)
+    updates, optimiser_state = settings.optimiser.update(grad, optimiser_state, critic)
+    critic = optax.apply_updates(critic, updates)
+    metrics = {
+        "critic/loss": loss,
+        "critic/target_mean": jnp.mean(target_value),
+        "critic/abs_error": jnp.mean(jnp.abs(expected_value(settings, outputs) - target_value)),
+        "critic/grad_norm": optax.tree.norm(grad),
+    }
+    return critic, optax.incremental_update(critic, target_critic, settings.tau), optimiser_state, metrics
+
+
+def update_key(key_data: jax.Array, update_steps: jax.Array) -> jax.Array:
+    """The key of one update: its number folded into the run's."""
+    return jax.random.fold_in(jax.random.wrap_key_data(key_data), update_steps)
+
+
+def scan_updates(update_once: Callable[[S, Batch], tuple[S, Metrics]], state: S, batches: Batch) -> tuple[S, Metrics]:
+    """`U` updates on `batches` `[U, B, ...]` in one compiled loop; each metric is their mean."""
+    state, metrics = jax.lax.scan(update_once, state, batches)
+    return state, {name: values.mean() for name, values in metrics.items()}
+
+
+def unrolled_updates(
+    update_once: Callable[[S, Batch], tuple[S, Metrics]], state: S, batches: Batch
+) -> tuple[S, Metrics]:
+    """As `scan_updates`, one after the other: inside a loop, XLA runs a CPU's convolutions three times as slowly."""
+    collected = []
+    for number in range(len(batches.reward)):
+        batch = jax.tree.map(lambda values, number=number: values[number], batches)
+        state, metrics = update_once(state, batch)
+        collected.append(metrics)
+    return state, {name: jnp.stack([metrics[name] for metrics in collected]).mean() for name in collected[0]}

@@ -1,0 +1,1 @@
+"""The transitions that a run learns from."""

@@ -1,0 +1,64 @@
+"""What determines a run's results, and how its directory is named after that."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from conf.schema import RunConfig
+from conf.typed import build, identity_values
+
+
+def values_of(config: RunConfig) -> dict[str, Any]:
+    """The nested values that determine a run's results, with defaults that follow from others resolved.
+
+    The environments' family is one: "native" stepping, whatever the number of processes, or training by "envpool".
+    """
+    agent = dataclasses.replace(
+        config.agent, batch_size=config.batch_size, batch_per_task=None, conditioning=config.conditioning
+    )
+    model = config.model
+    if agent.actions == "continuous":
+        model = dataclasses.replace(model, encoder_channels=None, encoder_stride=None)  # there is no encoder
+    family = "envpool" if config.env.backend == "envpool" else "native"
+    return identity_values(dataclasses.replace(config, agent=agent, model=model)) | {"env_family": family}
+
+
+def hash_of(config: RunConfig) -> str:
+    """16 hex digits of the SHA-256 of the canonical JSON of all that determines results."""
+    canonical = json.dumps(values_of(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def run_name(config: RunConfig) -> str:
+    """Agent, size and seed, for people."""
+    single = f"-{config.benchmark.task_ids[0].split('/')[1]}" if len(config.benchmark.task_ids) == 1 else ""
+    return f"{config.agent.name}-w{config.model.width}{single}-s{config.seed}"
+
+
+def run_dir(config: RunConfig) -> Path:
+    """`<runs>/<benchmark>/<readable>-<hash>`."""
+    return Path(config.paths.runs) / config.benchmark.name / f"{run_name(config)}-{hash_of(config)[:8]}"
+
+
+def config_to_json(config: RunConfig) -> str:
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def config_from_json(text: str) -> RunConfig:
+    """Raises ConfigError where the text does not fit the schema."""
+    return build(RunConfig, json.loads(text))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots; empty groups vanish."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result

@@ -1,0 +1,1 @@
+"""What several suites on MuJoCo have in common."""

@@ -1,0 +1,124 @@
+"""Times what somebody waits for around runs: planning and looking at 1,000, and what the framework adds to each.
+
+    python perf/orchestration.py
+
+Prints one JSON line per measurement: seconds, and the ratio to starting Python with the command's own imports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from conf import identity
+from conf.compose import compose_many, resolve_paths
+from envs import registry
+from records import layout
+from records import sweep as manifest
+from records.sweep import Member
+
+RUNS = 1000
+REPEATS = 3
+TINY = [
+    "benchmark.tasks=[cartpole-balance,ball_in_cup-catch]",
+    "model.width=8",
+    "model.actor_width=8",
+    "agent.batch_size=16",
+    "train.env_steps=110",
+    "train.random_steps=100",
+    "eval.episodes=1",
+    "eval.max_episode_steps=1",
+    "env.backend=inline",
+    "tracking=off",
+]
+OVERHEAD = """
+import sys, time
+from agents.training import loop
+from agents.training import execute as train
+from sweeps.command import main
+train.write_report = lambda run_dir: None
+step, reached = loop.Training.step, []
+loop.Training.step = lambda self: (reached.append(time.perf_counter()), step(self))
+for seed in (0, 1):  # the second imports and compiles nothing
+    reached.clear()
+    begun = time.perf_counter()
+    assert main([*sys.argv[1:], f"seed={seed}"]) == 0
+print(reached[0] - begun)
+"""
+
+
+def command_seconds(folder: Path, *arguments: str) -> float:
+    """The least wall-clock time of a few runs of a Python command."""
+    seconds = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def show(name: str, **values: float) -> None:
+    print(json.dumps({"name": name, **{key: round(value, 3) for key, value in values.items()}}), flush=True)
+
+
+def many_runs(folder: Path) -> None:
+    """A sweep whose runs have all recorded a rate."""
+    members = [
+        Member(folder / "runs" / "quickstart" / f"brc-s{seed}", 1000, {"seed": str(seed)}) for seed in range(RUNS)
+    ]
+    manifest.write(folder / "runs" / layout.SWEEPS / "many.json", members, {})
+    row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
+    for member in members:
+        member.run_dir.mkdir(parents=True)
+        (member.run_dir / layout.STATUS).write_text(json.dumps({"state": "running", "time": 1.0}))
+        (member.run_dir / layout.TIMING).write_text(json.dumps(row) + "\n")
+
+
+def earlier_runs(folder: Path) -> None:
+    """Finished runs of Meta-World's 50 tasks, whose rates a plan takes into account."""
+    row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
+    for one in compose_many(["benchmark=metaworld", f"seed=range(0,{RUNS})"]):
+        config = resolve_paths(one.config, folder)
+        run_dir = identity.run_dir(config)
+        run_dir.mkdir(parents=True)
+        specs = registry.specs(config.benchmark.task_ids, config.env)
+        found = {
+            "identity_values": identity.values_of(config),
+            "tasks": [dataclasses.asdict(spec) for spec in specs],
+            "starts": [{"slurm": {}}],
+        }
+        (run_dir / layout.MANIFEST).write_text(json.dumps(found, indent=2) + "\n")
+        (run_dir / layout.TIMING).write_text(json.dumps(row) + "\n")
+
+
+def main() -> None:
+    plan, sizes = ["-m", "sweeps.plan"], "model=xs,s,m,l,xl"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for what, arguments, imports, prepare in (
+            ("plan", [*plan, "seed=range(0,200)", sizes], "import sweeps.plan", None),
+            (
+                "plan_metaworld_beside_as_many",
+                [*plan, "benchmark=metaworld", f"seed=range({RUNS},{RUNS + 200})", sizes],
+                "import sweeps.plan",
+                earlier_runs,
+            ),
+            ("status", ["-m", "sweeps.status"], "import sweeps.status", many_runs),
+        ):
+            if prepare is not None:
+                prepare(folder)
+            seconds, bare = command_seconds(folder, *arguments), command_seconds(folder, "-c", imports)
+            show(f"{what}_{RUNS}_runs", seconds=seconds, imports_s=bare, ratio=seconds / bare)
+        added = subprocess.run(
+            [sys.executable, "-c", OVERHEAD, *TINY], cwd=folder, stdout=subprocess.PIPE, text=True, check=True
+        )
+        show("overhead_of_a_run", seconds=float(added.stdout.split()[-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a run or a sweep leaves on disk, for everyone who writes or reads it."""

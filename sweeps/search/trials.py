@@ -1,0 +1,245 @@
+"""Looks after some of a search's trials: begins, follows, prunes and tells them; any number of processes may.
+
+Runs know nothing of Optuna: they write their evaluations, which are read here, and obey a stop file, which is written
+here. A worker holds a lock for every trial that it looks after; a trial that is begun and whose lock nobody holds
+belonged to a process that died, and whoever finds it first goes on with the same run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf import identity
+from conf.schema import RunConfig
+from conf.typed import ConfigError, show
+from records import files, layout
+from records import sweep as manifest
+from records.files import write_json
+from records.run_dir import write_config
+from records.sweep import Member
+from sweeps.pool import Patience, Pool, on_signals
+from sweeps.search.study import Search, add_member, is_over, reopen, sampler, state_name, suggest, tell
+from sweeps.status import inspect
+
+if TYPE_CHECKING:
+    from sweeps.search.study import Study, Trial
+
+POLL_S = 0.5
+CLAIM_EVERY_S = 2.0
+
+
+class Scores:
+    """Interquartile mean over a run's tasks of their normalised scores at each evaluation, read as they are written."""
+
+    def __init__(self, run_dir: Path):
+        self._run_dir = run_dir
+        self._position = 0
+        self._tasks: list[float] = []
+        self.at: dict[int, float] = {}
+
+    def read(self) -> dict[int, float]:
+        """All so far, by environment steps."""
+        path = self._run_dir / layout.METRICS
+        if not path.exists():
+            return self.at
+        with path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < self._position:  # cut back to a checkpoint
+                self._position, self._tasks = 0, []
+            file.seek(self._position)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._position += len(line)
+                if b'"eval/score"' in line:
+                    self._insert(json.loads(line))
+        return self.at
+
+    def _insert(self, row: dict[str, Any]) -> None:
+        if row["task"] is not None:
+            self._tasks.append(row["value"])
+        else:  # the mean over tasks closes an evaluation
+            self.at[row["env_steps"]] = interquartile_mean(self._tasks)
+            self._tasks = []
+
+    def final(self, budget: int) -> float:
+        """At the budget, which may lie off the grid of evaluations; a longer run's later ones do not count."""
+        done = files.read_json(self._run_dir / layout.DONE) or {}
+        if done.get("env_steps") == budget:
+            rows = done["evaluation"]
+            return interquartile_mean([row["value"] for row in rows if row["name"] == "eval/score" and row["task"]])
+        at = self.read()
+        return at[max(steps for steps in at if steps <= budget)]
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(values, 0.25))
+
+
+@dataclass
+class Claimed:
+    """A trial that this process looks after, until it closes `lock`."""
+
+    trial: Trial
+    config: RunConfig
+    run_dir: Path
+    lock: int
+    reported: set[int]
+    begun: bool = False
+    scores: Scores = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scores = Scores(self.run_dir)
+
+
+class Worker:
+    """Looks after up to `parallel` trials at once."""
+
+    def __init__(self, search: Search, study: Study, parallel: int, new_session: bool):
+        launcher = search.base.launcher
+        patience = Patience(launcher.max_crashes, launcher.backoff_s, time.time())
+        self.search, self.study = search, study
+        self.pool = Pool([], parallel, patience, new_session)
+        self.claimed: dict[int, Claimed] = {}
+        self._parallel = parallel
+        self._settings = search.base.sweep.search
+        self._next_claim = 0.0
+
+    def poll(self) -> None:
+        """Collect what has ended, prune, and give free slots to further trials at once."""
+        self.pool.poll()
+        for number, one in list(self.claimed.items()):
+            if self._follow(number, one):
+                os.close(one.lock)
+                del self.claimed[number]
+                self._next_claim = 0.0
+        if self.pool.stopping or time.monotonic() < self._next_claim:
+            return
+        while len(self.claimed) < self._parallel and self._claim():
+            pass
+        self._next_claim = time.monotonic() + CLAIM_EVERY_S
+        self.pool.poll()
+
+    def _claim(self) -> bool:
+        """Take on a trial whose process died, or a new one; whether there was any."""
+        with self.search.locked():
+            trials = self.study.get_trials(deepcopy=False)
+            for frozen in trials:
+                if state_name(frozen) == "running" and frozen.number not in self.claimed:
+                    descriptor = self._try_lock(frozen.number)
+                    if descriptor is not None:
+                        self._take(frozen.number, descriptor)
+                        return True
+            if len(trials) >= self._settings.trials:
+                return False
+            number = len(trials)
+            descriptor = self._try_lock(number)
+            assert descriptor is not None, f"trial {number} is locked and does not exist"
+            self.study.ask()
+            self._take(number, descriptor)
+            return True
+
+    def _try_lock(self, number: int) -> int | None:
+        descriptor = os.open(self.search.folder / f"trial-{number:04d}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def _take(self, number: int, descriptor: int) -> None:
+        """Draw what the trial lacks of values (all of a new one's), and put its run into the manifest."""
+        self.study.sampler = sampler(self.search.base, number)
+        trial = reopen(self.study, number)
+        params = {key: suggest(trial, key, axis) for key, axis in self.search.space.items()}
+        try:
+            config = self.search.trial(params)
+        except ConfigError as error:  # each value is allowed, but not these together
+            self._fail(trial, str(error))
+            os.close(descriptor)
+            return
+        run_dir = identity.run_dir(config)
+        reported = set(self.study.get_trials(deepcopy=False)[number].intermediate_values)
+        manifest.join(run_dir, self.search.id)
+        self.claimed[number] = Claimed(trial, config, run_dir, descriptor, reported)
+        varied = {"trial": str(number)} | {key: show(value) for key, value in params.items()}
+        add_member(self.search, Member(run_dir, config.train.env_steps, varied))
+
+    def _follow(self, number: int, one: Claimed) -> bool:
+        """Report a trial's new scores, stop it if they are low, start its run if it has to; whether it has ended."""
+        budget = one.config.train.env_steps
+        self._report(number, one)
+        if self.pool.has(one.run_dir):
+            return False
+        state = inspect(one.run_dir, budget, {})
+        stop = files.read_json(one.run_dir / layout.STOP) or {}
+        if state.name == "running":  # of a process that died, or another trial's with the same values
+            one.begun = True
+            return False
+        if state.name == "done":
+            tell(self.study, number, "complete", one.scores.final(budget))
+        elif stop.get("by") == self.search.id:
+            tell(self.study, number, "pruned")
+        elif state.name == "failed" and one.begun:
+            self._fail(one.trial, state.reason)
+        elif self.pool.stopping:
+            return False
+        else:
+            one.begun = True
+            one.run_dir.mkdir(parents=True, exist_ok=True)
+            write_config(one.run_dir, one.config)
+            self.pool.add(one.run_dir)
+            return False
+        return True
+
+    def _report(self, number: int, one: Claimed) -> None:
+        for steps, score in sorted(one.scores.read().items()):
+            if 0 < steps <= one.config.train.env_steps and steps not in one.reported:
+                one.reported.add(steps)
+                one.trial.report(score, steps)
+                if steps < one.config.train.env_steps and one.trial.should_prune():
+                    reason = f"trial {number} pruned at {steps:,} steps: score {score:.3f}"
+                    write_json(one.run_dir / layout.STOP, {"by": self.search.id, "reason": reason})
+
+    def _fail(self, trial: Trial, reason: str) -> None:
+        trial.set_user_attr("reason", reason)
+        tell(self.study, trial.number, "failed")
+
+    def run(self, wait: bool, show: Callable[[], None] = lambda: None) -> bool:
+        """Work until every trial has ended (or, without `wait`, none is left to begin) or a signal comes.
+
+        Args:
+          show: called now and then, to say where the trials stand.
+        Returns:
+          Whether every trial has ended.
+        """
+        with on_signals(self.pool.stop, signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            try:
+                while True:
+                    self.poll()
+                    show()
+                    over = is_over(self.search, self.study)
+                    if self.pool.stopping and not self.pool.poll():
+                        return over
+                    if over or not (wait or self.claimed or self.pool.stopping):
+                        return over
+                    time.sleep(POLL_S)
+            except BaseException:
+                # The storage went away, say: what runs checkpoints, and the next command goes on from there.
+                self.pool.stop()
+                while self.pool.poll():
+                    time.sleep(POLL_S)
+                raise
+            finally:
+                for one in self.claimed.values():
+                    os.close(one.lock)
