@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from conf.scores import score_constants
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -47,47 +49,6 @@ FOLDERS = {"dmc": "dmc_hard", "humanoidbench": "humanoidbench_medium", "shadow_h
 """The authors' names of folders that differ from the benchmark's."""
 SUFFIXES = ("-v2-goal-observable", "-v0")
 """Ends of published task names that ours lack."""
-
-HUMANOIDBENCH = {
-    "h1-walk": (2.377, 700),
-    "h1-stand": (10.545, 800),
-    "h1-run": (2.02, 700),
-    "h1-stair": (3.112, 700),
-    "h1-crawl": (272.658, 700),
-    "h1-pole": (20.09, 700),
-    "h1-slide": (3.191, 700),
-    "h1-hurdle": (2.214, 700),
-    "h1-maze": (106.441, 1200),
-    "h1hand-walk": (2.505, 700),
-    "h1hand-stand": (11.973, 800),
-    "h1hand-run": (1.927, 700),
-    "h1hand-stair": (3.161, 700),
-    "h1hand-crawl": (278.868, 800),
-    "h1hand-pole": (19.721, 700),
-    "h1hand-slide": (3.142, 700),
-    "h1hand-hurdle": (2.371, 700),
-    "h1hand-maze": (106.233, 1200),
-    "h1hand-sit_simple": (10.768, 750),
-    "h1hand-sit_hard": (2.477, 750),
-    "h1hand-balance_simple": (10.17, 800),
-    "h1hand-balance_hard": (10.032, 800),
-    "h1hand-reach": (-50.024, 12000),
-    "h1hand-spoon": (4.661, 650),
-    "h1hand-window": (2.713, 650),
-    "h1hand-insert_small": (1.653, 350),
-    "h1hand-insert_normal": (1.673, 350),
-    "h1hand-bookshelf_simple": (16.777, 2000),
-    "h1hand-bookshelf_hard": (14.848, 2000),
-    "h1hand-basketball": (8.979, 1200),
-    "h1hand-cabinet": (37.733, 2500),
-    "h1hand-cube": (4.787, 370),
-    "h1hand-door": (2.771, 600),
-    "h1hand-powerlift": (17.638, 800),
-    "h1hand-push": (-526.8, 700),
-    "h1hand-room": (3.018, 400),
-    "h1hand-truck": (562.419, 3000),
-}
-"""Random and success return, which published HumanoidBench returns are scored between (the authors' table)."""
 
 
 def is_reference(path: Path) -> bool:
@@ -252,7 +213,8 @@ def short_name(task: str) -> str:
 def _constants(known: Published, tasks: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Each task's raw value of score 0 and of score 1; NaN where no constants exist."""
     if known.suite == "humanoidbench":
-        return {task: HUMANOIDBENCH.get(task, (float("nan"), float("nan"))) for task in tasks}
+        constants = score_constants()
+        return {task: constants.get(f"{known.suite}/{task}", (float("nan"), float("nan"))) for task in tasks}
     return dict.fromkeys(tasks, (0.0, 1000.0 if known.metric == "return" else 1.0))
 
 
