@@ -13,7 +13,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from agents.sizes import RunSize, available_bytes, check_memory, readable_bytes, run_size
+from agents.memory import available_bytes
+from agents.sizes import RunSize, check_memory, readable_bytes, run_size
 from conf import identity
 from conf.compose import Composed
 from conf.schema import EnvConfig, RunConfig

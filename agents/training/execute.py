@@ -103,7 +103,8 @@ def execute(config: RunConfig) -> int:
     Raises:
       ConfigError: the run cannot begin here.
     """
-    from agents.sizes import available_bytes, check_memory, run_size
+    from agents.memory import available_bytes
+    from agents.sizes import check_memory, run_size
     from envs import registry
 
     run_dir = identity.run_dir(config)

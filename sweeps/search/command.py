@@ -20,7 +20,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from agents.sizes import available_bytes, check_memory
+from agents.memory import available_bytes
+from agents.sizes import check_memory
 from conf.compose import Composed, resolve_paths
 from conf.typed import ConfigError, show
 from records import layout
