@@ -1,0 +1,164 @@
+"""The loop in this process: its rows are the ones worked out by hand, and a killed run ends as if it never was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.training.checkpoint import CheckpointStore
+from agents.training.loop import Training
+from agents.training.progress import Progress
+from conf.compose import compose
+from conf.schema import RunConfig
+from envs import registry
+from envs.spec import TaskSpec
+from records import layout
+from records.run_dir import RunRecord
+from tests.agents.training import scripted
+from tests.agents.training.scripted import scripted_suite  # noqa: F401
+from tests.commands import newest_state, replay_contents, rows
+
+BUDGET, EVAL_EVERY, EPISODES, CAPACITY = 50, 20, 3, 36
+SEED = 3
+COMMON = [
+    f"seed={SEED}",
+    "env.backend=inline",
+    "tracking=off",
+    "model.width=8",
+    "agent.updates_per_step=2",
+    f"train.env_steps={BUDGET}",
+    f"train.replay_capacity={CAPACITY}",
+    "train.random_steps=8",
+    "train.log_every_steps=5",
+    f"eval.every_steps={EVAL_EVERY}",
+    f"eval.episodes={EPISODES}",
+    "eval.parallel_episodes=2",
+    "checkpoint.every_min=1e6",
+]
+CONTINUOUS = [
+    *COMMON,
+    "benchmark.tasks=[cartpole-balance,ball_in_cup-catch]",  # as many tasks as the scripted suite has
+    "model.depth=1",
+    "model.actor_width=8",
+    "agent.batch_size=8",
+    "agent.num_bins=11",
+    "agent.reward_scale=paper",  # uses the running entropy, too
+]
+DISCRETE = [
+    *COMMON,
+    "benchmark=catch",
+    "model.depth=0",
+    "model.encoder_channels=2",
+    "model.encoder_stride=12",
+    "agent.batch_per_task=4",
+    "agent.num_bins=11",
+    "agent.image_shift=2",
+    "agent.eval_epsilon=0.3",
+    "eval.max_episode_steps=12",
+]
+
+
+class Killed(BaseException):
+    """The process ends here: nothing may catch it."""
+
+
+def train(
+    run_dir: Path,
+    config: RunConfig,
+    specs: Sequence[TaskSpec],
+    *,
+    kill_at: int | None = None,
+    stop_at: int | None = None,
+) -> str | None:
+    """Begin or continue the run as a new process does; how it ended, None where it was killed."""
+    run_dir.mkdir(exist_ok=True)
+    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
+    checkpoint, problems = store.load()
+    assert problems == []
+    with contextlib.ExitStack() as stack:
+        record = stack.enter_context(contextlib.closing(RunRecord(run_dir)))
+        training = stack.enter_context(contextlib.closing(Training(config, specs, record, store)))
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        else:
+            record.cut({"metrics": 0, "timing": 0})
+
+        def stop() -> bool:
+            if training.env_steps == kill_at:
+                raise Killed
+            return training.env_steps == stop_at
+
+        try:
+            return training.run(stop, Progress(config.train.env_steps))
+        except Killed:
+            return None
+
+
+@pytest.fixture(params=["continuous", "discrete"])
+def setting(request: pytest.FixtureRequest, scripted_suite: list[TaskSpec]) -> tuple[RunConfig, list[TaskSpec]]:  # noqa: F811
+    if request.param == "continuous":
+        return compose(CONTINUOUS), scripted_suite
+    config = compose(DISCRETE)
+    return config, registry.specs(config.benchmark.task_ids)
+
+
+def assert_equal_runs(run_dir: Path, reference: Path) -> None:
+    """The two runs left the same metrics, the same DONE, and checkpoints with the same arrays and replay."""
+    assert (run_dir / layout.METRICS).read_bytes() == (reference / layout.METRICS).read_bytes()
+    assert json.loads((run_dir / layout.DONE).read_text()) == json.loads((reference / layout.DONE).read_text())
+    ours, theirs = newest_state(run_dir), newest_state(reference)
+    assert ours.keys() == theirs.keys()
+    for name, values in ours.items():
+        np.testing.assert_array_equal(values, theirs[name], err_msg=name)
+    ours, theirs = replay_contents(run_dir), replay_contents(reference)
+    for name in ("obs", "action", "reward", "terminated", "truncated"):
+        np.testing.assert_array_equal(ours[name][-CAPACITY:], theirs[name][-CAPACITY:], err_msg=name)
+
+
+def test_a_killed_and_a_stopped_run_end_bit_equal_to_one_that_was_neither(tmp_path: Path, setting):
+    config, specs = setting
+    assert train(tmp_path / "reference", config, specs) == "done"
+    cut = tmp_path / "cut"
+    assert train(cut, config, specs, kill_at=4) is None  # goes on from the checkpoint of the evaluation at 0
+    assert train(cut, config, specs, stop_at=6) == "interrupted"  # within random actions
+    assert train(cut, config, specs, kill_at=33) is None  # goes on from 20
+    assert train(cut, config, specs, stop_at=43) == "interrupted"  # the ring of replay has come round
+    assert train(cut, config, specs) == "done"
+    assert_equal_runs(cut, tmp_path / "reference")
+
+
+def test_rows_are_the_ones_worked_out_by_hand(tmp_path: Path, scripted_suite: list[TaskSpec]):  # noqa: F811
+    assert train(tmp_path / "run", compose(CONTINUOUS), scripted_suite) == "done"
+    written = rows(tmp_path / "run" / layout.METRICS)
+    short = [(row["env_steps"], row["name"], row["task"], row["value"]) for row in written]
+    assert [row for row in short if row[1].startswith("train/")] == scripted.expected_training_rows(SEED, BUDGET)
+    points = [scripted.expected_evaluation_rows(SEED, point, EPISODES) for point in (0, 20, 40)]
+    assert [row for row in short if row[1].startswith("eval/")] == [
+        (*row[:3], pytest.approx(row[3])) for point in points for row in point
+    ]
+    assert all(row["update_steps"] == 2 * max(0, row["env_steps"] - 8) for row in written)
+    done = json.loads((tmp_path / "run" / layout.DONE).read_text())
+    last = scripted.expected_evaluation_rows(SEED, BUDGET, EPISODES)  # off the grid: in DONE only
+    assert [(row["env_steps"], row["name"], row["task"], row["value"]) for row in done["evaluation"]] == [
+        (*row[:3], pytest.approx(row[3])) for row in last
+    ]
+    assert (done["env_steps"], done["score"]) == (BUDGET, pytest.approx(last[-1][3]))
+
+
+def test_the_scale_of_returns_is_that_of_the_rewards_before_and_after_an_episode(tmp_path: Path, scripted_suite):  # noqa: F811
+    config = compose(CONTINUOUS)
+    assert train(tmp_path / "run", config, scripted_suite) == "done"
+    written = rows(tmp_path / "run" / layout.METRICS)
+    scales = {(row["env_steps"], row["task"]): row["value"] for row in written if row["name"] == "reward/return_scale"}
+    discount = config.agent.discount
+    paid = [scripted.episode_seed(SEED, "scripted/long", "train", 0) % 100 + time for time in range(1, 8)]
+    assert scales[5, "scripted/long"] == pytest.approx(np.mean(paid[:5]) / (1 - discount))
+    # After a truncated episode its mean reward follows for ever.
+    following = np.mean(paid) / (1 - discount)
+    returns = [sum(discount**k * r for k, r in enumerate(paid[t:])) + discount ** (7 - t) * following for t in range(7)]
+    assert scales[10, "scripted/long"] == pytest.approx(max(returns))
