@@ -19,10 +19,10 @@ from analysis.variants import AGENT, BENCHMARK, SEED, TASKS, WIDTH
 from conf.identity import flat
 from records import layout
 from records.files import read_json
+from records.metrics import ENVIRONMENT_S, EVAL_NAMES, EVAL_SCORE, TIME_PREFIX, eval_name
 
 __all__ = ["COLUMNS", "RUN_COLUMNS", "LoadError", "Loaded", "load"]
 
-EVAL_NAMES = ("eval/return", "eval/success", "eval/score")
 INTERFERENCE = "interference/cosine"
 """Rows of the cosine between two tasks' gradients; their task is "a|b"."""
 CACHE_VERSION = 1
@@ -178,7 +178,7 @@ def evaluations(rows: Iterable[dict[str, Any]], constants: dict[str, list[Any]])
         if found.setdefault(env_steps, {}).setdefault((name, task), float(value)) != value:
             raise UnreadableRunError(f"{name} of {task} at {env_steps:,} env steps has two values")
     scaled = {task for task, (_, low, high) in constants.items() if low is not None and high is not None}
-    expected = {(name, task) for task in constants for name in EVAL_NAMES if name != "eval/score" or task in scaled}
+    expected = {(name, task) for task in constants for name in EVAL_NAMES if name != EVAL_SCORE or task in scaled}
     partial = [steps for steps, values in found.items() if not expected <= values.keys()]
     if partial and partial != [max(found)]:
         raise UnreadableRunError(f"{layout.METRICS}: the evaluation at {min(partial)} env steps lacks rows")
@@ -197,7 +197,7 @@ def _checked(evaluations: Evaluations, constants: dict[str, list[Any]]) -> Evalu
     for task, (metric, low, high) in enumerate(constants.values()):
         if low is None or high is None:
             continue
-        follows = (values[:, task, EVAL_NAMES.index(f"eval/{metric}")] - low) / (high - low)
+        follows = (values[:, task, EVAL_NAMES.index(eval_name(metric))] - low) / (high - low)
         if not np.allclose(follows, values[:, task, 2], rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE):
             raise UnreadableRunError(f"the scores of {list(constants)[task]} do not follow from its {metric}")
     return evaluations
@@ -209,7 +209,7 @@ def _facts(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     status = read_json(path / layout.STATUS) or {}
     devices, _, device = str(start.get("device", "")).partition(" x ")
     last = _last_timing(path / layout.TIMING)
-    seconds = sum(value for name, value in last.items() if name.startswith("time/") and name != "time/environment_s")
+    seconds = sum(value for name, value in last.items() if name.startswith(TIME_PREFIX) and name != ENVIRONMENT_S)
     return {
         "state": status.get("state"),
         "hours": seconds / 3600 if seconds else None,

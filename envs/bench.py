@@ -24,7 +24,7 @@ from envs import registry
 from envs.seeding import episode_seed
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import VectorEnv, default_workers
-from records.layout import EXIT_BAD_CONFIG, EXIT_DONE
+from records.layout import ExitCode
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -217,7 +217,7 @@ def main() -> int:
         return bench(arguments)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_CONFIG
+        return ExitCode.BAD_CONFIG
 
 
 def bench(arguments: argparse.Namespace) -> int:
@@ -225,7 +225,7 @@ def bench(arguments: argparse.Namespace) -> int:
     specs = registry.specs(config.benchmark.task_ids, config.env)
     if arguments.start:
         print(json.dumps(start(arguments.start, specs, config.env.workers)))
-        return EXIT_DONE
+        return ExitCode.DONE
 
     from rich.console import Console
     from rich.progress import Progress
@@ -249,7 +249,7 @@ def bench(arguments: argparse.Namespace) -> int:
         print_steps(names, specs, workers, arguments.steps, arguments.rounds, progress)
         if not arguments.no_start:
             print_start(names, specs, arguments.overrides, progress)
-    return EXIT_DONE
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from envs import registry
 from envs.spec import TaskSpec
 from records import layout, sidecar
 from records.files import write_atomic
+from records.layout import ExitCode
 
 POLL_S = 2.0
 MAX_FPS = 30
@@ -166,7 +167,7 @@ def main() -> None:
             os.environ["MUJOCO_GL"] = usable_gl(registry.specs(config.benchmark.task_ids, config.env))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(layout.EXIT_BAD_CONFIG)
+        sys.exit(ExitCode.BAD_CONFIG)
     if arguments.follow:
         follow(run_dir)
     film_all(run_dir)

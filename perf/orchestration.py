@@ -19,8 +19,7 @@ from conf import identity
 from conf.compose import compose_many, resolve_paths
 from envs import registry
 from records import layout
-from records import sweep as manifest
-from records.sweep import Member
+from records.sweep import Member, write_sweep
 
 RUNS = 1000
 REPEATS = 3
@@ -71,7 +70,7 @@ def many_runs(folder: Path) -> None:
     members = [
         Member(folder / "runs" / "quickstart" / f"brc-s{seed}", 1000, {"seed": str(seed)}) for seed in range(RUNS)
     ]
-    manifest.write(folder / "runs" / layout.SWEEPS / "many.json", members, {})
+    write_sweep(folder / "runs" / layout.SWEEPS / "many.json", members, {})
     row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
     for member in members:
         member.run_dir.mkdir(parents=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import IntEnum, StrEnum
+
 VERSION = 1
 
 CONFIG = "config.json"
@@ -15,7 +17,7 @@ TIMING = "timing.jsonl"
 SYSTEM = "system.jsonl"
 """Rows {sample, time_ms, name, value}: what the machine did meanwhile; only where the run is mirrored."""
 STATUS = "status.json"
-"""{state: running | done | failed | interrupted | stopped | crashed, ...}; what was last said, not proof of life."""
+"""{state: a RunOutcome, ...}; what was last said, not proof of life."""
 DONE = "DONE"
 """{env_steps, score, evaluation: rows}: the budget that has been reached, and the evaluation at it."""
 LOCK = "lock"
@@ -43,4 +45,29 @@ BATCH = "nan_batch.npz"
 SWEEPS = "_sweeps"
 """Folder of sweeps beside the benchmarks' folders: a manifest each (.json), and a folder of submissions and logs."""
 
-EXIT_DONE, EXIT_FAILED, EXIT_BAD_CONFIG, EXIT_STOPPED, EXIT_INTERRUPTED = 0, 1, 2, 3, 75
+
+class ExitCode(IntEnum):
+    """What a command's exit status means."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_CONFIG = 2
+    """The configuration or the command line was refused; nothing was started."""
+    STOPPED = 3
+    """A search had no more use for the run."""
+    INTERRUPTED = 75
+    """The same command continues."""
+
+
+class RunOutcome(StrEnum):
+    """What a run's status file says of the run."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The run was told to end; the same command continues it."""
+    STOPPED = "stopped"
+    """A stop file ended the run; the same command would continue it."""
+    CRASHED = "crashed"
+    """The run's process died; whoever launched the run starts it again."""

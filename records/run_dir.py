@@ -15,6 +15,7 @@ from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import files, layout
 from records.files import write_atomic, write_json
+from records.layout import RunOutcome
 from records.provenance import provenance, slurm_ids
 from records.rows import Row, RowFile
 
@@ -41,8 +42,8 @@ class RunRecord:
         self.timing.cut(positions["timing"])
         self.durable(positions)
 
-    def status(self, state: str, **details: Any) -> None:
-        """Say where the run stands: running, done, failed or interrupted."""
+    def status(self, state: RunOutcome, **details: Any) -> None:
+        """Say where the run stands."""
         write_status(self.run_dir, state, **details)
 
     def done(self, env_steps: int, score: float | None, rows: Sequence[Row]) -> None:
@@ -55,7 +56,7 @@ class RunRecord:
         self.timing.close()
 
 
-def write_status(run_dir: Path, state: str, **details: Any) -> None:
+def write_status(run_dir: Path, state: RunOutcome, **details: Any) -> None:
     origin = {"host": socket.gethostname(), "pid": os.getpid(), "slurm": slurm_ids()}
     write_json(run_dir / layout.STATUS, {"state": state, "time": time.time()} | details | origin)
 

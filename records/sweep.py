@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,98 +13,132 @@ from conf.typed import ConfigError, did_you_mean
 from records import files, layout
 from records.files import exclusive, write_json
 
+Parents = Mapping[str, Mapping[str, str]]
+"""Tracking URI -> part of the sweep -> the MLflow run that the part's runs are children of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Member:
     """One run of a sweep.
 
     Attributes:
-      run_dir: where it is.
+      run_dir: the run's directory.
       env_steps: the budget that the sweep asked for.
       varied: the swept keys and their values.
+      part: the part of the sweep that the run belongs to; empty where the sweep has one part.
     """
 
     run_dir: Path
     env_steps: int
     varied: dict[str, str]
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's manifest.
+    """A sweep's record.
 
     Attributes:
-      path: the manifest.
-      members: its runs.
-      parents: tracking URI -> MLflow run that the runs are children of.
-      closed: the URIs where that run is marked as over.
-      owner: the user, by number, who launched it.
+      path: the record's file.
+      members: the sweep's runs.
+      parents: tracking URI -> part -> the MLflow run that the part's runs are children of.
+      closed: the URIs where those MLflow runs are marked as over.
+      owner: the number of the user who launched the sweep.
     """
 
     path: Path
     members: list[Member]
-    parents: dict[str, str]
+    parents: Parents
     closed: list[str]
     owner: int
 
     @property
     def id(self) -> str:
+        """The sweep's name."""
         return self.path.stem
 
     @property
     def folder(self) -> Path:
-        """Submissions to SLURM and the jobs' logs."""
+        """The folder of the submissions to SLURM and of the jobs' logs."""
         return self.path.with_suffix("")
 
+    @property
+    def parts(self) -> list[str]:
+        """The names of the sweep's parts, in the order of its runs."""
+        return list(dict.fromkeys(member.part for member in self.members))
 
-def write(path: Path, members: list[Member], parents: dict[str, str], **details: Any) -> None:
-    """Write a manifest; runs are named from its folder, so that all may be moved together."""
+
+def write_sweep(path: Path, members: Sequence[Member], parents: Parents, **details: Any) -> None:
+    """Write a sweep's record; runs are named from the record's folder, so that all may be moved together.
+
+    Args:
+      path: the record's file.
+      members: the sweep's runs.
+      parents: tracking URI -> part -> MLflow run.
+      details: further values of the record, such as the command that made the sweep.
+    """
     listed = [
         {"run_dir": os.path.relpath(one.run_dir, path.parent), "env_steps": one.env_steps, "varied": one.varied}
+        | ({"part": one.part} if one.part else {})
         for one in members
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"id": path.stem} | details | {"members": listed, "parents": parents})
+    nested = {uri: dict(runs) for uri, runs in parents.items()}
+    write_json(path, {"id": path.stem} | details | {"members": listed, "parents": nested})
 
 
-def locked(path: Path) -> contextlib.AbstractContextManager[None]:
-    """The right to change a manifest that several processes write."""
-    return exclusive(path.with_suffix("") / "manifest.lock")
+def add_parent(parents: Parents, uri: str, part: str, run_id: str) -> Parents:
+    """`parents` with one MLflow run more."""
+    return {**parents, uri: {**parents.get(uri, {}), part: run_id}}
 
 
-def launching(path: Path) -> contextlib.AbstractContextManager[None]:
+def sweep_lock(path: Path) -> contextlib.AbstractContextManager[None]:
+    """The right to change a sweep's record, which several processes write."""
+    return exclusive(path.with_suffix("") / "record.lock")
+
+
+def launch_lock(path: Path) -> contextlib.AbstractContextManager[None]:
     """The right to look which of a sweep's runs are to be launched, and to submit them."""
     return exclusive(path.with_suffix("") / "launch.lock")
 
 
-def join(run_dir: Path, sweep: str) -> None:
-    """Write into a run's directory that a sweep contains it."""
+def join_sweep(run_dir: Path, sweep: str) -> None:
+    """Write into a run's directory that a sweep contains the run."""
     run_dir.mkdir(parents=True, exist_ok=True)
     known = (files.read_json(run_dir / layout.SWEPT) or {"sweeps": []})["sweeps"]
     if sweep not in known:
         write_json(run_dir / layout.SWEPT, {"sweeps": [*known, sweep]})
 
 
-def read(path: Path) -> Sweep:
-    """Raises ConfigError where there is no manifest, or one that cannot be read."""
+def read_sweep(path: Path) -> Sweep:
+    """The sweep that a record describes.
+
+    Raises:
+      ConfigError: there is no record, or it cannot be read.
+    """
     body = files.read_json(path)
     try:
         assert body is not None
         members = [
-            Member(Path(os.path.normpath(path.parent / one["run_dir"])), int(one["env_steps"]), one["varied"])
+            Member(
+                Path(os.path.normpath(path.parent / one["run_dir"])),
+                int(one["env_steps"]),
+                one["varied"],
+                one.get("part", ""),
+            )
             for one in body["members"]
         ]
         return Sweep(path, members, body["parents"], body.get("closed", []), path.stat().st_uid)
     except (AssertionError, KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path}: no sweep's manifest; repeat the sweep's command to write it again") from None
+        raise ConfigError(f"{path}: no sweep's record; repeat the sweep's command to write it again") from None
 
 
-def find_all(runs: Path) -> list[Path]:
-    """Every sweep's manifest below `runs`, the newest first."""
+def sweep_records(runs: Path) -> list[Path]:
+    """The record of every sweep below `runs`, the newest first."""
     return sorted((runs.absolute() / layout.SWEEPS).glob("*.json"), key=lambda path: -path.stat().st_mtime_ns)
 
 
-def everything(runs: Path) -> Sweep:
+def all_runs(runs: Path) -> Sweep:
     """All runs below `runs` as if they were one sweep."""
     members = []
     for path in sorted(runs.absolute().glob(f"*/*/{layout.CONFIG}")):
@@ -113,21 +148,21 @@ def everything(runs: Path) -> Sweep:
     return Sweep(runs, members, {}, [], os.getuid())
 
 
-def find(runs: Path, name: str | None) -> Sweep:
-    """The sweep of that name, or whose name alone begins or ends so; None: the newest.
+def find_sweep(runs: Path, name: str | None) -> Sweep:
+    """The sweep of that name, or the only one whose name begins or ends so; without a name the newest.
 
     Raises:
       ConfigError: there is none, or there are several.
     """
-    known = find_all(runs)
+    known = sweep_records(runs)
     if not known:
         raise ConfigError(f"{runs}: no sweeps here ({layout.SWEEPS} is missing or empty); see --runs")
     if name is None:
-        return read(known[0])
+        return read_sweep(known[0])
     exact = [path for path in known if path.stem == name]
     matches = exact or [path for path in known if path.stem.startswith(name) or path.stem.endswith(name)]
     if len(matches) == 1:
-        return read(matches[0])
+        return read_sweep(matches[0])
     names = [path.stem for path in matches or known]
     problem = "several sweeps are called so" if matches else f"no such sweep; {did_you_mean(name, names)}"
     raise ConfigError(f"{name}: {problem.strip()} allowed: {', '.join(names[:20])}")

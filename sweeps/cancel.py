@@ -15,9 +15,9 @@ from pathlib import Path
 
 from conf.typed import ConfigError
 from records import layout
-from records import sweep as manifest
+from records.layout import ExitCode
 from records.lock import lock
-from records.sweep import Sweep
+from records.sweep import Sweep, find_sweep
 from sweeps import command_line
 from sweeps.slurm import cluster as slurm
 from sweeps.status import locked, states_of
@@ -80,14 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if parsed.sweep is None:
             raise ConfigError("SWEEP: say which; python -m sweeps.status lists them")
-        sweep = manifest.find(parsed.runs, parsed.sweep)
+        sweep = find_sweep(parsed.runs, parsed.sweep)
         jobs, stopped = cancel(sweep)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_BAD_CONFIG
+        return ExitCode.BAD_CONFIG
     local = "; the command that runs it here stops its runs" if stopped else ""
     print(f"{sweep.id}: cancelled {jobs} jobs{local}; the sweep's command continues what is unfinished")
-    return layout.EXIT_DONE
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conf import identity
 from conf.typed import ConfigError
-from records import layout
+from records.layout import ExitCode
 
 USAGE = """\
 Online multi-task RL with one large categorical critic (BRC).
@@ -50,19 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(list(sys.argv[1:] if arguments is None else arguments))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_BAD_CONFIG
+        return ExitCode.BAD_CONFIG
     except OSError as error:
         reason = f"{error.filename or 'writing'}: {error.strerror or error}"
         print(f"error: {' '.join(reason.split())}", file=sys.stderr)
-        return layout.EXIT_FAILED
+        return ExitCode.FAILED
     except KeyboardInterrupt:
-        return layout.EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
 
 
 def _main(arguments: list[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
         print(help_text())
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     if arguments[:1] == ["--run-dir"]:
         return continue_run(arguments[1:])
 
@@ -80,7 +80,7 @@ def _main(arguments: list[str]) -> int:
     first = members[0].config
     if "--cfg" in flags:
         print(identity.config_to_json(first))
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     if first.sweep.search.space:
         if not multirun:
             raise ConfigError(f"sweep.search.space={first.sweep.search.space}: a search is many runs: add -m")
@@ -93,7 +93,7 @@ def _main(arguments: list[str]) -> int:
         planned = plan(members)
         print_plan(planned)
         check_fit(planned)
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     if multirun or first.launcher.name == "slurm" or first.launcher.dry_run:
         from sweeps.launch import launch
 

@@ -21,10 +21,10 @@ from conf import identity
 from conf.compose import Composed
 from conf.schema import RunConfig
 from records import files, layout
-from records import sweep as manifest
+from records.layout import ExitCode
 from records.lock import LockedError, lock
 from records.run_dir import write_config
-from records.sweep import Member, Sweep
+from records.sweep import Member, Sweep, add_parent, join_sweep, launch_lock, read_sweep, write_sweep
 from sweeps.plan import Planned, check_fit, local_parallel, look_again, plan, print_plan, summary, use_slurm
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.slurm import cluster as slurm
@@ -51,11 +51,11 @@ def launch(members: Sequence[Composed]) -> int:
     path = manifest_path(members[0].config, planned)
     if config.launcher.dry_run:
         dry_run(planned, pending, path)
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     check_fit(planned)
     if on_slurm and pending:
         slurm.check(config.launcher, job_script(pending, path))
-    with manifest.launching(path):
+    with launch_lock(path):
         planned = look_again(planned)  # the same command, given twice at once, may have submitted them
         print(summary(planned), file=sys.stderr, flush=True)
         pending = [one for one in planned if one.pending]
@@ -73,13 +73,13 @@ def launch(members: Sequence[Composed]) -> int:
     if not pending:
         return conclude(planned, {})
     if on_slurm:
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     try:
         with lock(sweep.folder):
             return run_here(planned, pending, sweep)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_FAILED
+        return ExitCode.FAILED
 
 
 def manifest_path(config: RunConfig, planned: Sequence[Planned]) -> Path:
@@ -94,15 +94,15 @@ def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sw
     """Write the sweep's manifest."""
     uri = planned[0].config.tracking.uri
     known = (files.read_json(path) or {}).get("parents", {})
-    parents = known | ({uri: parent} if parent is not None and uri is not None else {})
+    parents = add_parent(known, uri, "", parent) if parent is not None and uri is not None else known
     members = [Member(one.run_dir, one.config.train.env_steps, one.varied) for one in planned]
-    manifest.write(path, members, parents, command=shlex.join(sys.argv), time=time.time())
+    write_sweep(path, members, parents, command=shlex.join(sys.argv), time=time.time())
     path.with_suffix("").mkdir(exist_ok=True)
     for one in planned:
-        manifest.join(one.run_dir, path.stem)
+        join_sweep(one.run_dir, path.stem)
     if planned[0].config.tracking.on and uri is not None:
         tag_runs([one.run_dir for one in planned if not one.pending], uri)
-    return manifest.read(path)
+    return read_sweep(path)
 
 
 def tag_runs(run_dirs: Sequence[Path], uri: str) -> None:
@@ -122,8 +122,8 @@ def parent_run(config: RunConfig, path: Path) -> str | None:
     if not config.tracking.on:
         return None
     known = (files.read_json(path) or {}).get("parents", {})
-    if config.tracking.uri in known:
-        return known[config.tracking.uri]
+    if "" in known.get(config.tracking.uri, {}):
+        return known[config.tracking.uri][""]
     from tracking import mirror as tracking
 
     assert config.tracking.uri is not None
@@ -180,7 +180,7 @@ def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
         states = watch(sweep, until_over=True)
     except KeyboardInterrupt:
         print("the jobs go on", file=sys.stderr)
-        return layout.EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
     by_run = {member.run_dir: state for member, state in states.items()}
     failed = ("killed", "new")  # a job that has ended without either word
     outcomes = {
@@ -198,10 +198,10 @@ def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Swee
     ended = run_inline(pending) if config.launcher.name == "inline" else run_pool(pending)
     outcomes = {one.run_dir: outcome(one, ended) for one in planned}
     status = conclude(planned, outcomes)
-    if status != layout.EXIT_INTERRUPTED:
+    if status != ExitCode.INTERRUPTED:
         from tracking.mirror import close_parents
 
-        close_parents(sweep, failed=status == layout.EXIT_FAILED)
+        close_parents(sweep, failed=status == ExitCode.FAILED)
     return status
 
 
@@ -218,7 +218,7 @@ def run_inline(pending: Sequence[Planned]) -> dict[Path, int]:
     ended: dict[Path, int] = {}
     for one in pending:
         ended[one.run_dir] = execute(one.config)
-        if ended[one.run_dir] == layout.EXIT_INTERRUPTED:
+        if ended[one.run_dir] == ExitCode.INTERRUPTED:
             break
     return ended
 
@@ -324,5 +324,5 @@ def conclude(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> i
             print(f"failed: {one.run_dir}: {state.reason}")
     print(", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)))
     if "failed" in names:
-        return layout.EXIT_FAILED
-    return layout.EXIT_INTERRUPTED if {"interrupted", "stopped", "killed", "new"} & set(names) else layout.EXIT_DONE
+        return ExitCode.FAILED
+    return ExitCode.INTERRUPTED if {"interrupted", "stopped", "killed", "new"} & set(names) else ExitCode.DONE

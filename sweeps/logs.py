@@ -12,6 +12,7 @@ from pathlib import Path
 from conf.typed import ConfigError, did_you_mean
 from records import files, layout
 from records.files import tail_lines
+from records.layout import ExitCode, RunOutcome
 from sweeps import command_line
 from sweeps.status import locked, log_of
 
@@ -41,7 +42,7 @@ def show(run_dir: Path, lines: int) -> None:
     log = log_of(run_dir)
     for line in tail_lines(log, lines, 2**20):
         print(line)
-    if status.get("state") == "failed":
+    if status.get("state") == RunOutcome.FAILED:
         print(f"failed: {status.get('reason', '')}", status.get("traceback", ""), sep="\n")
     print(f"log: {log}", file=sys.stderr)
 
@@ -69,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_dir = find_run(parsed.runs, parsed.run)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_BAD_CONFIG
+        return ExitCode.BAD_CONFIG
     show(run_dir, parsed.lines)
     if parsed.follow:
         with contextlib.suppress(KeyboardInterrupt, FileNotFoundError):
             follow(run_dir)
-    return layout.EXIT_DONE
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from envs import registry
 from envs.envpool import for_training
 from envs.spec import TaskSpec
 from records import files, layout
+from records.layout import ExitCode
 from records.provenance import git_state
 from sweeps.estimate import Estimate, estimate, measured_rates
 from sweeps.slurm import cluster as slurm
@@ -296,7 +297,7 @@ def main() -> int:
 
     if {"-h", "--help"} & set(sys.argv[1:]):
         print("What a sweep would run; starts nothing.\n\n  python -m sweeps.plan [key=value ...]")
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     return run(["-m", *sys.argv[1:], "plan=true"])
 
 

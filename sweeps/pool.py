@@ -16,6 +16,7 @@ from typing import IO
 
 from records import files, layout
 from records.files import tail_lines
+from records.layout import ExitCode, RunOutcome
 from records.run_dir import write_status
 from sweeps.status import locked
 
@@ -90,13 +91,13 @@ class Pool:
     def _collect(self, run_dir: Path, code: int) -> None:
         """Book how a run ended; one that crashed waits for another try, or has failed."""
         self.ended[run_dir] = code
-        fine = (layout.EXIT_DONE, layout.EXIT_STOPPED, layout.EXIT_INTERRUPTED, *TOLD)
+        fine = (ExitCode.DONE, ExitCode.STOPPED, ExitCode.INTERRUPTED, *TOLD)
         if code in fine or (self.stopping and code == -signal.SIGKILL):  # by `kill`
             return
         if locked(run_dir):  # by another process, which goes on
             return
         status = files.read_json(run_dir / layout.STATUS) or {}
-        said = code == layout.EXIT_FAILED and status.get("state") == "failed"
+        said = code == ExitCode.FAILED and status.get("state") == RunOutcome.FAILED
         last_lines = tail_lines(run_dir / layout.LOG, LAST_LINES)
         reason = status["reason"] if said else how_it_ended(code, last_lines)
         note_crash(run_dir, reason)
@@ -104,11 +105,11 @@ class Pool:
         details = {"reason": reason, "last_lines": last_lines}
         if said:
             details["traceback"] = status.get("traceback", "")
-        final = code == layout.EXIT_BAD_CONFIG or (said and not status.get("retry", True))
+        final = code == ExitCode.BAD_CONFIG or (said and not status.get("retry", True))
         if final or crashes > self._patience.max_crashes:
-            write_status(run_dir, "failed", **details)
+            write_status(run_dir, RunOutcome.FAILED, **details)
             return
-        write_status(run_dir, "crashed", **details)
+        write_status(run_dir, RunOutcome.CRASHED, **details)
         self._waiting.append((time.time() + self._patience.backoff_s * 2 ** (crashes - 1), run_dir))
 
     def stop(self) -> None:

@@ -20,9 +20,10 @@ from rich.table import Table
 
 from conf.typed import ConfigError
 from records import files, layout
-from records import sweep as manifest
 from records.files import tail_lines
-from records.sweep import Member, Sweep
+from records.layout import ExitCode
+from records.metrics import ENV_STEPS_PER_S
+from records.sweep import Member, Sweep, all_runs, find_sweep, sweep_records
 from sweeps import command_line
 from sweeps.slurm import cluster as slurm
 from tracking import mirror as tracking
@@ -101,7 +102,7 @@ def progress(run_dir: Path) -> tuple[int, float | None]:
         try:
             row = json.loads(line)
             steps = int(row["env_steps"]) if steps is None else steps
-            if row["name"] == "rate/env_steps_per_s":
+            if row["name"] == ENV_STEPS_PER_S:
                 return steps, float(row["value"])
         except (ValueError, TypeError, KeyError):
             continue
@@ -191,12 +192,14 @@ def linked(run_dir: Path) -> str:
 
 def pages(sweep: Sweep) -> list[str]:
     """The sweep's page at each MLflow server that has one, where a run of it has got so far."""
-    found: dict[str, str | None] = {}
+    found: dict[tuple[str, str], str | None] = {}
+    wanted = {(uri, part) for uri, parts in sweep.parents.items() for part in parts}
     for member in sweep.members:
         for uri, state in (files.read_json(member.run_dir / layout.TRACKING) or {}).items():
-            if uri in sweep.parents and "experiment_id" in state:
-                found[uri] = tracking.link(uri, state["experiment_id"], sweep.parents[uri])
-        if found.keys() >= sweep.parents.keys():
+            key = uri, member.part
+            if key in wanted and "experiment_id" in state:
+                found[key] = tracking.link(uri, state["experiment_id"], sweep.parents[uri][member.part])
+        if found.keys() >= wanted:
             break
     return [page for page in found.values() if page is not None]
 
@@ -245,15 +248,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
     parsed = parser.parse_args(arguments)
     try:
-        known = manifest.find_all(parsed.runs)
+        known = sweep_records(parsed.runs)
         alone = parsed.sweep is None and not known
-        sweep = manifest.everything(parsed.runs) if alone else manifest.find(parsed.runs, parsed.sweep)
+        sweep = all_runs(parsed.runs) if alone else find_sweep(parsed.runs, parsed.sweep)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_BAD_CONFIG
+        return ExitCode.BAD_CONFIG
     if not sweep.members and not search_jobs(sweep):
         print(f"no runs in {parsed.runs} yet; --runs names another folder")
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     if parsed.sweep is None and len(known) > 1:
         others = [path.stem for path in known[1:11]]
         print(f"the newest of {len(known)} sweeps; others: {', '.join(others)}{', ...' if len(known) > 11 else ''}")
@@ -264,10 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console().print(table(sweep, states_of(sweep)), highlight=False)
     except OSError as error:
         print(f"error: {error.filename or 'reading'}: {error.strerror or error}", file=sys.stderr)
-        return layout.EXIT_FAILED
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         pass
-    return layout.EXIT_DONE
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

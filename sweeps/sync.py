@@ -16,8 +16,9 @@ from conf import identity
 from conf.schema import RunConfig, check_tracking_uri
 from conf.typed import ConfigError
 from records import files, layout
-from records import sweep as manifest
 from records.files import write_json
+from records.layout import ExitCode
+from records.sweep import add_parent, read_sweep, sweep_lock
 from sweeps.status import close_if_over, locked
 from tracking import mirror as tracking
 
@@ -60,10 +61,10 @@ def open_parents(runs: Sequence[Tracked]) -> None:
             path = one.run_dir.parents[1] / layout.SWEEPS / f"{sweep}.json"
             if not path.exists() or tracking.parent_of(one.run_dir, sweep, one.uri) is not None:
                 continue
-            with manifest.locked(path):
+            with sweep_lock(path):
                 body = files.read_json(path) or {}
                 parent, _ = tracking.open_parent(one.config, one.uri, sweep)
-                write_json(path, body | {"parents": body.get("parents", {}) | {one.uri: parent}})
+                write_json(path, body | {"parents": add_parent(body.get("parents", {}), one.uri, "", parent)})
 
 
 def close_parents(runs: Sequence[Tracked]) -> None:
@@ -72,7 +73,7 @@ def close_parents(runs: Sequence[Tracked]) -> None:
         one.run_dir.parents[1] / layout.SWEEPS / f"{name}.json" for one in runs for name in tracking.swept(one.run_dir)
     }
     for path in sorted(path for path in paths if path.exists()):
-        close_if_over(manifest.read(path), ask_slurm=True)
+        close_if_over(read_sweep(path), ask_slurm=True)
 
 
 def lacking(runs: Sequence[Tracked]) -> list[Tracked]:
@@ -125,7 +126,7 @@ def sync(folder: Path, uri: str | None) -> int:
     print(f"{len(runs) + off} runs: {', '.join(parts)}")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    return layout.EXIT_FAILED if problems else layout.EXIT_DONE
+    return ExitCode.FAILED if problems else ExitCode.DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,9 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return sync(parsed.folder, parsed.uri)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_BAD_CONFIG
+        return ExitCode.BAD_CONFIG
     except KeyboardInterrupt:
-        return layout.EXIT_INTERRUPTED
+        return ExitCode.INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from conf.typed import ConfigError
 from envs import registry
 from envs.video import usable_gl
 from records import files, layout
+from records.layout import ExitCode
 from tests.commands import TINY, TINY_DISCRETE, command, mirrored_once, only_run, rows, run
 
 pytestmark = pytest.mark.slow
@@ -129,7 +130,7 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
     (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
     sweep_dir = tmp_path / "runs" / layout.SWEEPS
     assert {(sweep_dir / member["run_dir"]).resolve() for member in manifest["members"]} == set(run_dirs)
-    (parent,) = manifest["parents"].values()
+    (parent,) = (parts[""] for parts in manifest["parents"].values())
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     assert client.get_run(parent).info.status == "FINISHED"
     for run_dir in run_dirs:
@@ -151,7 +152,7 @@ def test_pixels_that_blow_up_end_the_run_with_the_batch_at_hand(tmp_path: Path):
     """At the very step: the log would tell only a thousand steps later."""
     rare = ["train.log_every_steps=100000", "eval.every_steps=100000", "agent.learning_rate=1.0e+30"]
     result = run(tmp_path, *TINY_DISCRETE, *rare, "tracking=off")
-    assert result.returncode == layout.EXIT_FAILED
+    assert result.returncode == ExitCode.FAILED
     assert "not finite at 10" in result.stderr  # updates begin at step 100
     assert (only_run(tmp_path) / layout.BATCH).exists()
 
@@ -160,7 +161,7 @@ def test_pixels_that_blow_up_end_the_run_with_the_batch_at_hand(tmp_path: Path):
 def test_sweep_goes_on_when_a_run_fails_and_ends_non_zero(tmp_path: Path, launcher: str):
     arguments = ["-m", *SHORT, "agent.learning_rate=1.0e+30,1.0e-3", "tracking=off", f"launcher={launcher}"]
     result = run(tmp_path, *arguments)
-    assert result.returncode == layout.EXIT_FAILED, result.stdout + result.stderr
+    assert result.returncode == ExitCode.FAILED, result.stdout + result.stderr
     assert result.stdout.splitlines()[-1] == "1 failed, 1 done"
     assert "not finite" in result.stdout
     assert len(list(tmp_path.glob(f"runs/*/*/{layout.BATCH}"))) == 1
@@ -176,14 +177,14 @@ def test_interrupted_sweep_checkpoints_its_runs_and_continues(tmp_path: Path):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == layout.EXIT_INTERRUPTED
+    assert process.returncode == ExitCode.INTERRUPTED
     assert output.splitlines()[-1] == "1 interrupted, 1 new"
     assert any(tmp_path.glob("runs/*/*/checkpoints/step-*"))
 
     from mlflow.tracking import MlflowClient
 
     (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
-    ((uri, parent),) = manifest["parents"].items()
+    ((uri, parent),) = ((uri, parts[""]) for uri, parts in manifest["parents"].items())
     assert MlflowClient(uri).get_run(parent).info.status == "RUNNING"
 
 
@@ -195,7 +196,7 @@ def test_two_processes_cannot_write_one_run(tmp_path: Path):
             assert first.poll() is None
             time.sleep(0.1)
         second = run(tmp_path, *arguments)
-        assert second.returncode == layout.EXIT_FAILED
+        assert second.returncode == ExitCode.FAILED
         assert f"process {first.pid}" in second.stderr
     finally:
         first.kill()

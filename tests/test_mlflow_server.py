@@ -21,6 +21,7 @@ from conf import identity
 from conf.compose import compose, resolve_paths
 from envs import registry
 from records import files, layout
+from records.layout import ExitCode
 from records.rows import Row
 from records.run_dir import RunRecord, write_config, write_manifest
 from sweeps.sync import sync
@@ -124,7 +125,7 @@ def test_run_that_somebody_deleted_in_mlflow_does_not_hold_up_the_others(
         tracking.client(lab.uri).delete_run(state_of(deleted, lab.uri)["run_id"])
         more.metrics.append([Row(6, 6, "critic/loss", None, 1.0)])
         more.durable(more.positions())
-    assert sync(tmp_path, None) == layout.EXIT_FAILED
+    assert sync(tmp_path, None) == ExitCode.FAILED
     said = capsys.readouterr()
     assert said.out == "2 runs: 1 sent, 0 had been sent\n"
     assert f"error: {deleted}: " in said.err
@@ -148,7 +149,7 @@ def test_server_that_dies_during_a_run_and_comes_back_gets_every_row_once(tmp_pa
         assert training.poll() is None, (tmp_path / "log").read_text()
     finally:
         training.send_signal(signal.SIGTERM)
-        assert training.wait(60) == layout.EXIT_INTERRUPTED
+        assert training.wait(60) == ExitCode.INTERRUPTED
     run_dir = only_run(tmp_path)
     assert in_database(lab, run_dir, lab.uri) == on_disk(run_dir)
     assert tracking.is_sent(run_dir, lab.uri)
@@ -189,7 +190,7 @@ def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_chi
         again = call(tmp_path, "sweeps.sync")
         assert "0 sent, 2 had been sent" in again.stdout
     (manifest,) = tmp_path.glob("runs/_sweeps/*.json")
-    parent = (files.read_json(manifest) or {})["parents"][uri]
+    parent = (files.read_json(manifest) or {})["parents"][uri][""]
     assert lab.query("SELECT status FROM runs WHERE run_uuid = %s", parent) == [("FINISHED",)]
     for run_dir in run_dirs:
         run_id = state_of(run_dir, uri)["run_id"]

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from records import layout
+from records.layout import ExitCode
 from tests.commands import (
     TINY,
     TINY_DISCRETE,
@@ -137,7 +138,7 @@ def test_sigterm_checkpoints_and_ends_as_resumable_and_resuming_changes_nothing(
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == layout.EXIT_INTERRUPTED, errors
+    assert process.returncode == ExitCode.INTERRUPTED, errors
     run_dir = only_run(tmp_path)
     assert json.loads((run_dir / layout.STATUS).read_text())["state"] == "interrupted"
     assert any(run_dir.glob("checkpoints/step-*"))
@@ -167,7 +168,7 @@ def test_a_killed_environment_worker_ends_the_run_with_its_tasks_named_and_loses
         _, errors = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == layout.EXIT_FAILED
+    assert process.returncode == ExitCode.FAILED
     lines = [line for line in errors.splitlines() if line.startswith("error:")]
     assert len(lines) == 1, errors
     assert "dmc/" in lines[0]
@@ -222,12 +223,12 @@ def test_repeating_a_finished_run_says_so_and_does_nothing(uninterrupted: Path):
 
 def test_resume_false_refuses_a_place_that_holds_a_run(uninterrupted: Path):
     result = run(uninterrupted.parents[2], *SETTINGS, "resume=false")
-    assert result.returncode == layout.EXIT_BAD_CONFIG
+    assert result.returncode == ExitCode.BAD_CONFIG
     assert len(result.stderr.splitlines()) == 1
     assert "resume=false" in result.stderr
     assert str(uninterrupted) in result.stderr
     swept = run(uninterrupted.parents[2], "-m", *SETTINGS, "resume=false", "seed=0,1")
-    assert swept.returncode == layout.EXIT_BAD_CONFIG
+    assert swept.returncode == ExitCode.BAD_CONFIG
     assert str(uninterrupted) in swept.stderr
 
 

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from records import layout
-from records import sweep as manifest
+from records.layout import ExitCode
+from records.sweep import find_sweep
 from tests import slurm_cluster, torture
 from tests.commands import TINY, only_run, rows, run
 
@@ -69,7 +70,7 @@ def wait_for(what: Callable[[], object], timeout_s: float = 120) -> None:
 
 
 def members(folder: Path) -> list[Path]:
-    return [member.run_dir for member in manifest.find(folder / "runs", None).members]
+    return [member.run_dir for member in find_sweep(folder / "runs", None).members]
 
 
 def training(run_dir: Path) -> bool:
@@ -92,7 +93,7 @@ def status(folder: Path, module: str = "status", *arguments: str) -> str:
 def test_array_of_four_with_one_failing_and_only_that_one_again(tmp_path: Path, slurm: None):
     arguments = [*SWEEP, *SMALL, "agent.learning_rate=1.0e-3,1.0e+30,2.0e-3,3.0e-3", "wait=true"]
     result = run(tmp_path, *arguments)
-    assert result.returncode == layout.EXIT_FAILED, result.stdout + result.stderr
+    assert result.returncode == ExitCode.FAILED, result.stdout + result.stderr
     assert "submitted 4 runs as job array" in result.stdout
     assert result.stdout.splitlines()[-1] == "3 done, 1 failed"
     _, failed, *_ = members(tmp_path)
@@ -109,7 +110,7 @@ def test_array_of_four_with_one_failing_and_only_that_one_again(tmp_path: Path, 
     assert "not finite" in status(tmp_path)
 
     again = run(tmp_path, *arguments)
-    assert again.returncode == layout.EXIT_FAILED
+    assert again.returncode == ExitCode.FAILED
     assert "4 runs: 3 finished already, 1 to run" in again.stderr
     assert "submitted 1 runs" in again.stdout
     assert again.stdout.splitlines()[-1] == "3 skipped, 1 failed"
@@ -134,7 +135,7 @@ def test_cancelled_sweep_checkpoints_stays_cancelled_and_goes_on_when_launched_a
     assert len(jobs()) == 2
     repeated = run(tmp_path, *arguments)
     assert "2 running or queued, 0 to run" in repeated.stderr
-    sweep = manifest.find(tmp_path / "runs", None)
+    sweep = find_sweep(tmp_path / "runs", None)
     assert "cancelled 2 jobs" in status(tmp_path, "cancel", sweep.id)
     wait_for(lambda: not jobs())
     time.sleep(8)  # a requeued job would be back by now
@@ -250,7 +251,7 @@ def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: No
     )
     os.kill(worker, signal.SIGKILL)
     wait_for(lambda: not jobs())
-    sweep = manifest.find(tmp_path / "runs", None)
+    sweep = find_sweep(tmp_path / "runs", None)
     assert status(tmp_path, "search", sweep.id, "--show").count("complete") == 3
     assert sorted(len(starts(run_dir)) for run_dir in members(tmp_path)) == [1, 1, 2]
 
@@ -262,7 +263,7 @@ def test_cancelled_search_checkpoints_its_trials_and_goes_on_when_launched_again
     assert run(tmp_path, *search).returncode == 0
     assert "jobs of the search: 2" in status(tmp_path)
     wait_for(lambda: len(members(tmp_path)) == 2 and all(map(training, members(tmp_path))))
-    sweep = manifest.find(tmp_path / "runs", None)
+    sweep = find_sweep(tmp_path / "runs", None)
     assert "cancelled 2 jobs" in status(tmp_path, "cancel", sweep.id)
     wait_for(lambda: not jobs())
     assert "2 interrupted" in status(tmp_path)
@@ -280,7 +281,7 @@ def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchang
 def test_impossible_request_is_refused_by_slurm_itself_before_anything_is_written(tmp_path: Path, slurm: None):
     for request in ("launcher.slurm.partition=nowhere", "launcher.slurm.gpus_per_node=64", "launcher.slurm.time=soon"):
         result = run(tmp_path, *SWEEP, *SMALL, "seed=0,1", request)
-        assert result.returncode == layout.EXIT_BAD_CONFIG
+        assert result.returncode == ExitCode.BAD_CONFIG
         assert result.stderr.splitlines()[-1].startswith("error: launcher.slurm: sbatch refuses:")
     result = run(tmp_path, *SWEEP, "+launcher.slurm.partitoin=low")
     assert "sbatch has no flag --partitoin; did you mean partition?" in result.stderr

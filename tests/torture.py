@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from records import layout
-from records import sweep as manifest
+from records.sweep import Sweep, find_sweep
 from sweeps.slurm import cluster as slurm
 from sweeps.status import RunState, inspect
 from tests import slurm_cluster
@@ -83,7 +83,7 @@ def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int, lim
     ) as undisturbed:
         launched = run(folder, "-m", *SETTINGS, budget, seeds, *SWEEP)
         assert launched.returncode == 0, launched.stderr
-        sweep = manifest.find(folder / "runs", None)
+        sweep = find_sweep(folder / "runs", None)
         happened = disturb(sweep, events, random.Random(seed), deadline)
         assert undisturbed.wait(max(1.0, deadline - time.monotonic())) == 0
     for member in sweep.members:
@@ -95,7 +95,7 @@ def survive(folder: Path, events: int, runs: int, env_steps: int, seed: int, lim
     return happened
 
 
-def disturb(sweep: manifest.Sweep, events: int, moments: random.Random, deadline: float) -> Counter[str]:
+def disturb(sweep: Sweep, events: int, moments: random.Random, deadline: float) -> Counter[str]:
     """Have things happen to a sweep until it is done, which must be before the deadline; what, and how often."""
     happened: Counter[str] = Counter()
     seen = dict.fromkeys((member.run_dir for member in sweep.members), 0)
@@ -120,13 +120,13 @@ def disturb(sweep: manifest.Sweep, events: int, moments: random.Random, deadline
     return happened
 
 
-def alive(sweep: manifest.Sweep) -> dict[Path, RunState]:
+def alive(sweep: Sweep) -> dict[Path, RunState]:
     queue = slurm.queue() or {}
     states = {one.run_dir: inspect(one.run_dir, one.env_steps, queue) for one in sweep.members}
     return {run_dir: state for run_dir, state in states.items() if state.alive}
 
 
-def over(sweep: manifest.Sweep) -> bool:
+def over(sweep: Sweep) -> bool:
     """Whether nothing is alive, and it was not only for the moment of a requeue; all must be done then."""
     time.sleep(3)
     if alive(sweep) or slurm.queue():  # a job that is done still mirrors the rest

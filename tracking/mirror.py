@@ -30,9 +30,9 @@ from typing import IO, Any
 from conf import identity
 from conf.schema import RunConfig
 from records import files, layout, sidecar
-from records import sweep as sweep_record
 from records.files import exclusive, write_json
-from records.sweep import Sweep
+from records.layout import ExitCode, RunOutcome
+from records.sweep import Sweep, sweep_lock
 from tracking.system import Sampler, whole_lines
 
 POLL_S = 5.0
@@ -42,7 +42,12 @@ FINISH_TRIES = 2
 FINISH_S = {"database": 90.0, "server": 10.0, "interrupted": 10.0}
 BATCH = 1000  # MLflow's limit for one call
 LOG = "tracking.log"
-STATES = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "stopped": "KILLED"}
+STATES = {
+    RunOutcome.DONE: "FINISHED",
+    RunOutcome.FAILED: "FAILED",
+    RunOutcome.INTERRUPTED: "KILLED",
+    RunOutcome.STOPPED: "KILLED",
+}
 CONNECT_S = 3.0
 ANSWER_NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 ANSWER_S, PATIENT_ANSWER_S = "10", "60"  # of a command that somebody waits for, and of a mirror
@@ -271,7 +276,7 @@ def swept(run_dir: Path) -> list[str]:
 def parent_of(run_dir: Path, sweep: str, uri: str) -> str | None:
     """The sweep's MLflow run there, as its manifest says."""
     manifest = files.read_json(run_dir.parents[1] / layout.SWEEPS / f"{sweep}.json") or {}
-    return manifest.get("parents", {}).get(uri)
+    return manifest.get("parents", {}).get(uri, {}).get("")
 
 
 @impatient()
@@ -399,15 +404,16 @@ def close_parent(uri: str, run_id: str, failed: bool) -> None:
 
 def close_parents(sweep: Sweep, failed: bool) -> None:
     """Mark the sweep's MLflow runs as over, where they are not; a warning where MLflow is away."""
-    for uri, parent in sweep.parents.items():
+    for uri, parents in sweep.parents.items():
         if uri in sweep.closed:
             continue
         try:
-            close_parent(uri, parent, failed)
+            for parent in parents.values():
+                close_parent(uri, parent, failed)
         except Exception as error:
             print(f"warning: parent run left open (python -m sweeps.sync closes it): {reason(error)}", file=sys.stderr)
             continue
-        with sweep_record.locked(sweep.path):
+        with sweep_lock(sweep.path):
             body = files.read_json(sweep.path) or {}
             write_json(sweep.path, body | {"closed": [*body.get("closed", []), uri]})
 
@@ -485,7 +491,7 @@ def main() -> None:
     run_dir: Path = arguments.run_dir.resolve()
     if not (run_dir / layout.CONFIG).is_file():
         print(f"error: {run_dir}: no run here ({layout.CONFIG} is missing)", file=sys.stderr)
-        sys.exit(layout.EXIT_BAD_CONFIG)
+        sys.exit(ExitCode.BAD_CONFIG)
     os.environ.setdefault(ANSWER_NAME, PATIENT_ANSWER_S)
     with the_mirror(run_dir, wait=True):  # a predecessor may still be finishing
         if arguments.follow:
@@ -493,10 +499,10 @@ def main() -> None:
                 signal.signal(number, signal.SIG_IGN)
             sent = follow(run_dir, sys.stdin)
             # The run waits for this process, and to take down all of MLflow takes longer than to send the rest.
-            os._exit(layout.EXIT_DONE if sent else layout.EXIT_FAILED)
+            os._exit(ExitCode.DONE if sent else ExitCode.FAILED)
         else:
             try:
                 Mirror(run_dir).close()
             except Exception as error:
                 print(f"error: {reason(error)}", file=sys.stderr)
-                sys.exit(layout.EXIT_FAILED)
+                sys.exit(ExitCode.FAILED)

@@ -17,13 +17,15 @@ from conf import identity
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import files, layout
+from records.layout import ExitCode, RunOutcome
+from records.metrics import eval_name
 
 STOP_FILE_S = 1.0
 EXITS = {
-    "done": layout.EXIT_DONE,
-    "failed": layout.EXIT_FAILED,
-    "stopped": layout.EXIT_STOPPED,
-    "interrupted": layout.EXIT_INTERRUPTED,
+    RunOutcome.DONE: ExitCode.DONE,
+    RunOutcome.FAILED: ExitCode.FAILED,
+    RunOutcome.STOPPED: ExitCode.STOPPED,
+    RunOutcome.INTERRUPTED: ExitCode.INTERRUPTED,
 }
 
 
@@ -111,7 +113,7 @@ def execute(config: RunConfig) -> int:
     check_place(config, run_dir)
     if (done := finished(config, run_dir)) is not None:
         print(f"finished already: {done['env_steps']:,} steps, score {as_score(done['score'])}: {run_dir}")
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     check_backend(config)
     check_memory([run_size(config, registry.specs(config.benchmark.task_ids, config.env))], available_bytes())
     gl = check_video(config)
@@ -128,7 +130,7 @@ def execute(config: RunConfig) -> int:
             return _execute(config, run_dir, stop, gl)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_FAILED
+        return ExitCode.FAILED
 
 
 def check_video(config: RunConfig) -> str | None:
@@ -157,7 +159,7 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
     from records.run_dir import RunRecord
 
     run_record = RunRecord(run_dir)
-    run_record.status("running")
+    run_record.status(RunOutcome.RUNNING)
     try:
         outcome = _train(config, run_dir, run_record, stop, filmer)
     except Exception as error:
@@ -168,30 +170,30 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
         # The same numbers would come again; another try may help against anything else.
         same_again = isinstance(error, EnvError | DamagedError | FloatingPointError)
         retry = not same_again or isinstance(error, WorkerDiedError)
-        run_record.status("failed", reason=reason, traceback=traceback.format_exc(), retry=retry)
-        outcome = "failed"
+        run_record.status(RunOutcome.FAILED, reason=reason, traceback=traceback.format_exc(), retry=retry)
+        outcome = RunOutcome.FAILED
     finally:
         run_record.close()
-    if outcome == "done":
+    if outcome == RunOutcome.DONE:
         write_report(run_dir)
         if filmer is not None:
             print(f"filming the rest into {filmer.folder}", file=sys.stderr)
             if not filmer.finish():
                 print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
-        run_record.status("done")
-    elif outcome == "interrupted" and stop.order is not None:
-        outcome = "stopped"
-        run_record.status("stopped", **stop.order)
-    elif outcome == "interrupted":
-        run_record.status("interrupted", signal=stop.signal)
-    mirrored = follower.finish(outcome == "interrupted") if follower else True
-    if outcome == "done":
+        run_record.status(RunOutcome.DONE)
+    elif outcome == RunOutcome.INTERRUPTED and stop.order is not None:
+        outcome = RunOutcome.STOPPED
+        run_record.status(RunOutcome.STOPPED, **stop.order)
+    elif outcome == RunOutcome.INTERRUPTED:
+        run_record.status(RunOutcome.INTERRUPTED, signal=stop.signal)
+    mirrored = follower.finish(outcome == RunOutcome.INTERRUPTED) if follower else True
+    if outcome == RunOutcome.DONE:
         print_summary(config, run_dir)
     if not mirrored:
         print(f"MLflow lacks a part; send it with: python -m tracking {run_dir}", file=sys.stderr)
-    if outcome == "interrupted":
+    if outcome == RunOutcome.INTERRUPTED:
         print(f"interrupted; the same command continues: {run_dir}", file=sys.stderr)
-    if outcome == "stopped":
+    if outcome == RunOutcome.STOPPED:
         print(f"stopped ({stop.order}); the same command would go on: {run_dir}", file=sys.stderr)
     return EXITS[outcome]
 
@@ -214,7 +216,7 @@ def device_in_words() -> str:
     return f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
 
 
-def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag, filmer) -> str:
+def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag, filmer) -> RunOutcome:
     from agents.sizes import run_size
     from agents.training.checkpoint import CheckpointStore
     from agents.training.loop import Training
@@ -261,7 +263,7 @@ def print_summary(config: RunConfig, run_dir: Path) -> None:
     metrics = {task["id"]: task["score_metric"] for task in manifest["tasks"]}
     digits = {"return": 1, "success": 2}
     for row in done["evaluation"]:
-        if row["task"] is not None and row["name"] == f"eval/{metrics[row['task']]}":
+        if row["task"] is not None and row["name"] == eval_name(metrics[row["task"]]):
             print(f"  {row['task']:40s} {metrics[row['task']]} {row['value']:8.{digits[metrics[row['task']]]}f}")
     print(f"run:    {run_dir}")
     print(f"report: {run_dir / layout.REPORT} (learning_curves.png)")

@@ -28,7 +28,8 @@ from envs.seeding import episode_seed, seed_sequence
 from envs.spec import TaskSpec
 from envs.vector import Episodes, Step, VectorEnv
 from envs.video import Filmer
-from records.layout import BATCH
+from records import metrics as names
+from records.layout import BATCH, RunOutcome
 from records.rows import Row
 from records.run_dir import RunRecord
 
@@ -129,7 +130,7 @@ class Training:
         self.env.close()
         self.evaluator.close()
 
-    def run(self, stop: Callable[[], bool], progress: Progress) -> Literal["done", "interrupted"]:
+    def run(self, stop: Callable[[], bool], progress: Progress) -> Literal[RunOutcome.DONE, RunOutcome.INTERRUPTED]:
         """Train to the budget, or until `stop` says so; a checkpoint is complete in both cases.
 
         Raises:
@@ -153,7 +154,7 @@ class Training:
                     raise StopRequestedError
             except StopRequestedError:
                 self.checkpoint()
-                return "interrupted"
+                return RunOutcome.INTERRUPTED
             self.step()
             if self.env_steps % config.train.log_every_steps == 0:
                 self.log_timing()
@@ -167,9 +168,9 @@ class Training:
             try:
                 self.evaluate(stop, progress)
             except StopRequestedError:
-                return "interrupted"
+                return RunOutcome.INTERRUPTED
         self.record.done(self.env_steps, self.score, self.last_evaluation)
-        return "done"
+        return RunOutcome.DONE
 
     def _watching(self, stop: Callable[[], bool]) -> Callable[[], bool]:
         """`stop`, which once a second looks after the workers too: those of evaluation may rest for hours."""
@@ -210,8 +211,8 @@ class Training:
         self._obs = step.obs
         ended = self.totals.insert(step)
         self.env_steps += 1
-        rows = [self._row("train/return", return_, task) for task, return_, _ in ended]
-        rows += [self._row("train/success", float(success), task) for task, _, success in ended]
+        rows = [self._row(names.TRAIN_RETURN, return_, task) for task, return_, _ in ended]
+        rows += [self._row(names.TRAIN_SUCCESS, float(success), task) for task, _, success in ended]
         if self.env_steps % self.config.train.log_every_steps == 0:
             rows += self._learner_rows(metrics)
         if rows:
@@ -270,14 +271,14 @@ class Training:
         scores = evaluation.scores(self.specs)
         rows = []
         for task, score in enumerate(scores):
-            rows.append(self._row("eval/return", float(evaluation.returns[task].mean()), task))
-            rows.append(self._row("eval/success", float(evaluation.successes[task].mean()), task))
+            rows.append(self._row(names.EVAL_RETURN, float(evaluation.returns[task].mean()), task))
+            rows.append(self._row(names.EVAL_SUCCESS, float(evaluation.successes[task].mean()), task))
             if score is not None:
-                rows.append(self._row("eval/score", score, task))
+                rows.append(self._row(names.EVAL_SCORE, score, task))
         known = [score for score in scores if score is not None]
         mean = float(np.mean(known)) if known else None
         if mean is not None:
-            rows.append(self._row("eval/score", mean))
+            rows.append(self._row(names.EVAL_SCORE, mean))
         return rows, mean
 
     def _learner_rows(self, metrics: dict[str, Any]) -> list[Row]:
@@ -286,7 +287,7 @@ class Training:
             raise self._not_finite(", ".join(bad))
         rows = [self._row(name, value) for name, value in values.items()]
         scale = self.bounds.return_scale
-        return rows + [self._row("reward/return_scale", float(scale[task]), task) for task in range(len(self.specs))]
+        return rows + [self._row(names.RETURN_SCALE, float(scale[task]), task) for task in range(len(self.specs))]
 
     def _not_finite(self, what: str) -> FloatingPointError:
         """The error to raise; keeps the batch of the last update, which is the first that actions can show."""
@@ -307,8 +308,8 @@ class Training:
         rate = (self.env_steps - steps) / max(total - seconds, 1e-9)
         updates = rate * self.config.agent.updates_per_step if self.env_steps > self.config.train.random_steps else 0.0
         self._last_logged = (self.env_steps, total)
-        values = {"rate/env_steps_per_s": rate, "rate/updates_per_s": updates, "time/environment_s": self.env.busy_s}
-        values |= {f"time/{phase}_s": seconds for phase, seconds in self.clock.phases.items()}
+        values = {names.ENV_STEPS_PER_S: rate, names.UPDATES_PER_S: updates, names.ENVIRONMENT_S: self.env.busy_s}
+        values |= {names.seconds_of(phase): seconds for phase, seconds in self.clock.phases.items()}
         self.record.timing.append([self._row(name, value) for name, value in values.items()])
 
     def checkpoint(self) -> None:

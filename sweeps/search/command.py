@@ -24,8 +24,8 @@ from agents.memory import available_bytes
 from agents.sizes import check_memory
 from conf.compose import Composed, resolve_paths
 from conf.typed import ConfigError, show
-from records import layout
-from records import sweep as manifest
+from records.layout import ExitCode
+from records.sweep import find_sweep, launch_lock, read_sweep
 from sweeps import command_line
 from sweeps.cancel import found_by_cancel
 from sweeps.launch import parent_run
@@ -76,7 +76,7 @@ def launch(overrides: Sequence[str]) -> int:
         raise ConfigError(f"resume=false: {search.path} is a search already; leave resume=true to continue it")
     if config.plan or config.launcher.dry_run:
         print_search(search)
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     if config.launcher.name == "inline":
         raise ConfigError("launcher=inline: a search needs processes of their own; allowed: local, slurm, auto")
     if use_slurm(config):
@@ -102,7 +102,7 @@ def submit(search: Search) -> int:
     search = write_manifest(search, parent_run(search.base, search.path))
     if is_over(search, study):
         return finish(search, study)
-    with manifest.launching(search.path):
+    with launch_lock(search.path):
         queued = slurm.workers(search.folder)
         if queued is None:
             raise ConfigError(f"{search.id}: squeue does not answer, so its jobs may be in the queue already")
@@ -115,7 +115,7 @@ def submit(search: Search) -> int:
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"watch:  python -m sweeps.search {search.id} --show{where}")
     print(f"cancel: python -m sweeps.cancel {search.id}{where}", flush=True)
-    return stay(search, study) if search.base.wait else layout.EXIT_DONE
+    return stay(search, study) if search.base.wait else ExitCode.DONE
 
 
 def stay(search: Search, study: Study) -> int:
@@ -129,11 +129,11 @@ def stay(search: Search, study: Study) -> int:
                 quiet = quiet + 1 if slurm.workers(search.folder) == {} else 0
     except KeyboardInterrupt:
         print("the jobs go on", file=sys.stderr)
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     if is_over(search, study):
         return finish(search, study)
     print("its jobs have ended before the search; the same command continues", file=sys.stderr)
-    return layout.EXIT_INTERRUPTED
+    return ExitCode.INTERRUPTED
 
 
 def work(search: Search, study: Study, parallel: int, here: bool) -> int:
@@ -146,9 +146,9 @@ def work(search: Search, study: Study, parallel: int, here: bool) -> int:
         return finish(search, study)
     if not worker.pool.stopping:
         print("no trial is left to begin; other workers look after the last ones", file=sys.stderr)
-        return layout.EXIT_DONE
+        return ExitCode.DONE
     print("interrupted; the same command continues", file=sys.stderr)
-    return layout.EXIT_INTERRUPTED
+    return ExitCode.INTERRUPTED
 
 
 def finish(search: Search, study: Study) -> int:
@@ -161,10 +161,10 @@ def finish(search: Search, study: Study) -> int:
     if best is None:
         reasons = [trial.user_attrs.get("reason", "") for trial in study.get_trials(deepcopy=False)]
         print(f"no trial completed; the last failed: {reasons[-1]}", file=sys.stderr)
-        return layout.EXIT_FAILED
+        return ExitCode.FAILED
     print(f"best: trial {best.number}, score {best.value:.3f}; its run again, or with a larger budget or other seeds:")
     print(best_command(search, best))
-    return layout.EXIT_DONE
+    return ExitCode.DONE
 
 
 def best_command(search: Search, best: FrozenTrial) -> str:
@@ -264,7 +264,7 @@ def print_search(search: Search) -> None:
     for key, axis in search.space.items():
         shown.add_row(key, escape(str(axis)))
     console().print(shown)
-    known = len(manifest.read(search.path).members) if search.path.exists() else 0
+    known = len(read_sweep(search.path).members) if search.path.exists() else 0
     print(
         f"{settings.trials} trials of {search.base.train.env_steps:,} steps, {known} begun already; "
         f"sampler {settings.sampler}, pruner {settings.pruner}"
@@ -281,7 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--job", metavar="INDEX", help="be a SLURM job: do not wait for other workers' last trials")
     parsed = parser.parse_args(arguments)
     try:
-        sweep = manifest.find(parsed.runs, parsed.study)
+        sweep = find_sweep(parsed.runs, parsed.study)
         search = with_parent(load(sweep.path), sweep.parents)
         study = open_study(search)
         if parsed.show:
@@ -289,10 +289,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             best = best_trial(study)
             if best is not None:
                 print(best_command(search, best))
-            return layout.EXIT_DONE
+            return ExitCode.DONE
         launcher = search.base.launcher
         parallel = launcher.runs_per_gpu if parsed.job else launcher.max_parallel or 1
         return work(search, study, parallel, here=parsed.job is None)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return layout.EXIT_BAD_CONFIG
+        return ExitCode.BAD_CONFIG

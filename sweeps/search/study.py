@@ -21,8 +21,7 @@ from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs import registry
 from records import files, layout
-from records import sweep as manifest
-from records.sweep import Member
+from records.sweep import Member, Parents, add_parent, read_sweep, sweep_lock, write_sweep
 from sweeps.search import space
 from sweeps.search.space import Interval, Space
 
@@ -66,7 +65,7 @@ class Search:
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """The right to begin trials and to write the manifest."""
-        return manifest.locked(self.path)
+        return sweep_lock(self.path)
 
 
 def compose(overrides: Sequence[str], folder: Path) -> Search:
@@ -230,27 +229,30 @@ def score_of(trial: FrozenTrial) -> float | None:
 
 def add_member(search: Search, member: Member) -> None:
     """Put a trial's run into the manifest, once. The caller has the search locked."""
-    sweep = manifest.read(search.path)
+    sweep = read_sweep(search.path)
     if all(known.varied["trial"] != member.varied["trial"] for known in sweep.members):
         body = files.read_json(search.path) or {}
         details = {key: body[key] for key in ("command", "time", "overrides", "folder")}
-        manifest.write(search.path, [*sweep.members, member], sweep.parents, **details)
+        write_sweep(search.path, [*sweep.members, member], sweep.parents, **details)
 
 
 def write_manifest(search: Search, parent: str | None) -> Search:
     """Write the manifest, or only what this command changes of it; the search with its runs' MLflow parent."""
     uri = search.base.tracking.uri
     with search.locked():
-        known = manifest.read(search.path) if search.path.exists() else None
-        parents = (known.parents if known else {}) | ({uri: parent} if parent and uri else {})
+        known = read_sweep(search.path) if search.path.exists() else None
+        parents = known.parents if known else {}
+        parents = add_parent(parents, uri, "", parent) if parent and uri else parents
         details = {"command": shlex.join(sys.argv), "time": time.time()}
         details |= {"overrides": list(search.overrides), "folder": str(Path.cwd())}
-        manifest.write(search.path, known.members if known else [], parents, **details)
+        write_sweep(search.path, known.members if known else [], parents, **details)
     return with_parent(search, parents)
 
 
-def with_parent(search: Search, parents: dict[str, str]) -> Search:
-    tracking = dataclasses.replace(search.base.tracking, parent_run=parents.get(search.base.tracking.uri or ""))
+def with_parent(search: Search, parents: Parents) -> Search:
+    tracking = dataclasses.replace(
+        search.base.tracking, parent_run=parents.get(search.base.tracking.uri or "", {}).get("")
+    )
     return dataclasses.replace(search, base=dataclasses.replace(search.base, tracking=tracking))
 
 

@@ -21,10 +21,10 @@ from conf import identity
 from conf.schema import RunConfig
 from conf.typed import ConfigError, show
 from records import files, layout
-from records import sweep as manifest
 from records.files import write_json
+from records.metrics import EVAL_SCORE
 from records.run_dir import write_config
-from records.sweep import Member
+from records.sweep import Member, join_sweep
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.search.study import Search, add_member, is_over, reopen, sampler, state_name, suggest, tell
 from sweeps.status import inspect
@@ -58,7 +58,7 @@ class Scores:
                 if not line.endswith(b"\n"):
                     break
                 self._position += len(line)
-                if b'"eval/score"' in line:
+                if EVAL_SCORE.encode() in line:
                     self._insert(json.loads(line))
         return self.at
 
@@ -74,7 +74,7 @@ class Scores:
         done = files.read_json(self._run_dir / layout.DONE) or {}
         if done.get("env_steps") == budget:
             rows = done["evaluation"]
-            return interquartile_mean([row["value"] for row in rows if row["name"] == "eval/score" and row["task"]])
+            return interquartile_mean([row["value"] for row in rows if row["name"] == EVAL_SCORE and row["task"]])
         at = self.read()
         return at[max(steps for steps in at if steps <= budget)]
 
@@ -170,7 +170,7 @@ class Worker:
             return
         run_dir = identity.run_dir(config)
         reported = set(self.study.get_trials(deepcopy=False)[number].intermediate_values)
-        manifest.join(run_dir, self.search.id)
+        join_sweep(run_dir, self.search.id)
         self.claimed[number] = Claimed(trial, config, run_dir, descriptor, reported)
         varied = {"trial": str(number)} | {key: show(value) for key, value in params.items()}
         add_member(self.search, Member(run_dir, config.train.env_steps, varied))

@@ -24,6 +24,7 @@ from conf.schema import LauncherConfig
 from conf.typed import ConfigError, did_you_mean, show
 from records import files, layout
 from records.files import write_json
+from records.layout import ExitCode
 
 if TYPE_CHECKING:
     from sweeps.slurm.array import JobArray
@@ -241,7 +242,7 @@ def job_command(command: Sequence[str], folder: Path) -> str:
       folder: of the submission, where `forbid_requeue` leaves its word.
     """
     return COMMAND.format(
-        command=shlex.join(command), folder=shlex.quote(str(folder)), interrupted=layout.EXIT_INTERRUPTED
+        command=shlex.join(command), folder=shlex.quote(str(folder)), interrupted=ExitCode.INTERRUPTED
     )
 
 

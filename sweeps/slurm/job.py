@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from records import files, layout
-from records import sweep as manifest
+from records.layout import ExitCode, RunOutcome
+from records.sweep import read_sweep
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.status import close_if_over
 
@@ -33,10 +34,10 @@ def main() -> int:
         while pool.poll():
             time.sleep(POLL_S)
         states = [(files.read_json(run_dir / layout.STATUS) or {}).get("state") for run_dir in mine]
-        if pool.stopping and any(state not in ("done", "failed") for state in states):
-            return layout.EXIT_INTERRUPTED
-        close_if_over(manifest.read(submission.parent.with_suffix(".json")), ask_slurm=False)
-    return layout.EXIT_FAILED if any(state != "done" for state in states) else layout.EXIT_DONE
+        if pool.stopping and any(state not in (RunOutcome.DONE, RunOutcome.FAILED) for state in states):
+            return ExitCode.INTERRUPTED
+        close_if_over(read_sweep(submission.parent.with_suffix(".json")), ask_slurm=False)
+    return ExitCode.FAILED if any(state != RunOutcome.DONE for state in states) else ExitCode.DONE
 
 
 def is_due(run_dir: Path, submission: Path, submitted: float) -> bool:
@@ -45,7 +46,7 @@ def is_due(run_dir: Path, submission: Path, submitted: float) -> bool:
     if Path(os.path.normpath(run_dir / entry.get("submission", ""))) != submission:
         return False
     status = files.read_json(run_dir / layout.STATUS) or {}
-    return not (status.get("state") == "failed" and status["time"] >= submitted)
+    return not (status.get("state") == RunOutcome.FAILED and status["time"] >= submitted)
 
 
 if __name__ == "__main__":

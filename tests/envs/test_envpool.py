@@ -25,6 +25,7 @@ from envs.seeding import episode_seed
 from envs.spec import TaskSpec
 from envs.vector import VectorEnv
 from records import layout
+from records.layout import ExitCode
 from tests.commands import TINY, command, newest_state, only_run, replay_contents, rows, run
 
 INSTALLED = importlib.util.find_spec("envpool") is not None
@@ -450,7 +451,7 @@ def test_a_missing_package_is_one_line_before_anything_starts(extra, tmp_path, m
         importlib.util, "find_spec", lambda name, *rest: None if name == "envpool" else find_spec(name, *rest)
     )
     monkeypatch.chdir(tmp_path)
-    assert main(["env.backend=envpool", *extra]) == layout.EXIT_BAD_CONFIG
+    assert main(["env.backend=envpool", *extra]) == ExitCode.BAD_CONFIG
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: env.backend=envpool: EnvPool is not installed: pip install -c constraints.txt -e ")
     assert not any(tmp_path.iterdir())
@@ -461,7 +462,7 @@ def test_a_benchmark_without_an_offered_task_is_refused(tmp_path, monkeypatch, c
 
     monkeypatch.chdir(tmp_path)
     arguments = ["env.backend=envpool", "benchmark=dmc_hard", "benchmark.tasks=[dog-run,dog-walk]"]
-    assert main(arguments) == layout.EXIT_BAD_CONFIG
+    assert main(arguments) == ExitCode.BAD_CONFIG
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: env.backend=envpool: offered for none of these 2 tasks (dmc/dog-walk: its contacts")
     assert not any(tmp_path.iterdir())

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from records import files, layout
+from records.layout import ExitCode
 from records.lock import lock
 from records.run_dir import write_status
 
@@ -26,7 +27,7 @@ def main() -> int:
             file.write("start\n")
         if config["agent"]["num_bins"] == 3:
             write_status(run_dir, "failed", reason="three bins are too few", retry=False)
-            return layout.EXIT_FAILED
+            return ExitCode.FAILED
         path = run_dir / layout.METRICS
         steps = len(path.read_text().splitlines()) // 3 * EVERY if path.exists() else 0
         while steps < config["train"]["env_steps"]:
@@ -38,11 +39,11 @@ def main() -> int:
             stop = files.read_json(run_dir / layout.STOP)
             if stop is not None:
                 write_status(run_dir, "stopped", **stop)
-                return layout.EXIT_STOPPED
+                return ExitCode.STOPPED
         done = {"env_steps": steps, "score": rows[-1]["value"], "evaluation": rows}
         (run_dir / layout.DONE).write_text(json.dumps(done))
         write_status(run_dir, "done")
-    return layout.EXIT_DONE
+    return ExitCode.DONE
 
 
 def evaluation(config: dict, steps: int) -> list[dict]:

@@ -12,6 +12,7 @@ import pytest
 
 from conf import compose
 from records import layout
+from records.layout import ExitCode
 from sweeps.command import main
 
 SLURM = "launcher=slurm"
@@ -211,7 +212,7 @@ def assert_one_line(folder: Path, capsys, arguments: list[str], expected: str) -
     status = main(arguments)
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
-    assert status in (layout.EXIT_FAILED, layout.EXIT_BAD_CONFIG)
+    assert status in (ExitCode.FAILED, ExitCode.BAD_CONFIG)
     assert len(lines) == 1, captured.err
     assert lines[0].startswith("error: ")
     assert expected in lines[0]
@@ -266,7 +267,7 @@ def test_disk_that_is_full_after_any_number_of_files(folder: Path, capsys, monke
 
     fsync, submitted, cancelled = os.fsync, folder / "fake-slurm" / "submitted", folder / "fake-slurm" / "cancelled"
     writes = 0
-    while submit_after(writes) != layout.EXIT_DONE:
+    while submit_after(writes) != ExitCode.DONE:
         writes += 1
         lines = capsys.readouterr().err.splitlines()
         assert [line for line in lines if line.startswith("error: ")] == lines[-1:]

@@ -18,7 +18,8 @@ import pytest
 from conf import identity
 from conf.typed import ConfigError
 from records import files, layout
-from records import sweep as manifest
+from records.layout import ExitCode
+from records.sweep import read_sweep, sweep_records
 from sweeps import cancel, pool, status
 from sweeps.search import command as search
 from sweeps.search import space
@@ -65,7 +66,7 @@ def starts(folder: Path) -> Counter:
 
 def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: pytest.CaptureFixture):
     arguments = [*BUDGET, TAU, TRIALS, "sweep.search.pruner=off", "launcher.max_parallel=4"]
-    assert search.launch(arguments) == layout.EXIT_DONE
+    assert search.launch(arguments) == ExitCode.DONE
     output = capsys.readouterr().out
     made, study = opened(TAU, TRIALS)
     assert states(study) == ["complete"] * 8
@@ -78,16 +79,16 @@ def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: p
     assert "sweep" not in command
     plots = made.folder / "plots"
     assert {path.stem for path in plots.glob("*.png")} == {"history", "importance", "slice", "intermediate"}
-    assert [member.varied["trial"] for member in manifest.read(made.path).members] == [str(n) for n in range(8)]
+    assert [member.varied["trial"] for member in read_sweep(made.path).members] == [str(n) for n in range(8)]
 
 
 @pytest.mark.slow
 def test_repeating_the_command_begins_nothing_and_more_trials_continue_it(fake_runs: Path):
-    assert search.launch([*BUDGET, TAU, TRIALS]) == layout.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, TRIALS]) == ExitCode.DONE
     before = starts(fake_runs)
-    assert search.launch([*BUDGET, TAU, TRIALS]) == layout.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, TRIALS]) == ExitCode.DONE
     assert starts(fake_runs) == before
-    assert search.launch([*BUDGET, TAU, "sweep.search.trials=10"]) == layout.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=10"]) == ExitCode.DONE
     assert len(starts(fake_runs)) == 10
     _, study = opened(TAU)
     assert len(states(study)) == 10
@@ -102,7 +103,7 @@ def test_trials_with_low_scores_are_stopped_early_and_the_best_is_not(fake_runs:
         f"sweep.search.pruner={kind}",
         "sweep.search.sampler=random",
     ]
-    assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"]) == layout.EXIT_DONE
+    assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"]) == ExitCode.DONE
     _, study = opened(*arguments)
     found = Counter(states(study))
     assert found["pruned"] >= 3
@@ -140,7 +141,7 @@ def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monke
 def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
     bins = "sweep.search.space={agent.num_bins:{choices:[3,5,7]}}"
     arguments = [bins, "sweep.search.trials=6", "sweep.search.sampler=random", "sweep.search.pruner=off"]
-    assert search.launch([*BUDGET, *arguments]) == layout.EXIT_DONE
+    assert search.launch([*BUDGET, *arguments]) == ExitCode.DONE
     _, study = opened(*arguments)
     for trial in study.get_trials():
         assert (optuna_study.state_name(trial) == "failed") == (trial.params["agent.num_bins"] == 3)
@@ -151,14 +152,14 @@ def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
 
 def test_search_in_which_nothing_completes_says_why(fake_runs: Path, capsys: pytest.CaptureFixture):
     bins = "sweep.search.space={agent.num_bins:{choices:[3,5]}}"
-    assert search.launch([*BUDGET, bins, "sweep.search.trials=1", "sweep.search.seed=2"]) == layout.EXIT_FAILED
+    assert search.launch([*BUDGET, bins, "sweep.search.trials=1", "sweep.search.seed=2"]) == ExitCode.FAILED
     assert "three bins are too few" in capsys.readouterr().err
 
 
 def test_same_values_again_are_the_same_run_and_cost_nothing(fake_runs: Path):
     bins = "sweep.search.space={agent.num_bins:{choices:[5,7]}}"
     arguments = [bins, TRIALS, "launcher.max_parallel=3", "sweep.search.pruner=off"]
-    assert search.launch([*BUDGET, *arguments]) == layout.EXIT_DONE
+    assert search.launch([*BUDGET, *arguments]) == ExitCode.DONE
     _, study = opened(*arguments)
     assert states(study) == ["complete"] * 8
     assert set(starts(fake_runs).values()) == {1}
@@ -194,7 +195,7 @@ def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Pa
     assert not worker.run(wait=True)
     assert states(study) == ["running", "running"]
     before = [trial.params for trial in study.get_trials()]
-    assert search.launch([*BUDGET, TAU, "sweep.search.trials=3", "sweep.search.pruner=off"]) == layout.EXIT_DONE
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=3", "sweep.search.pruner=off"]) == ExitCode.DONE
     assert states(study) == ["complete"] * 3
     assert [trial.params for trial in study.get_trials()][:2] == before
     assert len(starts(fake_runs)) == 3
@@ -219,7 +220,7 @@ def test_killed_workers_trials_are_taken_over_and_none_is_lost_or_repeated(fake_
     assert owned == {"running": 4}
     workers[0].kill()
     _, errors = workers[1].communicate(timeout=60)
-    assert workers[1].returncode == layout.EXIT_DONE, errors
+    assert workers[1].returncode == ExitCode.DONE, errors
     assert states(study) == ["complete"] * 10
     assert len(starts(fake_runs)) == 10
     # The killed worker's runs went on by themselves, and were watched to their end: nothing began again.
@@ -282,12 +283,12 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
 def test_mlflow_holds_the_search_with_its_plots_above_its_trials(tmp_path: Path):
     settings = [TAU, "sweep.search.trials=2", "sweep.search.pruner=off", "launcher=local", "launcher.max_parallel=2"]
     result = run(tmp_path, "-m", "+sweep=search", *TINY, "train.env_steps=300", "eval.every_steps=150", *settings)
-    assert result.returncode == layout.EXIT_DONE, result.stderr
+    assert result.returncode == ExitCode.DONE, result.stderr
     from mlflow.tracking import MlflowClient
 
-    (path,) = manifest.find_all(tmp_path / "runs")
-    sweep = manifest.read(path)
-    ((uri, parent_id),) = sweep.parents.items()
+    (path,) = sweep_records(tmp_path / "runs")
+    sweep = read_sweep(path)
+    ((uri, parent_id),) = ((uri, parts[""]) for uri, parts in sweep.parents.items())
     assert uri == f"sqlite:///{tmp_path}/mlflow.db"
     client = MlflowClient(uri)
     parent = client.get_run(parent_id)
@@ -318,14 +319,14 @@ def submitted(fake_slurm: Path) -> list[str]:
 def test_command_repeated_while_its_jobs_are_in_the_queue_submits_only_what_is_missing(
     fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
 ):
-    assert search.launch(ON_SLURM) == layout.EXIT_DONE
+    assert search.launch(ON_SLURM) == ExitCode.DONE
     assert "submitted 2 jobs as job array 7" in capsys.readouterr().out
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n99_0|PENDING\n")
-    assert search.launch(ON_SLURM) == layout.EXIT_DONE
+    assert search.launch(ON_SLURM) == ExitCode.DONE
     assert "has jobs already: 1 pending, 1 running" in capsys.readouterr().out
     assert len(submitted(fake_slurm)) == 1
     (fake_slurm / "queue").write_text("7_1|PENDING\n")
-    assert search.launch(ON_SLURM) == layout.EXIT_DONE
+    assert search.launch(ON_SLURM) == ExitCode.DONE
     assert "submitted 1 jobs as job array 8" in capsys.readouterr().out
     assert "--array=0-0%" in submitted(fake_slurm)[1]
     (fake_slurm / "silent").touch()
@@ -338,7 +339,7 @@ def test_search_submits_no_more_jobs_than_trials_are_left(fake_runs: Path, fake_
     _, study = opened(TAU, TRIALS)
     for _ in range(7):
         study.tell(study.ask(), 0.5)
-    assert search.launch(ON_SLURM) == layout.EXIT_DONE
+    assert search.launch(ON_SLURM) == ExitCode.DONE
     (script,) = submitted(fake_slurm)
     assert "--array=0-0%" in script
 
@@ -348,7 +349,7 @@ def test_search_that_is_over_submits_nothing_and_shows_its_result(
 ):
     _, study = opened(TAU, "sweep.search.trials=1")
     study.tell(study.ask(), 0.5)
-    assert search.launch([*ON_SLURM, "sweep.search.trials=1"]) == layout.EXIT_DONE
+    assert search.launch([*ON_SLURM, "sweep.search.trials=1"]) == ExitCode.DONE
     assert "best: trial 0, score 0.500" in capsys.readouterr().out
     assert submitted(fake_slurm) == []
 
@@ -373,25 +374,25 @@ def test_wait_stays_until_the_jobs_have_ended_and_tells_whether_the_search_has(
     job.join()
     said = capsys.readouterr()
     if trials == 1:
-        assert outcome == layout.EXIT_DONE
+        assert outcome == ExitCode.DONE
         assert "best: trial 0, score 0.500" in said.out
     else:
-        assert outcome == layout.EXIT_INTERRUPTED
+        assert outcome == ExitCode.INTERRUPTED
         assert "the same command continues" in said.err
 
 
 def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture):
-    assert search.launch(ON_SLURM) == layout.EXIT_DONE
+    assert search.launch(ON_SLURM) == ExitCode.DONE
     (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n99_0|PENDING\n")
     capsys.readouterr()
-    assert status.main([]) == layout.EXIT_DONE
+    assert status.main([]) == ExitCode.DONE
     assert "jobs of the search: 2 pending" in capsys.readouterr().out
-    (sweep,) = manifest.find_all(Path("runs"))
-    assert cancel.main([sweep.stem]) == layout.EXIT_DONE
+    (sweep,) = sweep_records(Path("runs"))
+    assert cancel.main([sweep.stem]) == ExitCode.DONE
     assert "cancelled 2 jobs" in capsys.readouterr().out
     assert (fake_slurm / "cancelled").read_text().split() == ["7_0", "7_1"]
     (fake_slurm / "silent").touch()
-    assert cancel.main([sweep.stem]) == layout.EXIT_BAD_CONFIG
+    assert cancel.main([sweep.stem]) == ExitCode.BAD_CONFIG
 
 
 def test_cancel_stops_every_command_that_works_on_a_search_here(
@@ -401,12 +402,12 @@ def test_cancel_stops_every_command_that_works_on_a_search_here(
     command = [sys.executable, "-c", WORKER, "2", made.id]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     wait_until(lambda: len(starts(fake_runs)) == 2, 60, "both began a trial")
-    assert cancel.cancel(manifest.read(made.path)) == (0, True)
+    assert cancel.cancel(read_sweep(made.path)) == (0, True)
     for worker in workers:
         _, errors = worker.communicate(timeout=60)
-        assert worker.returncode == layout.EXIT_INTERRUPTED, errors
+        assert worker.returncode == ExitCode.INTERRUPTED, errors
     assert states(study) == ["running", "running"]
-    assert cancel.cancel(manifest.read(made.path)) == (0, False)
+    assert cancel.cancel(read_sweep(made.path)) == (0, False)
 
 
 @pytest.mark.parametrize("override", ["launcher.slurm.partition=gpuu", "+launcher.slurm.array=1"])

@@ -19,10 +19,10 @@ from omegaconf import OmegaConf
 from conf.compose import compose
 from conf.typed import ConfigError
 from records import layout
-from records import sweep as manifest
+from records.layout import ExitCode
 from records.lock import lock
 from records.run_dir import write_status
-from records.sweep import Member
+from records.sweep import Member, find_sweep, launch_lock, write_sweep
 from sweeps.cancel import main as cancel
 from sweeps.command import main
 from sweeps.logs import main as logs
@@ -59,7 +59,7 @@ def runs_of_last(fake_slurm: Path) -> list[str]:
 
 
 def members(folder: Path) -> list[Path]:
-    return [member.run_dir for member in manifest.find(folder / "runs", None).members]
+    return [member.run_dir for member in find_sweep(folder / "runs", None).members]
 
 
 def test_without_slurm_the_launcher_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -152,7 +152,7 @@ def test_command_submits_prints_how_to_watch_and_returns(folder: Path, fake_slur
     assert main(SWEEP) == 0
     assert time.monotonic() - begun < 10
     out = capsys.readouterr().out
-    sweep = manifest.find(folder / "runs", None)
+    sweep = find_sweep(folder / "runs", None)
     assert f"sweep {sweep.id}: submitted 3 runs as job array 7" in out
     assert f"python -m sweeps.status {sweep.id} --watch" in out
     assert f"python -m sweeps.cancel {sweep.id}" in out
@@ -230,9 +230,9 @@ def test_same_command_twice_at_once_submits_once(folder: Path, fake_slurm: Path,
 
 def test_launching_waits_for_another_that_is_submitting(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
-    sweep = manifest.find(folder / "runs", None)
+    sweep = find_sweep(folder / "runs", None)
     with contextlib.ExitStack() as submitting:
-        submitting.enter_context(manifest.launching(sweep.path))
+        submitting.enter_context(launch_lock(sweep.path))
         with living(*command(*SWEEP), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(4)
@@ -253,13 +253,13 @@ def test_refused_submission_is_one_line_and_leaves_nothing(folder: Path, fake_sl
     (fake_slurm / "refuse").write_text(
         "sbatch: error: invalid partition specified: gpuu\nsbatch: error: Batch failed\n"
     )
-    assert main([*SWEEP, "launcher.slurm.partition=gpuu"]) == layout.EXIT_BAD_CONFIG
+    assert main([*SWEEP, "launcher.slurm.partition=gpuu"]) == ExitCode.BAD_CONFIG
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert errors == ["error: launcher.slurm: sbatch refuses: invalid partition specified: gpuu; Batch failed"]
     assert not (folder / "runs").exists()
     (fake_slurm / "refuse").unlink()
     (fake_slurm / "full").touch()
-    assert main(SWEEP) == layout.EXIT_BAD_CONFIG
+    assert main(SWEEP) == ExitCode.BAD_CONFIG
     assert "Slurm temporarily unable" in capsys.readouterr().err
     (fake_slurm / "full").unlink()
     assert main(SWEEP) == 0
@@ -296,7 +296,7 @@ def test_status_of_a_thousand_runs_counts_them(folder: Path, fake_slurm: Path):
     listed = [
         Member(folder / "runs" / "quickstart" / f"brc-s{seed}", 1000, {"seed": str(seed)}) for seed in range(1000)
     ]
-    manifest.write(sweep_dir / "big.json", listed, {})
+    write_sweep(sweep_dir / "big.json", listed, {})
     submission.parent.mkdir()
     submission.write_text(json.dumps({"array": "7", "time": 0.0, "jobs": []}))
     (fake_slurm / "queue").write_text("".join(f"7_{index}|RUNNING\n" for index in range(500)))
@@ -334,25 +334,25 @@ def test_status_shows_lists_as_they_are_written(folder: Path, fake_slurm: Path, 
 def test_cancel_takes_the_sweeps_jobs_from_the_queue_and_no_others(folder: Path, fake_slurm: Path, capsys):
     assert main(SWEEP) == 0
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_2|PENDING\n99_0|RUNNING\n")
-    sweep = manifest.find(folder / "runs", None)
+    sweep = find_sweep(folder / "runs", None)
     assert cancel([sweep.id[-8:]]) == 0
     assert (fake_slurm / "cancelled").read_text().split() == ["7_0", "7_2"]
     assert "cancelled 2 jobs" in capsys.readouterr().out
     (fake_slurm / "silent").touch()
-    assert cancel([sweep.id]) == layout.EXIT_BAD_CONFIG
+    assert cancel([sweep.id]) == ExitCode.BAD_CONFIG
     assert "does not answer" in capsys.readouterr().err
 
 
 def test_cancel_stops_the_command_that_runs_a_sweep_here(folder: Path, fake_slurm: Path, capsys):
     assert main(SWEEP) == 0
-    sweep = manifest.find(folder / "runs", None)
+    sweep = find_sweep(folder / "runs", None)
     hold = "import sys, time; from pathlib import Path; from records.lock import lock\nwith lock(Path(sys.argv[1])):"
     arguments = [sys.executable, "-c", f"{hold} print(1, flush=True); time.sleep(60)", str(sweep.folder)]
     with living(*arguments, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         capsys.readouterr()
-        assert main([*SWEEP, "launcher=local"]) == layout.EXIT_FAILED
+        assert main([*SWEEP, "launcher=local"]) == ExitCode.FAILED
         assert f"is being run by process {holder.pid}" in capsys.readouterr().err
         assert cancel([sweep.id]) == 0
         assert holder.wait(10) == -signal.SIGTERM
@@ -367,7 +367,7 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Pa
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-    assert process.returncode == layout.EXIT_INTERRUPTED
+    assert process.returncode == ExitCode.INTERRUPTED
     assert "the jobs go on" in errors
     assert not (fake_slurm / "cancelled").exists()
 
@@ -376,7 +376,7 @@ def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slur
     """A cancelled job, one that was out of memory, or a dead node's: no result ever comes."""
     monkeypatch.setattr("sweeps.status.WATCH_S", 0.05)
     monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
-    assert main([*SWEEP, "wait=true"]) == layout.EXIT_FAILED
+    assert main([*SWEEP, "wait=true"]) == ExitCode.FAILED
     assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
 
 
@@ -395,7 +395,7 @@ def test_job_that_is_told_goes_back_to_the_queue_unless_it_was_cancelled(folder:
     assert (fake_slurm / "requeued").read_text() == "5_0\n"
     assert main(SWEEP) == 0
     (fake_slurm / "queue").write_text("7_0|RUNNING\n")
-    sweep = manifest.find(folder / "runs", None)
+    sweep = find_sweep(folder / "runs", None)
     assert cancel([sweep.id]) == 0
     assert run_batch(sweep.folder, "7", TOLD) == 75
     assert (fake_slurm / "requeued").read_text() == "5_0\n"
@@ -446,7 +446,7 @@ def test_swept_lists_are_shown_as_they_are_written(folder: Path, fake_slurm: Pat
 def test_slurm_that_does_not_answer_is_not_mistaken_for_none(folder: Path, fake_slurm: Path, capsys):
     (fake_slurm / "silent").touch()
     sweep = ["-m", "tracking=off", "seed=0,1"]
-    assert main(sweep) == layout.EXIT_BAD_CONFIG
+    assert main(sweep) == ExitCode.BAD_CONFIG
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: launcher=auto: sbatch is here, but no SLURM answers")
     assert "launcher=local" in line
@@ -469,5 +469,5 @@ def test_moved_folder_of_runs_keeps_its_sweeps(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     (folder / "runs").rename(folder / "elsewhere")
     (fake_slurm / "queue").write_text("7_1|PENDING\n")
-    states = states_of(manifest.find(folder / "elsewhere", None))
+    states = states_of(find_sweep(folder / "elsewhere", None))
     assert [state.name for state in states.values()] == ["new", "queued", "new"]

@@ -9,9 +9,9 @@ import pytest
 
 from conf.compose import compose
 from records import layout
-from records import sweep as manifest
+from records.layout import ExitCode
 from records.lock import LockedError, lock
-from records.sweep import Member
+from records.sweep import Member, join_sweep, write_sweep
 from sweeps import sync
 from sweeps.status import RunState, inspect, main
 
@@ -57,7 +57,7 @@ def test_damaged_file_is_named_and_taken_as_missing(tmp_path: Path, capsys, name
     write(run_dir, layout.CONFIG, {"train": {"env_steps": 500}})
     write(run_dir, layout.STATUS, {"state": "interrupted"})
     write(run_dir, name, {})
-    assert main(["--runs", str(tmp_path / "runs")]) == layout.EXIT_DONE
+    assert main(["--runs", str(tmp_path / "runs")]) == ExitCode.DONE
     captured = capsys.readouterr()
     assert f"warning: {run_dir / name}: damaged" in captured.err
     expected = {layout.CONFIG: "no runs in", layout.STATUS: "1 new"}
@@ -68,7 +68,7 @@ def test_folder_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
     run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
     (run_dir / layout.STATUS).mkdir(parents=True)
     write(run_dir, layout.CONFIG, {"train": {"env_steps": 500}})
-    assert main(["--runs", str(tmp_path / "runs")]) == layout.EXIT_FAILED
+    assert main(["--runs", str(tmp_path / "runs")]) == ExitCode.FAILED
     assert capsys.readouterr().err == f"error: {run_dir / layout.STATUS}: Is a directory\n"
 
 
@@ -82,9 +82,9 @@ def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed
     monkeypatch.setattr("tracking.mirror.close_parent", lambda uri, run_id, failed: told.append(failed))
     path = tmp_path / layout.SWEEPS / "two.json"
     listed = [Member(tmp_path / "quickstart" / f"s{seed}", 100, {}) for seed in range(2)]
-    manifest.write(path, listed, {"http://lab": "parent"})
+    write_sweep(path, listed, {"http://lab": {"": "parent"}})
     for member, state in zip(listed, states, strict=True):
-        manifest.join(member.run_dir, "two")
+        join_sweep(member.run_dir, "two")
         write(member.run_dir, layout.STATUS, {"state": state, "time": 1.0})
         if state == "done":
             write(member.run_dir, layout.DONE, {"env_steps": 100, "score": 0.5, "evaluation": []})
