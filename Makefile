@@ -35,10 +35,11 @@ test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 15 minu
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
 	$(BIN)/python -m tests.torture $(ARGS)
 
-check: $(STAMP) ## ruff and pyright
+check: $(STAMP) ## ruff, pyright, and what docstrings must say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -m tests.docstrings
 
 format: $(STAMP) ## let ruff rewrite
 	$(BIN)/ruff check --fix .
