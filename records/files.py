@@ -13,11 +13,22 @@ from pathlib import Path
 from typing import Any
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into an OSError that has none: the system names no file that is open already."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text`: written beside it, synced, renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w") as file:
+        with naming(path), temporary.open("w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -26,6 +37,18 @@ def write_atomic(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def overwrite(path: Path, text: str) -> None:
+    """Write `text` over a file's content, which a full disk has room for; remove the file where that fails too."""
+    try:
+        with path.open("r+b") as file:
+            file.write(text.encode())
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -45,7 +68,8 @@ def sync_folder(path: Path) -> None:
     """Make renames in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

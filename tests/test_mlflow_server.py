@@ -21,9 +21,9 @@ from conf import identity
 from conf.compose import compose, resolve_paths
 from envs import registry
 from records import files, layout
-from records.layout import ExitCode
+from records.layout import ExitCode, RunOutcome
 from records.rows import Row
-from records.run_dir import RunRecord, write_config, write_manifest
+from records.run_dir import RunRecord, write_config, write_manifest, write_status
 from sweeps.sync import sync
 from tests import mlflow_server
 from tests.commands import TINY, command, free_port, mirrored_once, only_run, rows, run, wait_until
@@ -69,7 +69,7 @@ def fabricated(folder: Path, uri: str, seed: int, steps: int = STEPS) -> Path:
         written.timing.append([Row(step, step, "rate/env_steps_per_s", None, step * 1.1)])
     written.durable(written.positions())
     written.done(steps, 0.5, [])
-    written.status("done")
+    write_status(run_dir, RunOutcome.DONE)
     written.close()
     return run_dir
 

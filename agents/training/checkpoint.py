@@ -10,10 +10,12 @@ Nothing is pickled, so loading runs nobody's code.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from agents.replay.ring import Replay
-from records.files import sync_folder
+from records.files import naming, sync_folder
 
 VERSION = 1
 KEEP = 2
@@ -32,6 +34,41 @@ REPLACED = ".replaced-"
 
 class DamagedError(RuntimeError):
     """A checkpoint's file is missing, cut short or altered."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A file of replay.
+
+    Attributes:
+      file: its name.
+      first, last: numbers of its first transition and of the one after its last.
+      sha256: the file's digest.
+    """
+
+    file: str
+    first: int
+    last: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checkpoint's description of itself.
+
+    Attributes:
+      version: the format.
+      env_steps: when the checkpoint was taken.
+      meta: the part of the state that is JSON.
+      state_sha256: digest of the file of arrays.
+      segments: replay's files in order.
+    """
+
+    version: int
+    env_steps: int
+    meta: dict[str, Any]
+    state_sha256: str
+    segments: list[Segment]
 
 
 @dataclass(frozen=True)
@@ -61,36 +98,45 @@ class CheckpointStore:
     def __init__(self, folder: Path):
         self._folder = folder
         self._replay_folder = folder / "replay"
-        self._segments: list[dict[str, Any]] = []
+        self._segments: list[Segment] = []
 
     def save(self, env_steps: int, meta: dict[str, Any], arrays: dict[str, np.ndarray], replay: Replay) -> None:
         """Write a checkpoint, verify it, then drop all but the newest two.
 
         Replay is written incrementally: only what came since the last checkpoint.
+
+        Args:
+          env_steps: names the checkpoint.
+          meta: what JSON holds of the state.
+          arrays: what it does not, by name.
+          replay: the transitions so far.
+        Raises:
+          OSError: it cannot be written; the checkpoints before it are as they were.
+          DamagedError: it does not read back as it was written.
         """
-        self._replay_folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)  # and not its parents: somebody may have removed the run's directory
+        self._replay_folder.mkdir(exist_ok=True)
         oldest = replay.oldest_row
-        kept = [segment for segment in self._segments if segment["last"] > oldest]
+        kept = [segment for segment in self._segments if segment.last > oldest]
         segments = list(kept)
-        first = max(segments[-1]["last"] if segments else 0, oldest)
+        first = max(segments[-1].last if segments else 0, oldest)
         if first < replay.inserted:
             path = self._replay_folder / f"{first:09d}-{replay.inserted:09d}.npz"
             digest = write_arrays(path, replay.export(first))
-            segments.append({"file": path.name, "first": first, "last": replay.inserted, "sha256": digest})
+            segments.append(Segment(path.name, first, replay.inserted, digest))
 
         final = self._folder / f"step-{env_steps:09d}"
         temporary = self._folder / f".{final.name}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        body = {
-            "version": VERSION,
-            "env_steps": env_steps,
-            "meta": meta,
-            "state_sha256": write_arrays(temporary / STATE, arrays),
-            "segments": segments,
-        }
-        write_manifest(temporary / MANIFEST, body)
-        sync_folder(temporary)
+        try:
+            digest = write_arrays(temporary / STATE, arrays)
+            body = Manifest(VERSION, env_steps, meta, digest, segments)
+            write_manifest(temporary / MANIFEST, body)
+            sync_folder(temporary)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)  # on a full disk, the run's status needs the room
+            raise
         if final.exists():  # the same moment again, with nothing new
             replaced = self._folder / f"{REPLACED}{final.name}"
             shutil.rmtree(replaced, ignore_errors=True)
@@ -117,6 +163,7 @@ class CheckpointStore:
         for folder in reversed(self._complete()):
             try:
                 body = self._verify(folder)
+                arrays = read_arrays(folder / STATE)
             except DamagedError as error:
                 problems.append(f"{folder.name} is damaged: {error}")
                 continue
@@ -125,9 +172,9 @@ class CheckpointStore:
                     aside = damaged.with_name(f"damaged-{damaged.name}")
                     shutil.rmtree(aside, ignore_errors=True)
                     damaged.rename(aside)
-            self._segments = body["segments"]
-            segments = [(self._replay_folder / one["file"], one["first"]) for one in body["segments"]]
-            return Checkpoint(body["env_steps"], body["meta"], read_arrays(folder / STATE), segments), problems
+            self._segments = body.segments
+            segments = [(self._replay_folder / one.file, one.first) for one in body.segments]
+            return Checkpoint(body.env_steps, body.meta, arrays, segments), problems
         if problems:
             raise DamagedError(f"no whole checkpoint in {self._folder}: {'; '.join(problems)}")
         return None, []
@@ -135,13 +182,11 @@ class CheckpointStore:
     def _complete(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
 
-    def _verify(self, folder: Path, new_segments: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    def _verify(self, folder: Path, new_segments: list[Segment] | None = None) -> Manifest:
         body = read_manifest(folder / MANIFEST)
-        if body["version"] != VERSION:
-            raise DamagedError(f"its format is version {body['version']}, this is {VERSION}")
-        expect_digest(folder / STATE, body["state_sha256"])
-        for segment in body["segments"] if new_segments is None else new_segments:
-            expect_digest(self._replay_folder / segment["file"], segment["sha256"])
+        expect_digest(folder / STATE, body.state_sha256)
+        for segment in body.segments if new_segments is None else new_segments:
+            expect_digest(self._replay_folder / segment.file, segment.sha256)
         return body
 
     def _drop_old(self) -> None:
@@ -151,7 +196,7 @@ class CheckpointStore:
         used: set[str] = set()
         for folder in complete[-KEEP:]:
             with contextlib.suppress(DamagedError):  # of the older one; the newest has just been verified
-                used |= {segment["file"] for segment in read_manifest(folder / MANIFEST)["segments"]}
+                used |= {segment.file for segment in read_manifest(folder / MANIFEST).segments}
         for path in self._replay_folder.iterdir():
             if path.name not in used:
                 path.unlink()
@@ -160,39 +205,67 @@ class CheckpointStore:
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
     """Write `path` whole (beside it, synced, renamed); its SHA-256."""
     temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    digest = file_digest(temporary)
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = file_digest(temporary)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     temporary.rename(path)
     sync_folder(path.parent)
     return digest
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    """The arrays that `write_arrays` wrote.
+
+    Raises:
+      DamagedError: the file holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise DamagedError(f"{path.name} cannot be read ({error})") from None
 
 
-def write_manifest(path: Path, body: dict[str, Any]) -> None:
-    text = json.dumps(body)
-    with path.open("w") as file:
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest with a checksum of its own."""
+    text = json.dumps(dataclasses.asdict(manifest))
+    with naming(path), path.open("w") as file:
         file.write(json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text}))
         file.flush()
         os.fsync(file.fileno())
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Raises DamagedError where the manifest is missing or not as written."""
+def read_manifest(path: Path) -> Manifest:
+    """Raises DamagedError where the manifest is missing, not as written, or of another form or version."""
     try:
         outer = json.loads(path.read_text())
         text, digest = outer["body"], outer["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{path.name} cannot be read ({error})") from None
-    if hashlib.sha256(text.encode()).hexdigest() != digest:
-        raise DamagedError(f"{path.name} does not match its checksum")
-    return json.loads(text)
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            raise DamagedError(f"{path.name} does not match its checksum")
+        body = json.loads(text)
+        if body["version"] != VERSION:
+            raise DamagedError(f"its format is version {body['version']}, this is {VERSION}")
+        manifest = Manifest(**body | {"segments": [Segment(**segment) for segment in body["segments"]]})
+        for one in (manifest, *manifest.segments):
+            check_types(one)
+        return manifest
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{path.name} cannot be read ({type(error).__name__}: {error})") from None
+
+
+def check_types(value: Segment | Manifest) -> None:
+    """Raises TypeError where a field holds something else than the annotated type."""
+    kinds = {"str": str, "int": int, "dict[str, Any]": dict, "list[Segment]": list}
+    for field in dataclasses.fields(value):
+        kind = kinds[str(field.type)]
+        if not isinstance(getattr(value, field.name), kind):
+            raise TypeError(f"{field.name} is no {kind.__name__}")
 
 
 def file_digest(path: Path) -> str:

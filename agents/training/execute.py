@@ -154,38 +154,29 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
     filmer = Filmer(run_dir, gl) if gl else None
     follower = Follower(run_dir, config.tracking.uri or "") if config.tracking.on else None
     configure_jax(config)
-    from agents.training.checkpoint import DamagedError
-    from envs.worker import EnvError, WorkerDiedError
-    from records.run_dir import RunRecord
+    from records.run_dir import RunDirGoneError, write_status
 
-    run_record = RunRecord(run_dir)
-    run_record.status(RunOutcome.RUNNING)
+    write_status(run_dir, RunOutcome.RUNNING)
     try:
-        outcome = _train(config, run_dir, run_record, stop, filmer)
+        outcome = _train(config, run_dir, stop, filmer)
+    except RunDirGoneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.FAILED
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        if not isinstance(error, EnvError | DamagedError | FloatingPointError):
-            traceback.print_exc()
-        print(f"error: {reason.splitlines()[0]} (more in {run_dir / layout.STATUS})", file=sys.stderr)
-        # The same numbers would come again; another try may help against anything else.
-        same_again = isinstance(error, EnvError | DamagedError | FloatingPointError)
-        retry = not same_again or isinstance(error, WorkerDiedError)
-        run_record.status(RunOutcome.FAILED, reason=reason, traceback=traceback.format_exc(), retry=retry)
+        report_failure(run_dir, error)
         outcome = RunOutcome.FAILED
-    finally:
-        run_record.close()
     if outcome == RunOutcome.DONE:
         write_report(run_dir)
         if filmer is not None:
             print(f"filming the rest into {filmer.folder}", file=sys.stderr)
             if not filmer.finish():
                 print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
-        run_record.status(RunOutcome.DONE)
+        write_status(run_dir, RunOutcome.DONE)
     elif outcome == RunOutcome.INTERRUPTED and stop.order is not None:
         outcome = RunOutcome.STOPPED
-        run_record.status(RunOutcome.STOPPED, **stop.order)
+        write_status(run_dir, RunOutcome.STOPPED, **stop.order)
     elif outcome == RunOutcome.INTERRUPTED:
-        run_record.status(RunOutcome.INTERRUPTED, signal=stop.signal)
+        write_status(run_dir, RunOutcome.INTERRUPTED, signal=stop.signal)
     mirrored = follower.finish(outcome == RunOutcome.INTERRUPTED) if follower else True
     if outcome == RunOutcome.DONE:
         print_summary(config, run_dir)
@@ -196,6 +187,27 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
     if outcome == RunOutcome.STOPPED:
         print(f"stopped ({stop.order}); the same command would go on: {run_dir}", file=sys.stderr)
     return EXITS[outcome]
+
+
+def report_failure(run_dir: Path, error: Exception) -> None:
+    """Say in a line and in the run's status why it failed, with a traceback where the reason alone says too little."""
+    from agents.training.checkpoint import DamagedError
+    from envs.worker import EnvError, WorkerDiedError
+    from records.rows import LostRowsError
+    from records.run_dir import write_status
+
+    same_again = isinstance(error, EnvError | DamagedError | LostRowsError | FloatingPointError)
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = f"{error.filename}: {error.strerror}"
+    else:
+        reason = str(error) or type(error).__name__
+        if not same_again:
+            traceback.print_exception(error)
+    print(f"error: {reason.splitlines()[0]} (more in {run_dir / layout.STATUS})", file=sys.stderr)
+    # The same numbers would come again; another try may help against anything else.
+    retry = not same_again or isinstance(error, WorkerDiedError)
+    details = "".join(traceback.format_exception(error))
+    write_status(run_dir, RunOutcome.FAILED, reason=reason, traceback=details, retry=retry)
 
 
 def configure_jax(config: RunConfig) -> None:
@@ -216,13 +228,13 @@ def device_in_words() -> str:
     return f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
 
 
-def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag, filmer) -> RunOutcome:
+def _train(config: RunConfig, run_dir: Path, stop: StopFlag, filmer) -> RunOutcome:
     from agents.sizes import run_size
     from agents.training.checkpoint import CheckpointStore
     from agents.training.loop import Training
     from agents.training.progress import Progress
     from envs import registry
-    from records.run_dir import write_manifest
+    from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew, write_manifest
 
     specs = registry.specs(config.benchmark.task_ids, config.env)
     size = run_size(config, specs)
@@ -237,12 +249,16 @@ def _train(config: RunConfig, run_dir: Path, run_record, stop: StopFlag, filmer)
     checkpoint, problems = store.load()
     for problem in problems:
         print(f"warning: {problem}; using the one before it", file=sys.stderr)
-    with contextlib.closing(Training(config, specs, run_record, store, filmer)) as training:
+    if checkpoint is None:
+        check_begins_nothing_anew(run_dir)
+    covered = NO_ROWS if checkpoint is None else Coverage(**checkpoint.meta["covered"])
+    with (
+        contextlib.closing(RunRecord(run_dir, covered)) as run_record,
+        contextlib.closing(Training(config, specs, run_record, store, filmer)) as training,
+    ):
         if checkpoint is not None:
             training.restore(checkpoint)
             print(f"continuing from {training.env_steps:,} steps", file=sys.stderr)
-        else:
-            run_record.cut({"metrics": 0, "timing": 0})
         with Progress(config.train.env_steps, training.env_steps) as progress:
             progress.score(training.score)
             return training.run(stop, progress)

@@ -6,6 +6,7 @@ act with the newest parameters -> start the step -> U updates on data up to the 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -173,7 +174,7 @@ class Training:
         return RunOutcome.DONE
 
     def _watching(self, stop: Callable[[], bool]) -> Callable[[], bool]:
-        """`stop`, which once a second looks after the workers too: those of evaluation may rest for hours."""
+        """`stop`, which once a second looks after the workers, those of evaluation too, and the run's directory."""
         looked = time.monotonic()
 
         def watch() -> bool:
@@ -182,6 +183,7 @@ class Training:
                 looked = time.monotonic()
                 self.env.check()
                 self.evaluator.check()
+                self.record.check_in_place()
             return stop()
 
         return watch
@@ -294,7 +296,8 @@ class Training:
         if self._last_batch is not None:
             batch, return_scale = self._last_batch
             arrays = {name: np.asarray(values) for name, values in batch._asdict().items()}
-            write_arrays(self.record.run_dir / BATCH, arrays | {"return_scale": return_scale})
+            with contextlib.suppress(OSError):  # what is not finite is the news, and not a full disk
+                write_arrays(self.record.run_dir / BATCH, arrays | {"return_scale": return_scale})
         return FloatingPointError(f"not finite at {self.env_steps:,} steps: {what}")
 
     def _row(self, name: str, value: float, task: int | None = None) -> Row:
@@ -315,13 +318,15 @@ class Training:
     def checkpoint(self) -> None:
         """Everything that the run needs to continue exactly from here."""
         self.clock.lap("insert")
+        self.record.check_in_place()
+        covered = self.record.coverage()
         episodes = self.env.snapshot()
         meta = {
             "env_steps": self.env_steps,
             "evaluated_at": self.evaluated_at,
             "score": self.score,
             "last_evaluation": [row._asdict() for row in self.last_evaluation],
-            "positions": self.record.positions(),
+            "covered": covered._asdict(),
             "sample_rng": self.sample_rng.bit_generator.state,
             "action_rngs": [rng.bit_generator.state for rng in self.action_rngs],
             "clock": self.clock.phases,
@@ -337,7 +342,7 @@ class Training:
         arrays |= {"env/number": episodes.number, "env/length": episodes.length, "env/obs": self._obs}
         arrays["env/actions"] = np.concatenate(episodes.actions)
         self.store.save(self.env_steps, meta, arrays, self.replay)
-        self.record.durable(meta["positions"])
+        self.record.durable({"metrics": covered.metrics, "timing": covered.timing})
         self.clock.lap("checkpoint")
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -349,7 +354,6 @@ class Training:
         meta, arrays = checkpoint.meta, checkpoint.arrays
         self.env_steps, self.evaluated_at, self.score = meta["env_steps"], meta["evaluated_at"], meta["score"]
         self.last_evaluation = [Row(**row) for row in meta["last_evaluation"]]
-        self.record.cut(meta["positions"])
         self.sample_rng.bit_generator.state = meta["sample_rng"]
         for rng, state in zip(self.action_rngs, meta["action_rngs"], strict=True):
             rng.bit_generator.state = state

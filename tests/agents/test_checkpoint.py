@@ -1,5 +1,7 @@
 """Checkpoints are whole or not there: damage is noticed, and no crash loses the last whole one."""
 
+import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -154,11 +156,58 @@ def test_a_consistent_but_forged_manifest_cannot_unpickle(folder):
     run.save(5)
     state = folder / "step-000000005" / "state.npz"
     np.savez(state, x=np.array([{"any": "object"}], dtype=object))
-    body = checkpoint.read_manifest(state.with_name("manifest.json"))
-    body["state_sha256"] = checkpoint.file_digest(state)
-    checkpoint.write_manifest(state.with_name("manifest.json"), body)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    manifest = checkpoint.read_manifest(state.with_name("manifest.json"))
+    forged = dataclasses.replace(manifest, state_sha256=checkpoint.file_digest(state))
+    checkpoint.write_manifest(state.with_name("manifest.json"), forged)
+    with pytest.raises(DamagedError, match="allow_pickle"):
         CheckpointStore(folder).load()
+
+
+def with_checksum(value: object) -> object:
+    text = json.dumps(value)
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "body": text}
+
+
+BODY = {"version": checkpoint.VERSION, "env_steps": 12, "meta": {}, "state_sha256": "", "segments": []}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "null",
+        "[]",
+        '"text"',
+        "12",
+        "[" * 100_000,
+        json.dumps({"sha256": 1, "body": 2}),
+        json.dumps({"sha256": None, "body": []}),
+        *(
+            json.dumps(with_checksum(value))
+            for value in (
+                None,
+                [],
+                {},
+                BODY | {"env_steps": "12"},
+                BODY | {"meta": None},
+                BODY | {"state_sha256": 0},
+                BODY | {"segments": None},
+                BODY | {"segments": {"file": "x"}},
+                BODY | {"segments": [None]},
+                BODY | {"segments": [{"file": "x", "first": 0}]},
+                BODY | {"segments": [{"file": 1, "first": 0, "last": 1, "sha256": ""}]},
+                BODY | {"more": 1},
+            )
+        ),
+    ],
+)
+def test_a_manifest_of_another_form_is_damaged_and_the_one_before_is_used(folder, content):
+    run = Run(folder)
+    run.save(5)
+    run.save(12)
+    (folder / "step-000000012" / "manifest.json").write_text(content)
+    (problem,) = assert_loads(folder, 5, run)
+    assert "step-000000012 is damaged: manifest.json cannot be read" in problem
 
 
 def test_a_failing_old_manifest_does_not_stop_a_save(folder):

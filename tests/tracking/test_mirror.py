@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -31,14 +32,13 @@ def test_no_batch_is_larger_than_one_call_may_be(tmp_path: Path):
 
 
 def test_rows_that_a_resumed_run_has_cut_are_not_asked_for(tmp_path: Path):
-    written = RunRecord(tmp_path)
-    written.metrics.append([Row(1, 1, "loss", None, 1.0)])
-    kept = written.positions()
-    written.metrics.append([Row(2, 2, "loss", None, 2.0)])
-    written.durable(written.positions())
-    written.cut(kept)
-    assert files.read_json(tmp_path / layout.DURABLE) == kept
-    written.close()
+    with contextlib.closing(RunRecord(tmp_path)) as written:
+        written.metrics.append([Row(1, 1, "loss", None, 1.0)])
+        kept = written.coverage()
+        written.metrics.append([Row(2, 2, "loss", None, 2.0)])
+        written.durable(written.positions())
+    RunRecord(tmp_path, kept).close()
+    assert files.read_json(tmp_path / layout.DURABLE) == {"metrics": kept.metrics, "timing": kept.timing}
 
 
 def test_haste_of_a_command_is_not_inherited_by_its_runs(monkeypatch: pytest.MonkeyPatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 
 import gymnasium
 import numpy as np
@@ -16,6 +17,10 @@ LENGTHS = {"short": 3, "long": 7}
 """Steps of an episode: `short` ends by termination, `long` by truncation."""
 WIDTHS = {"short": (2, 1), "long": (3, 2)}
 """(observation, action) widths: unequal, so that rows are padded."""
+
+
+EVENTS: dict[tuple[str, int], Callable[[], object]] = {}
+"""(task, step of its environment) -> what happens there; of a test."""
 
 
 def make_spec(name: str) -> TaskSpec:
@@ -44,6 +49,7 @@ class ScriptedEnv(gymnasium.Env):
 
     def __init__(self, name: str):
         self._name = name
+        self._steps = 0  # of all episodes
         self._width = WIDTHS[name][0]
 
     def reset(self, *, seed=None, options=None):
@@ -54,6 +60,8 @@ class ScriptedEnv(gymnasium.Env):
     def step(self, action):
         assert action.shape == (WIDTHS[self._name][1],)
         self._time += 1
+        self._steps += 1
+        EVENTS.get((self._name, self._steps), lambda: None)()
         self._sum += float(action.sum())
         over = self._time == LENGTHS[self._name]
         terminated, truncated = over and self._name == "short", over and self._name == "long"

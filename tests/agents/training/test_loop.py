@@ -18,7 +18,7 @@ from conf.schema import RunConfig
 from envs import registry
 from envs.spec import TaskSpec
 from records import layout
-from records.run_dir import RunRecord
+from records.run_dir import NO_ROWS, Coverage, RunRecord
 from tests.agents.training import scripted
 from tests.agents.training.scripted import scripted_suite  # noqa: F401
 from tests.commands import newest_state, replay_contents, rows
@@ -81,12 +81,11 @@ def train(
     checkpoint, problems = store.load()
     assert problems == []
     with contextlib.ExitStack() as stack:
-        record = stack.enter_context(contextlib.closing(RunRecord(run_dir)))
+        covered = NO_ROWS if checkpoint is None else Coverage(**checkpoint.meta["covered"])
+        record = stack.enter_context(contextlib.closing(RunRecord(run_dir, covered)))
         training = stack.enter_context(contextlib.closing(Training(config, specs, record, store)))
         if checkpoint is not None:
             training.restore(checkpoint)
-        else:
-            record.cut({"metrics": 0, "timing": 0})
 
         def stop() -> bool:
             if training.env_steps == kill_at:

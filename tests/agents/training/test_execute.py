@@ -1,0 +1,173 @@
+"""A run's record is never lost without a word: damage, a full disk and removed directories each end in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agents.training import execute
+from conf import identity
+from conf.compose import compose, resolve_paths
+from conf.schema import RunConfig
+from records import layout
+from records.layout import ExitCode
+from tests.agents.training import scripted
+from tests.agents.training.scripted import scripted_suite  # noqa: F401
+from tests.agents.training.test_loop import CONTINUOUS, assert_equal_runs
+
+pytestmark = pytest.mark.usefixtures("scripted_suite")
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(execute, "write_report", lambda run_dir: None)
+    yield
+    scripted.EVENTS.clear()
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reference")
+
+
+def configured(runs: Path, env_steps: int = 50) -> RunConfig:
+    overrides = [*CONTINUOUS, f"paths.runs={runs}", "paths.compilation_cache=null", f"train.env_steps={env_steps}"]
+    config = resolve_paths(compose(overrides))
+    task_ids = tuple(spec.id for spec in scripted.TASKS.values())
+    return dataclasses.replace(config, benchmark=dataclasses.replace(config.benchmark, tasks=task_ids))
+
+
+def attempt(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """The run's exit status and its lines of error; anything but `error:` and known lines is a traceback."""
+    capsys.readouterr()
+    try:
+        code = execute.execute(config)
+    except OSError as error:  # the command makes a line of it
+        code = ExitCode.FAILED
+        return code, [f"error: {error}"]
+    said = capsys.readouterr().err.splitlines()
+    assert not any("Traceback" in line for line in said), said
+    return code, [line for line in said if line.startswith(("error:", "warning:"))]
+
+
+def state_of(run_dir: Path) -> str | None:
+    path = run_dir / layout.STATUS
+    return json.loads(path.read_text())["state"] if path.exists() else None
+
+
+def halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"), [(halve, "holds"), (Path.unlink, "is missing"), (flip_a_byte, "are not the ones")]
+)
+def test_metrics_that_a_checkpoint_covers_are_refused_where_they_are_not_as_written(
+    tmp_path: Path, capsys, damage: Callable[[Path], None], said: str
+):
+    assert attempt(configured(tmp_path, 30), capsys) == (ExitCode.DONE, [])
+    run_dir = identity.run_dir(configured(tmp_path))
+    metrics = run_dir / layout.METRICS
+    size = metrics.stat().st_size
+    damage(metrics)
+    before = metrics.read_bytes() if metrics.exists() else None
+    for _ in range(2):
+        code, lines = attempt(configured(tmp_path), capsys)
+        assert code == ExitCode.FAILED
+        assert len(lines) == 1
+        assert str(metrics) in lines[0]
+        assert said in lines[0]
+        assert f"{size:,} bytes" in lines[0]
+        assert state_of(run_dir) == "failed"
+        assert (metrics.read_bytes() if metrics.exists() else None) == before
+
+
+def test_timing_that_was_cut_is_said_and_not_padded(tmp_path: Path, capsys):
+    assert attempt(configured(tmp_path, 30), capsys) == (ExitCode.DONE, [])
+    timing = identity.run_dir(configured(tmp_path)) / layout.TIMING
+    halve(timing)
+    kept = timing.read_bytes()
+    code, (line,) = attempt(configured(tmp_path), capsys)
+    assert code == ExitCode.DONE
+    assert line.startswith("warning:")
+    assert str(timing) in line
+    assert timing.read_bytes().startswith(kept)
+    assert b"\0" not in timing.read_bytes()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_record_without_checkpoints_is_not_begun_anew(tmp_path: Path, capsys, finished: bool):
+    assert attempt(configured(tmp_path, 30), capsys) == (ExitCode.DONE, [])
+    run_dir = identity.run_dir(configured(tmp_path))
+    shutil.rmtree(run_dir / layout.CHECKPOINTS)
+    if not finished:
+        (run_dir / layout.DONE).unlink()
+    before = (run_dir / layout.METRICS).read_bytes()
+    code, (line,) = attempt(configured(tmp_path), capsys)
+    assert code == ExitCode.FAILED
+    assert f"{run_dir}: holds the record of a run, but its checkpoints are gone" in line
+    assert (run_dir / layout.METRICS).read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_a_run_whose_directory_goes_away_stops_and_says_so(tmp_path: Path, capsys, how: str):
+    config = configured(tmp_path / "runs")
+    run_dir = identity.run_dir(config)
+
+    def take_away() -> None:
+        (tmp_path / "runs").rename(tmp_path / "elsewhere")
+        if how == "removed":
+            shutil.rmtree(tmp_path / "elsewhere")
+        if how == "replaced":
+            shutil.copytree(tmp_path / "elsewhere", tmp_path / "runs")
+
+    scripted.EVENTS["long", 25] = take_away
+    code, lines = attempt(config, capsys)
+    assert code == ExitCode.FAILED
+    assert lines == [
+        f"error: {run_dir}: was removed, moved or replaced while the run was writing it; the run has stopped"
+    ]
+    assert (tmp_path / "runs").exists() == (how == "replaced")
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_full_disk_fails_the_run_in_a_line_and_the_same_command_goes_on(
+    tmp_path: Path, capsys, monkeypatch, for_good: bool, reference: Path
+):
+    if not reference.joinpath("dmc").exists():
+        assert attempt(configured(reference), capsys)[0] == ExitCode.DONE
+    config = configured(tmp_path)
+    run_dir = identity.run_dir(config)
+    for calls in (1, 6, 9, 13, 20):  # of fsync, which every file that must not be lost goes through
+        count = 0
+        fsync = os.fsync
+
+        def full(descriptor: int, calls=calls, fsync=fsync) -> None:
+            nonlocal count
+            count += 1
+            if count == calls or (for_good and count > calls):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            fsync(descriptor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            code, lines = attempt(config, capsys)
+        assert code == ExitCode.FAILED, calls
+        assert len(lines) == 1, (calls, lines)
+        assert "No space left on device" in lines[0]
+        assert state_of(run_dir) in {"failed", None}, calls
+    assert attempt(config, capsys) == (ExitCode.DONE, [])
+    assert_equal_runs(run_dir, identity.run_dir(configured(reference)))
