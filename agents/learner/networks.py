@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,10 @@ from agents.sizes import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encod
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
 
-KERNEL_SCALE = 2.0**0.5
+KERNEL_SCALE: float = 2.0**0.5
+"""Scale of an orthogonal initial kernel."""
+KERNEL_SCALES: dict[str, float] = {"raw_log_std": 1.0}
+"""Layers whose initial kernel has another scale; the release calls this one `log_std_scale`."""
 
 
 class BroNet(nn.Module):
@@ -123,14 +127,15 @@ class Actor(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, task_ids: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = TORSOS[self.network](self.width, self.depth)(x)
-        mean = select_head(nn.Dense(self.num_heads * self.action_dim)(x), self.num_heads, task_ids)
-        raw = select_head(nn.Dense(self.num_heads * self.action_dim)(x), self.num_heads, task_ids)
+        mean = nn.Dense(self.num_heads * self.action_dim, name="mean")(x)
+        raw_log_std = nn.Dense(self.num_heads * self.action_dim, name="raw_log_std")(x)
+        mean, raw = (select_head(head, self.num_heads, task_ids) for head in (mean, raw_log_std))
         log_std = LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * 0.5 * (1 + jnp.tanh(raw))
         return mean, log_std
 
 
 def init_params(network: nn.Module, key: jax.Array, *inputs: jax.Array) -> Any:
-    """A network's parameters: kernels orthogonal with scale sqrt(2), biases 0, LayerNorm scales 1.
+    """The network's initial parameters: orthogonal kernels scaled by sqrt(2) or `KERNEL_SCALES`, biases 0, norms 1.
 
     Kernels `[E, I, O]` of an ensemble are drawn member by member, a convolution's `[H, W, I, O]` as one `[H W I, O]`.
     One decomposition is compiled and run at a time: several in one program can block XLA's CPU thread pool for ever
@@ -139,26 +144,32 @@ def init_params(network: nn.Module, key: jax.Array, *inputs: jax.Array) -> Any:
     shapes = jax.eval_shape(network.init, key, *inputs)["params"]
     paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
     leaves = [
-        _init_leaf(path[-1].key, leaf.shape, jax.random.fold_in(key, index)) for index, (path, leaf) in enumerate(paths)
+        _init_leaf([part.key for part in path], leaf.shape, jax.random.fold_in(key, index))
+        for index, (path, leaf) in enumerate(paths)
     ]
     return jax.tree.unflatten(structure, leaves)
 
 
-def _init_leaf(name: str, shape: tuple[int, ...], key: jax.Array) -> jax.Array:
+def _init_leaf(path: Sequence[str], shape: tuple[int, ...], key: jax.Array) -> jax.Array:
+    *_, layer, name = path
     if name == "bias":
         return jnp.zeros(shape)
     if name == "scale":
         return jnp.ones(shape)
+    return _init_kernel(shape, key, KERNEL_SCALES.get(layer, KERNEL_SCALE))
+
+
+def _init_kernel(shape: tuple[int, ...], key: jax.Array, scale: float) -> jax.Array:
     if len(shape) == 2:
-        return _orthogonal(key, shape).block_until_ready()
+        return _orthogonal(key, shape, scale).block_until_ready()
     if len(shape) == 4:
-        return _init_leaf(name, (shape[0] * shape[1] * shape[2], shape[3]), key).reshape(shape)
-    return jnp.stack([_init_leaf(name, shape[1:], member) for member in jax.random.split(key, shape[0])])
+        return _init_kernel((shape[0] * shape[1] * shape[2], shape[3]), key, scale).reshape(shape)
+    return jnp.stack([_init_kernel(shape[1:], member, scale) for member in jax.random.split(key, shape[0])])
 
 
 @partial(jax.jit, static_argnames=("shape",))
-def _orthogonal(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    return nn.initializers.orthogonal(KERNEL_SCALE)(key, shape)
+def _orthogonal(key: jax.Array, shape: tuple[int, int], scale: float) -> jax.Array:
+    return scale * nn.initializers.orthogonal()(key, shape)
 
 
 def num_params(params: Any) -> int:

@@ -91,8 +91,8 @@ def log_probs(critic: Tree, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
 
 def sample(actor: Tree, critic: Tree, obs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x = bronet_of_one_block(actor["BroNet_0"], np.concatenate([obs, features(critic)], axis=1))
-    mean = dense(actor, "Dense_0", x)
-    std = np.exp(-10 + 12 * 0.5 * (1 + np.tanh(dense(actor, "Dense_1", x))))
+    mean = dense(actor, "mean", x)
+    std = np.exp(-10 + 12 * 0.5 * (1 + np.tanh(dense(actor, "raw_log_std", x))))
     action = np.tanh(mean + std * noise)
     density = np.exp(-(noise**2) / 2) / (std * np.sqrt(2 * np.pi)) / (1 - action**2)
     return action, np.log(density).sum(axis=1)
