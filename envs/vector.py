@@ -91,8 +91,9 @@ class VectorEnv:
         self._backend = backend_class(self.specs, self.space, max_steps, workers or default_workers(self.num_envs))
         self._arrays = self._backend.arrays
 
-    def reset(self) -> np.ndarray:
-        """Begin episode 0 of every row; observations `[N, O]`."""
+    def reset(self, reset_seed: ResetSeed | None = None) -> np.ndarray:
+        """Begin episode 0 of every row, from now on with the seeds of `reset_seed`; observations `[N, O]`."""
+        self._reset_seed = reset_seed or self._reset_seed
         return self.restore(Episodes(np.zeros_like(self.episode), np.zeros_like(self.length), []))
 
     def start_step(self, actions: np.ndarray, active: np.ndarray | None = None) -> None:

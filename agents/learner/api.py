@@ -18,6 +18,7 @@ LEARNERS: dict[str, ModuleType] = {"continuous": continuous, "discrete": discret
     LearnerSettings                                                     static, hashable
     init(settings, key) -> state                                        a pytree of arrays
     policy(state) -> policy                                             the part that acting reads
+    task_embedding(state) -> array | None                               [T, D], where one is learned
     act(settings, policy, obs, task_ids, key, step, *, deterministic) -> actions
     update(settings, state, batches, return_scale) -> state, metrics    jitted; donates `state`
 

@@ -94,6 +94,11 @@ def init(settings: LearnerSettings, key: jax.Array) -> LearnerState:
     )
 
 
+def task_embedding(state: LearnerState) -> jax.Array | None:
+    """The learned embeddings of the tasks `[T, D]`; None where the learner tells tasks apart in another way or not."""
+    return state.critic["conditioning"].get("embedding")
+
+
 def policy(state: LearnerState) -> Params:
     """The part of the state that acting reads: the critic."""
     return state.critic

@@ -161,7 +161,7 @@ def _init_leaf(path: Sequence[str], shape: tuple[int, ...], key: jax.Array) -> j
 
 def _init_kernel(shape: tuple[int, ...], key: jax.Array, scale: float) -> jax.Array:
     if len(shape) == 2:
-        return _orthogonal(key, shape, scale).block_until_ready()
+        return jax.block_until_ready(_orthogonal(key, shape, scale))  # which takes traced values too
     if len(shape) == 4:
         return _init_kernel((shape[0] * shape[1] * shape[2], shape[3]), key, scale).reshape(shape)
     return jnp.stack([_init_kernel(shape[1:], member, scale) for member in jax.random.split(key, shape[0])])

@@ -25,7 +25,7 @@ import numpy as np
 from agents.replay.ring import Replay
 from records.files import naming, sync_folder
 
-VERSION = 1
+VERSION = 2
 KEEP = 2
 MANIFEST = "manifest.json"
 STATE = "state.npz"

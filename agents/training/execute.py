@@ -1,82 +1,80 @@
-"""Executes one run from its configuration: lock, restore or start, train, report. Returns the process's exit status."""
+"""Executes one run from its configuration: checks, lock, training, report. Returns the process's exit status."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
-import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conf import identity
 from conf.schema import RunConfig
 from conf.typed import ConfigError
+from envs.spec import TaskSpec
 from records import files, layout
 from records.layout import ExitCode, RunOutcome
 from records.metrics import eval_name
+from records.rows import Row
 
-STOP_FILE_S = 1.0
+if TYPE_CHECKING:
+    from agents.training.lane import Lane
+    from agents.training.prepare import Prepared
+    from agents.training.stop import StopFlag
+    from envs.video import Filmer
+
 EXITS = {
     RunOutcome.DONE: ExitCode.DONE,
     RunOutcome.FAILED: ExitCode.FAILED,
     RunOutcome.STOPPED: ExitCode.STOPPED,
     RunOutcome.INTERRUPTED: ExitCode.INTERRUPTED,
 }
+DIGITS = {"return": 1, "success": 2}
 
 
-class StopFlag:
-    """Set by SIGTERM, SIGUSR2, Ctrl-C or the run's stop file; the loop looks at it where it is safe to stop.
+def execute(config: RunConfig) -> int:
+    """Run, or continue, what `config` (with absolute paths) describes.
 
-    A second Ctrl-C is at once. The file is looked for once a second.
+    Returns:
+      A `records.layout.ExitCode`.
+    Raises:
+      ConfigError: the run cannot begin here.
+      OSError: its directory cannot be written.
     """
+    run_dir = identity.run_dir(config)
+    check_place(config, run_dir)
+    if (done := finished(config, run_dir)) is not None:
+        print(f"finished already: {done['env_steps']:,} steps, score {as_score(done['score'])}: {run_dir}")
+        return ExitCode.DONE
 
-    def __init__(self, run_dir: Path) -> None:
-        self._file = run_dir / layout.STOP
-        self._next_look = 0.0
-        self.signal: str | None = None
-        self.order: dict | None = None
+    from agents.training.prepare import prepare
+    from agents.training.stop import StopFlag
+    from records.lock import LockedError, lock
+    from records.run_dir import write_config
 
-    def __call__(self) -> bool:
-        if self.signal is None and self.order is None and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + STOP_FILE_S
-            self.order = files.read_json(self._file)
-        return self.signal is not None or self.order is not None
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle the signals inside the block."""
-        signals = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
-        previous = {number: signal.signal(number, self._set) for number in signals}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _set(self, number: int, _: object) -> None:
-        if self.signal is None:
-            print(f"\n{signal.Signals(number).name}: checkpointing, then stopping", file=sys.stderr, flush=True)
-        self.signal = signal.Signals(number).name
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def finished(config: RunConfig, run_dir: Path) -> dict | None:
-    """What DONE says, if the run has reached the budget that is asked for."""
-    done = files.read_whole(run_dir / layout.DONE, "env_steps", "score")
-    return done if done is not None and done["env_steps"] >= config.train.env_steps else None
+    prepared = prepare(config)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    stop = StopFlag(run_dir)
+    try:
+        with stop.installed(), lock(run_dir):
+            device = configure_jax(config)
+            write_config(run_dir, config)
+            (run_dir / layout.STOP).unlink(missing_ok=True)  # it ended an earlier start
+            return run_locked(prepared, stop, device)
+    except LockedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.FAILED
 
 
 def check_place(config: RunConfig, run_dir: Path) -> None:
-    """`resume=false` begins only where nothing is.
+    """Refuse `resume=false` where a run is already.
 
     Raises:
-      ConfigError: something is there.
+      ConfigError: names the directory.
     """
     if not config.resume and (run_dir / layout.METRICS).exists():
         raise ConfigError(
@@ -85,92 +83,69 @@ def check_place(config: RunConfig, run_dir: Path) -> None:
         )
 
 
-def check_backend(config: RunConfig) -> None:
-    """Refuses EnvPool where it is missing or right for none of the tasks.
-
-    Raises:
-      ConfigError: says which, and what to do.
-    """
-    from envs import registry
-    from envs.envpool import for_training
-
-    for_training(registry.specs(config.benchmark.task_ids, config.env), config.env.backend)
+def finished(config: RunConfig, run_dir: Path) -> dict | None:
+    """What DONE says, if the run has reached the budget that is asked for."""
+    done = files.read_whole(run_dir / layout.DONE, "env_steps", "score")
+    return done if done is not None and done["env_steps"] >= config.train.env_steps else None
 
 
-def execute(config: RunConfig) -> int:
-    """Run, or continue, what `config` (with absolute paths) describes.
+def configure_jax(config: RunConfig) -> str:
+    """Set what must precede JAX's import, and the persistent compilation cache.
 
     Returns:
-      0 done, 1 failed, 3 stopped by a stop file, 75 interrupted and resumable (`records.layout.EXIT_*`).
+      How many devices JAX computes on, and of which kind, in words.
     Raises:
-      ConfigError: the run cannot begin here.
+      ConfigError: JAX_PLATFORMS names a platform that is not here.
     """
-    from agents.memory import available_bytes
-    from agents.sizes import check_memory, run_size
-    from envs import registry
+    if config.train.deterministic:
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+    import jax
 
-    run_dir = identity.run_dir(config)
-    check_place(config, run_dir)
-    if (done := finished(config, run_dir)) is not None:
-        print(f"finished already: {done['env_steps']:,} steps, score {as_score(done['score'])}: {run_dir}")
-        return ExitCode.DONE
-    check_backend(config)
-    check_memory([run_size(config, registry.specs(config.benchmark.task_ids, config.env))], available_bytes())
-    gl = check_video(config)
-    run_dir.mkdir(parents=True, exist_ok=True)
-
-    from records.lock import LockedError, lock
-    from records.run_dir import write_config
-
-    stop = StopFlag(run_dir)
+    if config.paths.compilation_cache is not None:
+        jax.config.update("jax_compilation_cache_dir", config.paths.compilation_cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     try:
-        with stop.installed(), lock(run_dir):
-            write_config(run_dir, config)
-            (run_dir / layout.STOP).unlink(missing_ok=True)  # it ended an earlier start
-            return _execute(config, run_dir, stop, gl)
-    except LockedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.FAILED
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error) or "no such device").splitlines()[0].partition(" (set JAX_PLATFORMS")[0]
+        raise ConfigError(
+            f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: JAX cannot compute there ({reason}); "
+            "allowed: cpu, cuda (with a GPU and jax[cuda]), or unset, which takes the best one"
+        ) from None
+    return f"{len(devices)} x {devices[0].device_kind}"
 
 
-def check_video(config: RunConfig) -> str | None:
-    """The OpenGL back end that films will use; None where none are asked for.
+def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
+    """Train the run, whose lock the caller holds, and say how that ended; the exit status.
 
-    Raises:
-      ConfigError: nothing here renders.
+    Args:
+      prepared: the run.
+      stop: tells it to stop.
+      device: what JAX computes on, in words.
     """
-    if not config.eval.video:
-        return None
-    from envs import registry
-    from envs.video import usable_gl
-
-    return usable_gl(registry.specs(config.benchmark.task_ids, config.env))
-
-
-def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -> int:
     from envs.video import Filmer
+    from records.run_dir import RunDirGoneError, write_status
     from tracking.mirror import Follower
 
-    filmer = Filmer(run_dir, gl) if gl else None
+    config, run_dir = prepared.config, prepared.run_dir
+    filmer = Filmer(run_dir, prepared.gl) if prepared.gl else None
     follower = Follower(run_dir, config.tracking.uri or "") if config.tracking.on else None
-    configure_jax(config)
-    from records.run_dir import RunDirGoneError, write_status
-
     write_status(run_dir, RunOutcome.RUNNING)
+    outcome, rows, score = RunOutcome.FAILED, [], None
     try:
-        outcome = _train(config, run_dir, stop, filmer)
+        lane = train(prepared, stop, filmer, device)
+        outcome = lane.outcome or outcome
+        if lane.evaluated is not None:
+            rows, score = lane.evaluated.rows, lane.evaluated.score
     except RunDirGoneError as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.FAILED
     except Exception as error:
         report_failure(run_dir, error)
-        outcome = RunOutcome.FAILED
     if outcome == RunOutcome.DONE:
         write_report(run_dir)
         if filmer is not None:
-            print(f"filming the rest into {filmer.folder}", file=sys.stderr)
-            if not filmer.finish():
-                print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
+            finish_films(filmer)
         write_status(run_dir, RunOutcome.DONE)
     elif outcome == RunOutcome.INTERRUPTED and stop.order is not None:
         outcome = RunOutcome.STOPPED
@@ -179,7 +154,7 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
         write_status(run_dir, RunOutcome.INTERRUPTED, signal=stop.signal)
     mirrored = follower.finish(outcome == RunOutcome.INTERRUPTED) if follower else True
     if outcome == RunOutcome.DONE:
-        print_summary(config, run_dir)
+        print_summary(prepared, rows, score)
     if not mirrored:
         print(f"MLflow lacks a part; send it with: python -m tracking {run_dir}", file=sys.stderr)
     if outcome == RunOutcome.INTERRUPTED:
@@ -187,6 +162,40 @@ def _execute(config: RunConfig, run_dir: Path, stop: StopFlag, gl: str | None) -
     if outcome == RunOutcome.STOPPED:
         print(f"stopped ({stop.order}); the same command would go on: {run_dir}", file=sys.stderr)
     return EXITS[outcome]
+
+
+def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str) -> Lane:
+    """Begin or continue the run, to its budget or until it is told to stop; its lane, which has been closed.
+
+    Args:
+      prepared: the run.
+      stop: tells it to stop.
+      filmer: takes recorded evaluation episodes.
+      device: what JAX computes on, in words.
+    Raises:
+      Exception: whatever `open_lane` and the loop raise.
+    """
+    from agents.training import loop
+    from agents.training.lane import open_lane
+    from agents.training.progress import Progress
+    from records.run_dir import write_manifest
+
+    config, size = prepared.config, prepared.size
+    tasks = [dataclasses.asdict(spec) for spec in prepared.specs]
+    write_manifest(prepared.run_dir, config, tasks, dataclasses.asdict(size), device)
+    print(
+        f"{identity.run_name(config)} on {config.benchmark.name} ({len(tasks)} tasks), "
+        f"{size.critic_params:,} critic parameters: {prepared.run_dir}",
+        file=sys.stderr,
+    )
+    with (
+        contextlib.closing(open_lane(prepared, stop, filmer)) as lane,
+        Progress(config.train.env_steps, lane.env_steps) as progress,
+    ):
+        if lane.evaluated is not None:
+            progress.score(lane.evaluated.score)
+        loop.train([lane], progress)
+    return lane
 
 
 def report_failure(run_dir: Path, error: Exception) -> None:
@@ -210,77 +219,33 @@ def report_failure(run_dir: Path, error: Exception) -> None:
     write_status(run_dir, RunOutcome.FAILED, reason=reason, traceback=details, retry=retry)
 
 
-def configure_jax(config: RunConfig) -> None:
-    """Settings that must precede JAX's import, and the persistent compilation cache."""
-    if config.train.deterministic:
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-    import jax
-
-    if config.paths.compilation_cache is not None:
-        jax.config.update("jax_compilation_cache_dir", config.paths.compilation_cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-
-def device_in_words() -> str:
-    """How many accelerators JAX sees, and of which kind."""
-    import jax
-
-    return f"{len(jax.devices())} x {jax.devices()[0].device_kind}"
-
-
-def _train(config: RunConfig, run_dir: Path, stop: StopFlag, filmer) -> RunOutcome:
-    from agents.sizes import run_size
-    from agents.training.checkpoint import CheckpointStore
-    from agents.training.loop import Training
-    from agents.training.progress import Progress
-    from envs import registry
-    from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew, write_manifest
-
-    specs = registry.specs(config.benchmark.task_ids, config.env)
-    size = run_size(config, specs)
-    tasks = [dataclasses.asdict(spec) for spec in specs]
-    write_manifest(run_dir, config, tasks, dataclasses.asdict(size), device_in_words())
-    print(
-        f"{identity.run_name(config)} on {config.benchmark.name} ({len(specs)} tasks), "
-        f"{size.critic_params:,} critic parameters: {run_dir}",
-        file=sys.stderr,
-    )
-    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
-    checkpoint, problems = store.load()
-    for problem in problems:
-        print(f"warning: {problem}; using the one before it", file=sys.stderr)
-    if checkpoint is None:
-        check_begins_nothing_anew(run_dir)
-    covered = NO_ROWS if checkpoint is None else Coverage(**checkpoint.meta["covered"])
-    with (
-        contextlib.closing(RunRecord(run_dir, covered)) as run_record,
-        contextlib.closing(Training(config, specs, run_record, store, filmer)) as training,
-    ):
-        if checkpoint is not None:
-            training.restore(checkpoint)
-            print(f"continuing from {training.env_steps:,} steps", file=sys.stderr)
-        with Progress(config.train.env_steps, training.env_steps) as progress:
-            progress.score(training.score)
-            return training.run(stop, progress)
-
-
 def write_report(run_dir: Path) -> None:
-    """Learning curves of this run, by the analysis package's own command."""
+    """Draw learning curves of this run, by the analysis package's own command."""
     command = [sys.executable, "-m", "analysis.report", str(run_dir), "--out", str(run_dir / layout.REPORT)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         print(f"warning: no report: {result.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
 
 
-def print_summary(config: RunConfig, run_dir: Path) -> None:
-    done = files.read_json(run_dir / layout.DONE) or {}
-    print(f"done: {done['env_steps']:,} steps, mean normalised score {as_score(done['score'])}")
-    manifest = files.read_json(run_dir / layout.MANIFEST) or {}
-    metrics = {task["id"]: task["score_metric"] for task in manifest["tasks"]}
-    digits = {"return": 1, "success": 2}
-    for row in done["evaluation"]:
-        if row["task"] is not None and row["name"] == eval_name(metrics[row["task"]]):
-            print(f"  {row['task']:40s} {metrics[row['task']]} {row['value']:8.{digits[metrics[row['task']]]}f}")
+def finish_films(filmer: Filmer) -> None:
+    """Wait for the films that are not made yet."""
+    print(f"filming the rest into {filmer.folder}", file=sys.stderr)
+    if not filmer.finish():
+        print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
+
+
+def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None) -> None:
+    """Print the last evaluation, and where to look further.
+
+    Args:
+      prepared: the run.
+      rows: the evaluation's.
+      score: its mean normalised score.
+    """
+    config, run_dir = prepared.config, prepared.run_dir
+    print(f"done: {config.train.env_steps:,} steps, mean normalised score {as_score(score)}")
+    for line in result_lines(prepared.specs, rows):
+        print(line)
     print(f"run:    {run_dir}")
     print(f"report: {run_dir / layout.REPORT} (learning_curves.png)")
     if config.tracking.on:
@@ -292,5 +257,16 @@ def print_summary(config: RunConfig, run_dir: Path) -> None:
             print(f"        mlflow ui --backend-store-uri {uri}")
 
 
+def result_lines(specs: Sequence[TaskSpec], rows: Sequence[Row]) -> list[str]:
+    """A line for each task, with the metric that its score is made of."""
+    values = {(row.task, row.name): row.value for row in rows}
+    return [
+        f"  {spec.id:40s} {spec.score_metric} "
+        f"{values[spec.id, eval_name(spec.score_metric)]:8.{DIGITS[spec.score_metric]}f}"
+        for spec in specs
+    ]
+
+
 def as_score(score: float | None) -> str:
+    """A score in words."""
     return "unknown" if score is None else f"{score:.3f}"

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from envs.vector import Step
+
+
+class BoundsState(NamedTuple):
+    """What `ReturnBounds` knows, as arrays.
+
+    Attributes:
+      low, high: `[T]`, smallest and largest return-to-go; infinite before a task's first episode has ended.
+      abs_sum: `[T]`, sum of |reward| over all steps.
+      steps: scalar, steps so far.
+      reward_counts: `[T]`, steps of each task's running episode.
+      rewards: `[sum of reward_counts]`, the rewards of the running episodes, task by task.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    abs_sum: np.ndarray
+    steps: np.ndarray
+    reward_counts: np.ndarray
+    rewards: np.ndarray
 
 
 class ReturnBounds:
@@ -43,22 +64,23 @@ class ReturnBounds:
         bound = np.maximum(np.abs(self._low), np.abs(self._high))
         return np.where(finished, bound, provisional).astype(np.float32)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays for a checkpoint; `load` takes them back."""
-        return {
-            "low": self._low.copy(),
-            "high": self._high.copy(),
-            "abs_sum": self._abs_sum.copy(),
-            "steps": np.asarray(self._steps),
-            "reward_counts": np.asarray([len(rewards) for rewards in self._rewards]),
-            "rewards": np.asarray([reward for rewards in self._rewards for reward in rewards]),
-        }
+    def state(self) -> BoundsState:
+        """Copies of everything, for a checkpoint; `load` takes them back."""
+        return BoundsState(
+            low=self._low.copy(),
+            high=self._high.copy(),
+            abs_sum=self._abs_sum.copy(),
+            steps=np.asarray(self._steps, np.int64),
+            reward_counts=np.asarray([len(rewards) for rewards in self._rewards], np.int64),
+            rewards=np.asarray([reward for rewards in self._rewards for reward in rewards], np.float64),
+        )
 
-    def load(self, state: dict[str, np.ndarray]) -> None:
-        self._low[:], self._high[:], self._abs_sum[:] = state["low"], state["high"], state["abs_sum"]
-        self._steps = int(state["steps"])
-        ends = np.cumsum(state["reward_counts"])[:-1]
-        self._rewards = [part.tolist() for part in np.split(state["rewards"], ends)]
+    def load(self, state: BoundsState) -> None:
+        """Go on from `state`."""
+        self._low[:], self._high[:], self._abs_sum[:] = state.low, state.high, state.abs_sum
+        self._steps = int(state.steps)
+        ends = np.cumsum(state.reward_counts)[:-1]
+        self._rewards = [part.tolist() for part in np.split(state.rewards, ends)]
 
 
 def returns_to_go(rewards: np.ndarray, discount: float, terminated: bool) -> np.ndarray:

@@ -146,8 +146,8 @@ def test_all_damaged_is_an_error(folder, damage):
 def test_another_formats_version_is_refused(folder, monkeypatch):
     run = Run(folder)
     run.save(5)
-    monkeypatch.setattr(checkpoint, "VERSION", 2)
-    with pytest.raises(DamagedError, match="version 1, this is 2"):
+    monkeypatch.setattr(checkpoint, "VERSION", 3)
+    with pytest.raises(DamagedError, match="version 2, this is 3"):
         CheckpointStore(folder).load()
 
 

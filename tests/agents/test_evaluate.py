@@ -48,6 +48,7 @@ def test_episodes_are_those_asked_for_whatever_ends_first(specs: list[TaskSpec],
     settings = [f"eval.episodes={EPISODES}", f"eval.parallel_episodes={parallel}", "env.backend=inline", "seed=4"]
     evaluator = Evaluator(compose(settings), specs)
     result = evaluator.run(lambda obs, task_ids: np.zeros((len(obs), 1), np.float32), env_steps=600)
+    assert result is not None
     for spec, returns, successes in zip(specs, result.returns, result.successes, strict=True):
         seeds = [episode_seed(4, spec.id, "eval", 600, number) for number in range(EPISODES)]
         assert returns.tolist() == [seed % 100 * LENGTHS[spec.name] for seed in seeds]

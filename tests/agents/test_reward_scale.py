@@ -69,8 +69,8 @@ def test_state_comes_back_in_mid_episode():
     for one in steps[24:]:
         second.insert(one)
     np.testing.assert_array_equal(second.return_scale, whole.return_scale)
-    for name, array in whole.state().items():
-        np.testing.assert_array_equal(second.state()[name], array, err_msg=name)
+    for name, array in whole.state()._asdict().items():
+        np.testing.assert_array_equal(getattr(second.state(), name), array, err_msg=name)
 
 
 def settings(kind: str) -> LearnerSettings:

@@ -53,7 +53,7 @@ def attempt(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> tuple[int,
         code = ExitCode.FAILED
         return code, [f"error: {error}"]
     said = capsys.readouterr().err.splitlines()
-    assert not any("Traceback" in line for line in said), said
+    assert not any("Traceback" in line for line in said), "\n".join(said)
     return code, [line for line in said if line.startswith(("error:", "warning:"))]
 
 

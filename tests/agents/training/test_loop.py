@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.training.checkpoint import CheckpointStore
-from agents.training.loop import Training
+from agents.sizes import run_size
+from agents.training import loop
+from agents.training.lane import Lane, open_lane
+from agents.training.prepare import Prepared
 from agents.training.progress import Progress
 from conf.compose import compose
 from conf.schema import RunConfig
 from envs import registry
 from envs.spec import TaskSpec
 from records import layout
-from records.run_dir import NO_ROWS, Coverage, RunRecord
 from tests.agents.training import scripted
 from tests.agents.training.scripted import scripted_suite  # noqa: F401
 from tests.commands import newest_state, replay_contents, rows
@@ -67,6 +68,10 @@ class Killed(BaseException):
     """The process ends here: nothing may catch it."""
 
 
+def prepared_run(run_dir: Path, config: RunConfig, specs: Sequence[TaskSpec]) -> Prepared:
+    return Prepared(config, run_dir, list(specs), list(specs), run_size(config, specs), None)
+
+
 def train(
     run_dir: Path,
     config: RunConfig,
@@ -77,23 +82,19 @@ def train(
 ) -> str | None:
     """Begin or continue the run as a new process does; how it ended, None where it was killed."""
     run_dir.mkdir(exist_ok=True)
-    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
-    checkpoint, problems = store.load()
-    assert problems == []
-    with contextlib.ExitStack() as stack:
-        covered = NO_ROWS if checkpoint is None else Coverage(**checkpoint.meta["covered"])
-        record = stack.enter_context(contextlib.closing(RunRecord(run_dir, covered)))
-        training = stack.enter_context(contextlib.closing(Training(config, specs, record, store)))
-        if checkpoint is not None:
-            training.restore(checkpoint)
+    prepared = prepared_run(run_dir, config, specs)
+    opened: list[Lane] = []
 
-        def stop() -> bool:
-            if training.env_steps == kill_at:
-                raise Killed
-            return training.env_steps == stop_at
+    def stop() -> bool:
+        if opened[0].env_steps == kill_at:
+            raise Killed
+        return opened[0].env_steps == stop_at
 
+    with contextlib.closing(open_lane(prepared, stop)) as lane:
+        opened.append(lane)
         try:
-            return training.run(stop, Progress(config.train.env_steps))
+            (outcome,) = loop.train([lane], Progress(config.train.env_steps))
+            return outcome
         except Killed:
             return None
 
@@ -161,3 +162,22 @@ def test_the_scale_of_returns_is_that_of_the_rewards_before_and_after_an_episode
     following = np.mean(paid) / (1 - discount)
     returns = [sum(discount**k * r for k, r in enumerate(paid[t:])) + discount ** (7 - t) * following for t in range(7)]
     assert scales[10, "scripted/long"] == pytest.approx(max(returns))
+
+
+def test_two_lanes_in_one_loop_each_equal_their_run_alone(tmp_path: Path, scripted_suite):  # noqa: F811
+    """Also where one begins later than the other and ends earlier."""
+    configs = [compose([*CONTINUOUS, f"seed={seed}"]) for seed in (3, 4)]
+    for config in configs:
+        assert train(tmp_path / f"alone-{config.seed}", config, scripted_suite) == "done"
+    assert train(tmp_path / "together-3", configs[0], scripted_suite, stop_at=24) == "interrupted"
+    with contextlib.ExitStack() as stack:
+        lanes = []
+        for config in configs:
+            run_dir = tmp_path / f"together-{config.seed}"
+            run_dir.mkdir(exist_ok=True)
+            lane = open_lane(prepared_run(run_dir, config, scripted_suite), lambda: False)
+            lanes.append(stack.enter_context(contextlib.closing(lane)))
+        assert loop.train(lanes, Progress(BUDGET)) == ["done", "done"]
+    for seed in (3, 4):
+        assert_equal_runs(tmp_path / f"together-{seed}", tmp_path / f"alone-{seed}")
+    assert (tmp_path / "alone-3" / layout.METRICS).read_bytes() != (tmp_path / "alone-4" / layout.METRICS).read_bytes()

@@ -1,0 +1,422 @@
+"""A lane: everything of one run that lives on the host, and the learner's state that goes with it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from agents.learner.api import learner_of, settings_from
+from agents.learner.types import Array, Batch, Metrics
+from agents.replay.ring import Replay
+from agents.training import metrics
+from agents.training.checkpoint import Checkpoint, CheckpointStore, DamagedError, write_arrays
+from agents.training.clock import Clock
+from agents.training.evaluate import Evaluator
+from agents.training.metrics import Moment, ScoredEvaluation
+from agents.training.prepare import Prepared
+from agents.training.progress import Progress
+from agents.training.reward_scale import ReturnBounds
+from agents.training.state import (
+    TASK_EMBEDDING,
+    EpisodesState,
+    RunState,
+    from_arrays,
+    generator,
+    generator_state,
+    initial,
+    to_arrays,
+)
+from envs.seeding import episode_seed
+from envs.spec import SpaceSpec, TaskSpec
+from envs.vector import VectorEnv
+from envs.video import Filmer
+from records import layout
+from records.layout import RunOutcome
+from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
+
+EVAL_STREAM = 2**32 - 1  # folded into the key for acting, as no env step is
+WATCH_S = 1.0  # between looks at the environments' workers and the run's directory
+
+Ending = Literal[RunOutcome.DONE, RunOutcome.INTERRUPTED]
+
+
+class Update(NamedTuple):
+    """One call of the learner's update: what went in, and the metrics that came out."""
+
+    batch: Batch
+    return_scale: np.ndarray
+    metrics: Metrics
+
+
+class Lane:
+    """One run in the loop: environments, replay, bounds of returns, generators, record, stop flag and clock.
+
+    `open_lane` makes one. The loop calls, for every step and in this order: `act`, `sample`, `start`, `update`, `take`.
+
+    Args:
+      prepared: the run.
+      record: its directory, open.
+      store: its checkpoints.
+      stop: asked where it is safe to stop.
+      filmer: takes recorded evaluation episodes.
+      state: where the run stands.
+      replay: the transitions up to there.
+      clock: goes on from there.
+      evaluated: the newest evaluation on the grid.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        record: RunRecord,
+        store: CheckpointStore,
+        stop: Callable[[], bool],
+        filmer: Filmer | None,
+        *,
+        state: RunState,
+        replay: Replay,
+        clock: Clock,
+        evaluated: ScoredEvaluation | None,
+    ):
+        config, specs = prepared.config, prepared.specs
+        self.prepared, self.record = prepared, record
+        self._store, self._stop, self._filmer = store, stop, filmer
+        self._learner, self._settings = learner_of(config), settings_from(config, specs)
+        self._act_key = jax.random.split(jax.random.key(config.seed))[0]
+        self._task_ids = np.arange(len(specs), dtype=np.int32)
+        self.outcome: Ending | None = None
+        self.evaluated = evaluated
+        self._newest_update: Update | None = None
+        self._clock = clock
+        self._checkpointed = self._watched = time.monotonic()
+
+        self.env_steps = int(state.env_steps)
+        self._learner_state = jax.tree.map(jax.device_put, state.learner)
+        self._bounds = ReturnBounds(len(specs), config.agent.discount)
+        self._bounds.load(state.bounds)
+        self._totals = state.totals
+        self._sample_rng = generator(state.sample_rng)
+        self._action_rngs = [generator(words) for words in state.action_rngs]
+        self._replay = replay
+        self._evaluator = Evaluator(config, specs)
+        self._env = VectorEnv(
+            prepared.train_specs,
+            lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
+            backend="inline" if config.env.backend == "inline" else "process",
+            workers=config.env.workers,
+        )
+        try:
+            if self._evaluation_due():
+                self._evaluator.prepare()
+            self.obs = self._env.restore(state.episodes.split())
+            replay.start(self.obs)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the environments and close the record."""
+        self._env.close()
+        self._evaluator.close()
+        self.record.close()
+
+    # Between two steps
+
+    def pause(self, progress: Progress) -> Ending | None:
+        """Evaluate and checkpoint where that is due; how the run ended, None where it goes on.
+
+        Raises:
+          EnvError: an environment raised or its process died.
+          RunDirGoneError: somebody took the run's directory away.
+          OSError: something cannot be written.
+        """
+        if self.outcome is None:
+            self.outcome = self._pause(progress)
+        return self.outcome
+
+    def _pause(self, progress: Progress) -> Ending | None:
+        config = self.prepared.config
+        if time.monotonic() - self._checkpointed > 60 * config.checkpoint.every_min:
+            self.checkpoint()
+        if self._evaluation_due():
+            evaluated = self.evaluate(progress)
+            if evaluated is None:
+                self.checkpoint()
+                return RunOutcome.INTERRUPTED
+            self.evaluated = evaluated
+            self.record.metrics.append(evaluated.rows)
+            self.checkpoint()
+        if self.env_steps >= config.train.env_steps:
+            return self._finish(progress)
+        if self._told_to_stop():
+            self.checkpoint()
+            return RunOutcome.INTERRUPTED
+        return None
+
+    def _evaluation_due(self) -> bool:
+        on_grid = self.env_steps % self.prepared.config.eval.every_steps == 0
+        return on_grid and not self._evaluated_now()
+
+    def _evaluated_now(self) -> bool:
+        return self.evaluated is not None and self.evaluated.env_steps == self.env_steps
+
+    def _finish(self, progress: Progress) -> Ending:
+        if not self._evaluated_now():
+            # Off the grid: the score of this budget, in DONE only, so that a longer run's records stay comparable.
+            self.checkpoint()
+            self.evaluated = self.evaluate(progress)
+        if self.evaluated is None:
+            return RunOutcome.INTERRUPTED
+        self.record.done(self.env_steps, self.evaluated.score, self.evaluated.rows)
+        return RunOutcome.DONE
+
+    def _told_to_stop(self) -> bool:
+        """Whether to stop; looks after the workers, those of evaluation too, and the run's directory once a second."""
+        if time.monotonic() - self._watched > WATCH_S:
+            self._watched = time.monotonic()
+            self._env.check()
+            self._evaluator.check()
+            self.record.check_in_place()
+        return self._stop()
+
+    def evaluate(self, progress: Progress) -> ScoredEvaluation | None:
+        """The newest parameters' evaluation; None where the run was told to stop meanwhile."""
+        params = self._learner.policy(self._learner_state)
+        eval_key = jax.random.fold_in(self._act_key, EVAL_STREAM)
+        key, steps = jax.random.fold_in(eval_key, self.env_steps), itertools.count()
+
+        def act(obs: np.ndarray, task_ids: np.ndarray) -> np.ndarray:
+            step = np.int32(next(steps))
+            return self._finite(self._learner.act(self._settings, params, obs, task_ids, key, step, deterministic=True))
+
+        self._clock.lap("insert")
+        with progress.evaluating() as tell:
+            evaluation = self._evaluator.run(act, self.env_steps, self._told_to_stop, tell)
+        self._clock.lap("evaluation")
+        if evaluation is None:
+            return None
+        if self._filmer is not None:
+            self._filmer.record(self.env_steps, evaluation.recordings)
+        scored = metrics.score_evaluation(self._now(), self.prepared.specs, evaluation)
+        progress.score(scored.score)
+        return scored
+
+    # One step
+
+    def act(self) -> Array:
+        """Actions `[T, A]`: random ones at first, then the newest parameters', which the device may still compute."""
+        if self.env_steps < self.prepared.config.train.random_steps:
+            actions = random_actions(self.prepared.specs, self._env.space, self._action_rngs)
+            self._clock.lap("act")
+            return actions
+        params, now = self._learner.policy(self._learner_state), np.int32(self.env_steps)
+        return self._learner.act(
+            self._settings, params, self.obs, self._task_ids, self._act_key, now, deterministic=False
+        )
+
+    def sample(self) -> Batch | None:
+        """Batches `[U, B]` of the transitions up to the previous step; None while no updates are due."""
+        config = self.prepared.config
+        if self.env_steps < config.train.random_steps or config.agent.updates_per_step == 0:
+            return None
+        batch = self._replay.sample(self._sample_rng, config.agent.updates_per_step, config.batch_size)
+        self._clock.lap("sample")
+        return batch
+
+    def start(self, pending: Array) -> np.ndarray:
+        """Await the actions and have the environments take them; the actions `[T, A]` on the host."""
+        actions = self._finite(pending)
+        self._clock.lap("act")
+        self._env.start_step(actions)
+        return actions
+
+    def update(self, batch: Batch | None) -> None:
+        """Have the learner learn from the batches, without waiting for the device."""
+        if batch is None:
+            return
+        return_scale = self._bounds.return_scale
+        self._learner_state, values = self._learner.update(self._settings, self._learner_state, batch, return_scale)
+        self._newest_update = Update(batch, return_scale, values)
+        self._clock.lap("dispatch")
+
+    def take(self, actions: np.ndarray) -> None:
+        """Await the environments' step with these actions `[T, A]`, keep its transitions and write its rows."""
+        config, specs, busy_s = self.prepared.config, self.prepared.specs, self._env.busy_s
+        step = self._env.wait_step()
+        self._clock.environment_s += self._env.busy_s - busy_s
+        self._clock.lap("env_wait")
+        learnt = step._replace(reward=np.sign(step.reward)) if config.agent.clip_rewards else step
+        self._replay.insert(actions, learnt)
+        self._bounds.insert(learnt)
+        self.obs = step.obs
+        self._totals, ended = self._totals.after(step)
+        self.env_steps += 1
+        rows = metrics.episode_rows(self._now(), specs, ended)
+        log = self.env_steps % config.train.log_every_steps == 0
+        if log:
+            rows += metrics.learner_rows(self._now(), specs, self._learner_values(), self._bounds.return_scale)
+        if rows:
+            self.record.metrics.append(rows)
+        self._clock.lap("insert")
+        if log:
+            self.record.timing.append(metrics.timing_rows(self._now(), self._clock, config.agent.updates_per_step))
+
+    def _now(self) -> Moment:
+        return Moment.of(self.prepared.config, self.env_steps)
+
+    def _finite(self, pending: Array) -> np.ndarray:
+        """The actions, awaited; FloatingPointError where they, or values behind them, are not finite."""
+        actions = np.asarray(pending)
+        sound = actions >= 0 if self._env.space.action_kind == "discrete" else np.isfinite(actions)
+        if not sound.all():
+            raise self._not_finite("the policy's actions")
+        return actions
+
+    def _learner_values(self) -> dict[str, float]:
+        """The newest update's metrics, awaited; FloatingPointError where one is not finite."""
+        pending = {} if self._newest_update is None else self._newest_update.metrics
+        values = {name: float(value) for name, value in jax.device_get(pending).items()}
+        if bad := [name for name, value in values.items() if not np.isfinite(value)]:
+            raise self._not_finite(", ".join(bad))
+        return values
+
+    def _not_finite(self, what: str) -> FloatingPointError:
+        """The error to raise; keeps the batch of the newest update, which is the first that actions can show."""
+        if self._newest_update is not None:
+            batch, return_scale, _ = self._newest_update
+            arrays = {name: np.asarray(values) for name, values in batch._asdict().items()}
+            with contextlib.suppress(OSError):  # what is not finite is the news, and not a full disk
+                write_arrays(self.prepared.run_dir / layout.BATCH, arrays | {"return_scale": return_scale})
+        return FloatingPointError(f"not finite at {self.env_steps:,} steps: {what}")
+
+    # Checkpoints
+
+    def state(self) -> RunState:
+        """Everything that the run needs to continue exactly from here, but for replay."""
+        return RunState(
+            env_steps=np.asarray(self.env_steps, np.int64),
+            learner=self._learner_state,
+            bounds=self._bounds.state(),
+            totals=self._totals,
+            episodes=EpisodesState.of(self._env.snapshot()),
+            obs=self.obs,
+            sample_rng=generator_state(self._sample_rng),
+            action_rngs=np.stack([generator_state(rng) for rng in self._action_rngs]),
+        )
+
+    def checkpoint(self) -> None:
+        """Write everything that the run needs to continue exactly from here."""
+        self._clock.lap("insert")
+        self.record.check_in_place()
+        covered, space = self.record.coverage(), self._env.space
+        meta = {
+            "covered": covered._asdict(),
+            "evaluated": None if self.evaluated is None else self.evaluated.to_json(),
+            "clock": self._clock.to_json(),
+            "tasks": [spec.id for spec in self.prepared.specs],
+            "obs_shape": space.obs_shape,
+            "action_dim": space.action_dim,
+        }
+        arrays = to_arrays(self.state())
+        embedding = self._learner.task_embedding(self._learner_state)
+        if embedding is not None:
+            arrays[TASK_EMBEDDING] = np.asarray(embedding)
+        self._store.save(self.env_steps, meta, arrays, self._replay)
+        self.record.durable({"metrics": covered.metrics, "timing": covered.timing})
+        self._clock.lap("checkpoint")
+        self._checkpointed = time.monotonic()
+
+
+def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | None = None) -> Lane:
+    """Begin the run, or take it up where its newest whole checkpoint is.
+
+    Args:
+      prepared: the run, whose directory the caller holds the lock of.
+      stop: asked where it is safe to stop.
+      filmer: takes recorded evaluation episodes.
+    Raises:
+      DamagedError: there are checkpoints, and none is whole or of this form.
+      LostRowsError: the record is not the one that the checkpoint covers, or goes on where there is no checkpoint.
+      EnvError: an environment raised or its process died.
+      RuntimeError: an environment did not come back to the observation it was left at.
+    """
+    config, specs, run_dir = prepared.config, prepared.specs, prepared.run_dir
+    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
+    checkpoint, problems = store.load()
+    for problem in problems:
+        print(f"warning: {problem}; using the one before it", file=sys.stderr)
+    learner_key = jax.random.split(jax.random.key(config.seed))[1]
+    init = partial(learner_of(config).init, settings_from(config, specs))
+    replay = Replay(
+        len(specs),
+        SpaceSpec.of(specs),
+        config.train.replay_capacity,
+        config.train.env_steps,
+        discount=config.agent.discount,
+        n_step=config.agent.n_step,
+    )
+    if checkpoint is None:
+        check_begins_nothing_anew(run_dir)
+        covered, clock, evaluated = NO_ROWS, Clock(), None
+        state = initial(config, specs, init(learner_key))
+    else:
+        covered, clock, evaluated = read_meta(checkpoint)
+        template = initial(config, specs, jax.eval_shape(init, learner_key))
+        state = from_arrays(
+            template, {name: array for name, array in checkpoint.arrays.items() if name != TASK_EMBEDDING}
+        )
+        checkpoint.fill(replay)
+    record = RunRecord(run_dir, covered)
+    lane = Lane(
+        prepared, record, store, stop, filmer, state=state, replay=replay, clock=clock, evaluated=evaluated
+    )  # fmt: skip
+    if checkpoint is not None:
+        print(f"continuing from {lane.env_steps:,} steps", file=sys.stderr)
+        if changed := [spec.id for spec, a, b in zip(specs, lane.obs, state.obs, strict=True) if (a != b).any()]:
+            lane.close()
+            raise RuntimeError(
+                f"{', '.join(changed)}: repeating the episode did not lead back to the checkpoint's observation; "
+                "was the run begun on another machine or with other versions? See manifest.json"
+            )
+    return lane
+
+
+def read_meta(checkpoint: Checkpoint) -> tuple[Coverage, Clock, ScoredEvaluation | None]:
+    """The part of a checkpoint that is JSON: rows that it covers, clock, and the newest evaluation.
+
+    Raises:
+      DamagedError: it has another form.
+    """
+    meta = checkpoint.meta
+    try:
+        evaluated = meta["evaluated"]
+        return (
+            Coverage(**meta["covered"]),
+            Clock.from_json(meta["clock"]),
+            None if evaluated is None else ScoredEvaluation.from_json(evaluated),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(
+            f"the checkpoint's manifest has another form than this version writes ({type(error).__name__}: {error})"
+        ) from None
+
+
+def random_actions(
+    specs: Sequence[TaskSpec], space: SpaceSpec, rngs: Sequence[np.random.Generator]
+) -> np.ndarray:  # fmt: skip
+    """Uniform actions `[T, A]`, each task's from a generator of its own."""
+    actions = np.zeros((len(specs), *space.action_shape), space.action_dtype)
+    for task, (spec, rng) in enumerate(zip(specs, rngs, strict=True)):
+        if spec.action_kind == "continuous":
+            actions[task, : spec.action_dim] = rng.uniform(-1, 1, spec.action_dim)
+        else:
+            actions[task] = rng.integers(spec.action_dim)
+    return actions

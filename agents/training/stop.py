@@ -1,0 +1,57 @@
+"""Tells the loop that the run is to stop, on a signal or by the run's stop file."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from records import files, layout
+
+STOP_FILE_S = 1.0
+
+
+class StopFlag:
+    """Set by SIGTERM, SIGUSR2, Ctrl-C or the run's stop file; the loop looks at it where it is safe to stop.
+
+    The file is looked for once a second. A second Ctrl-C ends the process at once.
+
+    Attributes:
+      signal: the name of the signal that came.
+      order: what the stop file says.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._file = run_dir / layout.STOP
+        self._next_look = 0.0
+        self.signal: str | None = None
+        self.order: dict[str, Any] | None = None
+
+    def __call__(self) -> bool:
+        """Whether the run is to stop."""
+        if self.signal is None and self.order is None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + STOP_FILE_S
+            self.order = files.read_json(self._file)
+        return self.signal is not None or self.order is not None
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle the signals inside the block."""
+        signals = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+        previous = {number: signal.signal(number, self._set) for number in signals}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _set(self, number: int, _: object) -> None:
+        if self.signal is None:
+            print(f"\n{signal.Signals(number).name}: checkpointing, then stopping", file=sys.stderr, flush=True)
+        self.signal = signal.Signals(number).name
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
