@@ -24,11 +24,11 @@ import numpy as np
 
 from agents.replay.ring import Replay
 from records.files import naming, sync_folder
+from records.layout import STATE
 
 VERSION = 2
 KEEP = 2
 MANIFEST = "manifest.json"
-STATE = "state.npz"
 REPLACED = ".replaced-"
 
 

@@ -25,7 +25,6 @@ from agents.training.prepare import Prepared
 from agents.training.progress import Progress
 from agents.training.reward_scale import ReturnBounds
 from agents.training.state import (
-    TASK_EMBEDDING,
     EpisodesState,
     RunState,
     from_arrays,
@@ -328,7 +327,7 @@ class Lane:
         arrays = to_arrays(self.state())
         embedding = self._learner.task_embedding(self._learner_state)
         if embedding is not None:
-            arrays[TASK_EMBEDDING] = np.asarray(embedding)
+            arrays[layout.TASK_EMBEDDING] = np.asarray(embedding)
         self._store.save(self.env_steps, meta, arrays, self._replay)
         self.record.durable({"metrics": covered.metrics, "timing": covered.timing})
         self._clock.lap("checkpoint")
@@ -371,7 +370,7 @@ def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | Non
         covered, clock, evaluated = read_meta(checkpoint)
         template = initial(config, specs, jax.eval_shape(init, learner_key))
         state = from_arrays(
-            template, {name: array for name, array in checkpoint.arrays.items() if name != TASK_EMBEDDING}
+            template, {name: array for name, array in checkpoint.arrays.items() if name != layout.TASK_EMBEDDING}
         )
         checkpoint.fill(replay)
     record = RunRecord(run_dir, covered)

@@ -16,9 +16,6 @@ from envs.seeding import seed_sequence
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import Episodes
 
-TASK_EMBEDDING = "task_embedding"
-"""Names the array of a checkpoint that holds the tasks' learned embeddings `[T, D]`, for whoever reads only those."""
-
 
 class EpisodesState(NamedTuple):
     """Where each task's training episode stands, as `envs.vector.Episodes` with all actions in one array.

@@ -15,9 +15,6 @@ from analysis.variants import MULTI, TASKS, short_task
 from records import layout
 
 SIZE_IN = (style.COLUMN_IN * 1.3, 3.6)
-STATE = "state.npz"
-NAME = "learner.critic['conditioning']['embedding']"
-"""The checkpoint's array of one row a task."""
 MIN_TASKS = 3
 """Two points lie on a line whatever was learned."""
 COLUMNS = ("benchmark", "variant", "run", "task", "x", "y", "explained_x", "explained_y", "env_steps")
@@ -55,8 +52,9 @@ def _embedding(folder: str | None) -> tuple[np.ndarray | None, int]:
     checkpoints = sorted(Path(folder or "/nonexistent").glob(f"{layout.CHECKPOINTS}/step-*"), reverse=True)
     for checkpoint in checkpoints:
         try:
-            with np.load(checkpoint / STATE, allow_pickle=False) as arrays:
-                table = np.asarray(arrays[NAME], float) if NAME in arrays.files else None
+            with np.load(checkpoint / layout.STATE, allow_pickle=False) as arrays:
+                found = layout.TASK_EMBEDDING in arrays.files
+                table = np.asarray(arrays[layout.TASK_EMBEDDING], float) if found else None
         except (OSError, ValueError, zipfile.BadZipFile):
             continue
         usable = table is not None and table.ndim == 2 and np.isfinite(table).all() and (table != 0).any(axis=1).all()

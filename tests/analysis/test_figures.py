@@ -180,7 +180,7 @@ def test_transfer_is_of_held_out_tasks_or_of_runs_that_began_with_a_checkpoint(r
 def write_embedding(run: Path, env_steps: int, table: np.ndarray) -> None:
     folder = run / layout.CHECKPOINTS / f"step-{env_steps:09d}"
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez(folder / "state.npz", **{embedding.NAME: table, "other": np.zeros(3)})
+    np.savez(folder / "state.npz", **{layout.TASK_EMBEDDING: table, "other": np.zeros(3)})
 
 
 def test_embedding_map_is_of_the_newest_whole_checkpoint_of_the_largest_run(runs: Path, write_run):

@@ -164,6 +164,15 @@ def test_the_scale_of_returns_is_that_of_the_rewards_before_and_after_an_episode
     assert scales[10, "scripted/long"] == pytest.approx(max(returns))
 
 
+def test_a_checkpoint_names_the_tasks_embeddings(tmp_path: Path, scripted_suite: list[TaskSpec]):  # noqa: F811
+    config = compose(CONTINUOUS)
+    assert train(tmp_path / "run", config, scripted_suite, stop_at=12) == "interrupted"
+    state = newest_state(tmp_path / "run")
+    assert state["task_embedding"].shape == (2, config.agent.embedding_dim)
+    np.testing.assert_array_equal(state["task_embedding"], state["learner/critic/conditioning/embedding"])
+    assert train(tmp_path / "run", config, scripted_suite, stop_at=13) == "interrupted"
+
+
 def test_two_lanes_in_one_loop_each_equal_their_run_alone(tmp_path: Path, scripted_suite):  # noqa: F811
     """Also where one begins later than the other and ends earlier."""
     configs = [compose([*CONTINUOUS, f"seed={seed}"]) for seed in (3, 4)]
