@@ -131,11 +131,11 @@ def generator_state(rng: np.random.Generator) -> np.ndarray:
 def generator(state: np.ndarray) -> np.random.Generator:
     """A generator that goes on from `generator_state`."""
     high, low, inc_high, inc_low, has_uint32, uinteger = (int(word) for word in state)
-    bits = np.random.PCG64()
-    bits.state = {
+    rng = np.random.default_rng(0)
+    rng.bit_generator.state = {
         "bit_generator": "PCG64",
         "state": {"state": (high << 64) + low, "inc": (inc_high << 64) + inc_low},
         "has_uint32": has_uint32,
         "uinteger": uinteger,
     }
-    return np.random.Generator(bits)
+    return rng
