@@ -72,7 +72,7 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
         critic_products=critic - encoder + encoder_products,
         learner_bytes=learner,
         device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
-        replay_bytes=replay_bytes(num_tasks, space, config.train.replay_capacity, config.train.env_steps),
+        replay_bytes=replay_bytes(specs, config.train.replay_capacity, config.train.env_steps, surplus_actions=True),
     )
 
 
@@ -127,9 +127,18 @@ def encoder_size(obs_shape: Sequence[int], channels: int, stride: int) -> tuple[
     return params + dense + 2 * encoder_features(channels), products + dense
 
 
-def replay_bytes(num_tasks: int, space: SpaceSpec, capacity: int, budget: int) -> int:
-    """Memory that replay will have taken when `budget` steps per task are in it."""
-    return num_tasks * (min(capacity, budget) + 1) * space.transition_bytes
+def replay_bytes(specs: Sequence[TaskSpec], capacity: int, budget: int, *, surplus_actions: bool) -> int:
+    """Memory that replay will have taken when `budget` steps per task are in it.
+
+    Args:
+      specs: the tasks.
+      capacity: transitions kept per task.
+      budget: transitions per task that will be inserted.
+      surplus_actions: whether what the policy says beyond a task's own actions is kept, as for `Replay`.
+    """
+    widest = max(spec.action_width for spec in specs)
+    transitions = (spec.transition_bytes(widest if surplus_actions else spec.action_width) for spec in specs)
+    return (min(capacity, budget) + 1) * sum(transitions)
 
 
 def dense_params(inputs: int, outputs: int) -> int:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+NUMBER_BYTES = 4  # of an action's component, or of a discrete action
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -53,6 +55,22 @@ class TaskSpec:
     @property
     def name(self) -> str:
         return self.id.split("/", 1)[1]
+
+    @property
+    def frame_width(self) -> int:
+        """How many numbers one step adds to an observation: a whole vector, or one image of a stack."""
+        return int(np.prod(self.obs_shape[-2:]))
+
+    @property
+    def action_width(self) -> int:
+        """How many numbers an action has: the components of a continuous one, one number for a discrete one."""
+        return self.action_dim if self.action_kind == "continuous" else 1
+
+    def transition_bytes(self, action_width: int) -> int:
+        """Bytes that replay keeps for one transition of the task, with actions of that width."""
+        frame = self.frame_width * np.dtype(self.obs_dtype).itemsize
+        reward_flags_and_final_slot = 4 + 2 + 4
+        return frame + NUMBER_BYTES * action_width + reward_flags_and_final_slot
 
     def normalised(self, score: float) -> float | None:
         """`(score - norm_low) / (norm_high - norm_low)`, not clipped; None where the constants are missing."""
@@ -102,16 +120,3 @@ class SpaceSpec:
     def stack(self) -> int:
         """Frames in one observation; 1 for vectors."""
         return self.obs_shape[0] if len(self.obs_shape) == 3 else 1
-
-    @property
-    def frame_shape(self) -> tuple[int, ...]:
-        """What one step adds to an observation: `(1, H, W)` of a stack of frames, a whole vector `(O,)`."""
-        return (self.obs_shape[0] // self.stack, *self.obs_shape[1:])
-
-    @property
-    def transition_bytes(self) -> int:
-        """Bytes that replay keeps for one transition of one task."""
-        frame = int(np.prod(self.frame_shape)) * np.dtype(self.obs_dtype).itemsize
-        action = int(np.prod(self.action_shape)) * np.dtype(self.action_dtype).itemsize
-        reward_flags_and_final_slot = 4 + 2 + 4
-        return frame + action + reward_flags_and_final_slot

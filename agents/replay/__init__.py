@@ -1,1 +1,1 @@
-"""The transitions that a run learns from."""
+"""The transitions that a run learns from: `ring` keeps and draws them, `gather` makes batches of what was drawn."""

@@ -355,8 +355,7 @@ def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | Non
     learner_key = jax.random.split(jax.random.key(config.seed))[1]
     init = partial(learner_of(config).init, settings_from(config, specs))
     replay = Replay(
-        len(specs),
-        SpaceSpec.of(specs),
+        specs,
         config.train.replay_capacity,
         config.train.env_steps,
         discount=config.agent.discount,

@@ -5,11 +5,12 @@ import pytest
 
 from agents.learner.types import Batch
 from agents.replay.ring import Replay
-from envs.spec import SpaceSpec
 from envs.vector import Step
+from tests.agents.replays import transitions, vector_task
 
 TASKS, WIDTH, ACTIONS = 2, 3, 2
-SPACE = SpaceSpec((WIDTH,), "float32", ACTIONS, "continuous")
+SPECS = [vector_task("narrow", 1, 1), vector_task("wide", WIDTH, ACTIONS)]
+OWN = np.arange(WIDTH) < np.asarray([[1], [WIDTH]])
 DISCOUNT = 0.9
 
 
@@ -18,7 +19,7 @@ class History:
 
     def __init__(self, seed: int = 0):
         self.rng = np.random.default_rng(seed)
-        self.obs = self.rng.normal(size=(TASKS, WIDTH)).astype(np.float32)
+        self.obs = self.rng.normal(size=(TASKS, WIDTH)).astype(np.float32) * OWN
         self.first = self.obs
         self.steps: list[tuple[np.ndarray, Step]] = []
         self.transitions: list[Batch] = []
@@ -28,8 +29,8 @@ class History:
         over = self.rng.random(TASKS) < 0.5 if over is None else np.asarray(over)
         terminated = over & (self.rng.random(TASKS) < 0.5) if terminated is None else np.asarray(terminated)
         truncated = over & ~terminated if truncated is None else np.asarray(truncated)
-        action, reward, next_obs = draw(TASKS, ACTIONS), draw(TASKS), draw(TASKS, WIDTH)
-        obs = np.where(over[:, None], draw(TASKS, WIDTH), next_obs)
+        action, reward, next_obs = draw(TASKS, ACTIONS), draw(TASKS), draw(TASKS, WIDTH) * OWN
+        obs = np.where(over[:, None], draw(TASKS, WIDTH) * OWN, next_obs)
         step = Step(next_obs, obs, reward, terminated, truncated, over, np.zeros(TASKS, bool))
         discount = np.where(terminated & ~truncated, 0, DISCOUNT).astype(np.float32)
         self.transitions.append(Batch(self.obs, action, reward, next_obs, discount, np.arange(TASKS)))
@@ -46,7 +47,7 @@ class History:
 
 
 def make(capacity: int, budget: int = 1000) -> Replay:
-    return Replay(TASKS, SPACE, capacity, budget, discount=DISCOUNT)
+    return Replay(SPECS, capacity, budget, discount=DISCOUNT)
 
 
 def begin(capacity: int, budget: int = 1000, seed: int = 0) -> tuple[Replay, History]:
@@ -61,10 +62,9 @@ def assert_holds(replay: Replay, history: History, first: int | None = None) -> 
     if first == last:
         return
     for name, found, expected in zip(
-        Batch._fields, replay.transitions(first, last), history.expected(first, last), strict=True
+        Batch._fields, transitions(replay, SPECS, first, last), history.expected(first, last), strict=True
     ):
         np.testing.assert_array_equal(found, expected, err_msg=name)
-    np.testing.assert_array_equal(replay.pending_obs, history.obs)
 
 
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 12, 35])
@@ -79,7 +79,7 @@ def test_every_step_may_end_an_episode():
     replay, history = begin(capacity=4)
     history.insert(replay, 30, over=[True, True])
     assert_holds(replay, history)
-    assert replay._final_frames.shape[0] <= 4 * (4 + 2) * TASKS  # slots of overwritten episodes are used again
+    assert len(replay.store.finals) <= 4 * (4 + 2) * (1 + WIDTH)  # slots of overwritten episodes are used again
 
 
 def test_discount_is_zero_only_on_termination_without_truncation():
@@ -88,7 +88,7 @@ def test_discount_is_zero_only_on_termination_without_truncation():
     for terminated, truncated, over in cases:  # the last: a lost life, in an episode that goes on
         flags = {"terminated": [terminated] * 2, "truncated": [truncated] * 2, "over": [over] * 2}
         history.insert(replay, 1, **flags)
-    np.testing.assert_array_equal(replay.transitions(0, 5).discount[:, 0] > 0, [True, False, True, True, False])
+    np.testing.assert_array_equal(transitions(replay, SPECS, 0, 5).discount[:, 0] > 0, [True, False, True, True, False])
     assert_holds(replay, history)
 
 
@@ -184,9 +184,9 @@ def test_observations_are_stored_once():
     for time in range(1000):
         history.insert(replay, 1, over=[time % 100 == 99] * 2)
     bytes_ = replay.nbytes()
-    once = 1000 * TASKS * WIDTH * 4
-    assert once <= bytes_["_frames"] + bytes_["_final_frames"] <= 1.1 * once
-    total = 1000 * TASKS * SPACE.transition_bytes
+    once = 1000 * (1 + WIDTH) * 4
+    assert once <= bytes_["frames"] + bytes_["pool"] <= 1.1 * once
+    total = 1000 * sum(spec.transition_bytes(ACTIONS) for spec in SPECS)
     assert sum(bytes_.values()) <= 1.1 * total
 
 
