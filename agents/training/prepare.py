@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from agents.memory import available_bytes
-from agents.sizes import RunSize, check_memory, run_size
+from agents.sizes import RunSize, check_memory, readable_bytes, run_size
 from conf import identity
 from conf.schema import RunConfig
+from conf.typed import ConfigError
 from envs import registry
 from envs.envpool import for_training
 from envs.spec import TaskSpec
+
+MIN_ENVIRONMENT_BYTES = 2**20
+"""Less than any simulator takes for one environment."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +46,36 @@ def prepare(config: RunConfig) -> Prepared:
     """The run that `config` (with absolute paths) describes.
 
     Raises:
-      ConfigError: a task does not exist, EnvPool is missing or right for none of the tasks, the memory is too small, or
-        nothing here renders the films that are asked for.
+      ConfigError: a task does not exist, EnvPool is missing or right for none of the tasks, replay or the environments
+        of evaluation do not fit into the memory, or nothing here renders the films that are asked for.
     """
     specs = registry.specs(config.benchmark.task_ids, config.env)
     train_specs = for_training(specs, config.env.backend)
     size = run_size(config, specs)
-    check_memory([size], available_bytes())
+    available = available_bytes()
+    check_memory([size], available)
+    check_evaluation(config, specs, available)
     return Prepared(config, identity.run_dir(config), specs, train_specs, size, usable_gl(config, specs))
 
 
-def usable_gl(config: RunConfig, specs: list[TaskSpec]) -> str | None:
+def check_evaluation(config: RunConfig, specs: Sequence[TaskSpec], available: int) -> None:
+    """Refuse more environments for evaluation than the memory (bytes) can possibly hold.
+
+    Raises:
+      ConfigError: names both sizes.
+    """
+    copies = min(config.eval.parallel_episodes, config.eval.episodes)
+    steps = [min(spec.max_episode_steps, config.eval.max_episode_steps or spec.max_episode_steps) for spec in specs]
+    actions = max(steps) * np.dtype(np.float32).itemsize * max(spec.action_dim for spec in specs)
+    needed = copies * len(specs) * (MIN_ENVIRONMENT_BYTES + actions)
+    if needed > available:
+        raise ConfigError(
+            f"eval.parallel_episodes={config.eval.parallel_episodes}: {copies} environments for each of {len(specs)} "
+            f"tasks need {readable_bytes(needed)} or more, {readable_bytes(available)} are available; lower it"
+        )
+
+
+def usable_gl(config: RunConfig, specs: Sequence[TaskSpec]) -> str | None:
     """The OpenGL back end that films will use; None where none are asked for.
 
     Raises:

@@ -10,12 +10,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import pytest
 
 from agents.training import execute
+from agents.training.prepare import check_evaluation
 from conf import identity
 from conf.compose import compose, resolve_paths
 from conf.schema import RunConfig
+from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
 from tests.agents.training import scripted
@@ -171,3 +174,25 @@ def test_a_full_disk_fails_the_run_in_a_line_and_the_same_command_goes_on(
         assert state_of(run_dir) in {"failed", None}, calls
     assert attempt(config, capsys) == (ExitCode.DONE, [])
     assert_equal_runs(run_dir, identity.run_dir(configured(reference)))
+
+
+@pytest.mark.parametrize("platform", ["cuda", "banana"])
+def test_a_platform_that_is_not_here_is_a_line_that_names_the_variable(platform: str, monkeypatch):
+    def devices() -> None:
+        raise {"cuda": AssertionError(), "banana": RuntimeError("no banana (set JAX_PLATFORMS='' to choose)")}[platform]
+
+    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    with pytest.raises(ConfigError, match=f"^JAX_PLATFORMS={platform}: .*; allowed: cpu, cuda") as caught:
+        execute.configure_jax(configured(Path("runs")))
+    assert "set JAX_PLATFORMS" not in str(caught.value)
+
+
+def test_more_environments_for_evaluation_than_fit_are_refused():
+    config = configured(Path("runs"))
+    many = dataclasses.replace(config.eval, parallel_episodes=10**8, episodes=10**8)
+    specs = list(scripted.TASKS.values())
+    with pytest.raises(ConfigError, match=r"^eval\.parallel_episodes=100000000: .* need 19.* TiB or more, 8\.0 GiB"):
+        check_evaluation(dataclasses.replace(config, eval=many), specs, 8 * 2**30)
+    # At most one environment for each episode is ever built.
+    check_evaluation(dataclasses.replace(config, eval=dataclasses.replace(many, episodes=10)), specs, 8 * 2**30)
