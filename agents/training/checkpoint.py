@@ -1,10 +1,10 @@
-"""Checkpoints that are whole or not there: arrays in .npz, a JSON manifest with checksums, replay in segments.
+"""Writes and reads checkpoints, each of which is whole or not there: arrays, replay in segments, and a manifest.
 
     checkpoints/step-000012000/manifest.json    written last; names every file with its SHA-256
-    checkpoints/step-000012000/state.npz        all arrays but replay
+    checkpoints/step-000012000/state.npz        all arrays but those of replay
     checkpoints/replay/000005000-000012000.npz  transitions 5,000 to 12,000; shared by later checkpoints
 
-Nothing is pickled, so loading runs nobody's code.
+Nothing is pickled, so loading a checkpoint runs nobody's code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPLACED = ".replaced-"
 
 
 class DamagedError(RuntimeError):
-    """A checkpoint's file is missing, cut short or altered."""
+    """A file of a checkpoint is missing, cut short, altered or of another form."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ class Checkpoint:
     """A verified checkpoint.
 
     Attributes:
-      env_steps: when it was taken.
-      meta: the JSON part.
-      arrays: all arrays but replay.
-      segments: replay files in order, with the number of their first transition.
+      env_steps: when the checkpoint was taken.
+      meta: the part of the state that is JSON.
+      arrays: the part that is arrays, by name.
+      segments: the files of replay in order, each with the number of its first transition.
     """
 
     env_steps: int
@@ -88,6 +88,7 @@ class Checkpoint:
     segments: list[tuple[Path, int]]
 
     def fill(self, replay: Replay) -> None:
+        """Put the transitions of all segments into an empty replay."""
         for path, first in self.segments:
             replay.merge(read_arrays(path), first)
 
@@ -148,9 +149,10 @@ class CheckpointStore:
         self._drop_old()
 
     def load(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that verifies, and a line for each newer one that does not.
+        """Find the newest checkpoint that verifies, and set damaged ones that are newer aside under another name.
 
-        Damaged checkpoints are set aside under another name.
+        Returns:
+          The checkpoint, None where nothing was ever saved, and a line about each that was set aside.
 
         Raises:
           DamagedError: there are checkpoints, and none of them is whole.
@@ -203,7 +205,7 @@ class CheckpointStore:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
-    """Write `path` whole (beside it, synced, renamed); its SHA-256."""
+    """Write a file of arrays beside `path`, sync it, rename it to `path`, and return its SHA-256."""
     temporary = path.with_name(f".{path.name}")
     try:
         with temporary.open("wb") as file:
@@ -220,7 +222,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that `write_arrays` wrote.
+    """Read the arrays that `write_arrays` wrote.
 
     Raises:
       DamagedError: the file holds something else.
@@ -269,11 +271,13 @@ def check_types(value: Segment | Manifest) -> None:
 
 
 def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def expect_digest(path: Path, digest: str) -> None:
+    """Raises DamagedError where the file is missing or has another SHA-256."""
     try:
         actual = file_digest(path)
     except OSError as error:

@@ -11,7 +11,7 @@ PHASES = ("act", "sample", "dispatch", "env_wait", "insert", "evaluation", "chec
 
 @dataclass
 class Clock:
-    """Seconds by phase of the loop, continued over restarts. With several lanes, each books the time of all.
+    """Counts seconds by phase of the loop, over all starts of a run. With several lanes, each books the time of all.
 
     Attributes:
       phases: seconds of each of `PHASES` since the run began.
@@ -31,17 +31,17 @@ class Clock:
         self._mark = now
 
     def rate(self, env_steps: int) -> float:
-        """Environment steps a second since the last call, given how many there are by now."""
+        """Return the environment steps a second since the last call; there are `env_steps` by now."""
         steps, seconds = self.reported
         self.reported = env_steps, sum(self.phases.values())
         return (env_steps - steps) / max(self.reported[1] - seconds, 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """What a checkpoint keeps; `from_json` takes it back."""
+        """Return what a checkpoint keeps; `from_json` takes it back."""
         return {"phases": self.phases, "environment_s": self.environment_s, "reported": self.reported}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Clock:
-        """A clock that goes on from a checkpoint."""
+        """Return a clock that goes on from a checkpoint."""
         steps, seconds = value["reported"]
         return cls(dict.fromkeys(PHASES, 0.0) | value["phases"], value["environment_s"], (steps, seconds))

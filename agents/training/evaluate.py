@@ -19,7 +19,7 @@ Act = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results of one evaluation.
+    """Holds the results of one evaluation.
 
     Attributes:
       returns: `[T, episodes]`, undiscounted.
@@ -32,7 +32,7 @@ class Evaluation:
     recordings: dict[str, Recording]
 
     def scores(self, specs: Sequence[TaskSpec]) -> list[float | None]:
-        """Each task's mean raw score, normalised; None where the task has no constants."""
+        """Return each task's mean raw score, normalised; None where the task has no constants."""
         metric = {"return": self.returns, "success": self.successes}
         return [spec.normalised(float(metric[spec.score_metric][task].mean())) for task, spec in enumerate(specs)]
 

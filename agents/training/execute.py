@@ -84,7 +84,7 @@ def check_place(config: RunConfig, run_dir: Path) -> None:
 
 
 def finished(config: RunConfig, run_dir: Path) -> dict | None:
-    """What DONE says, if the run has reached the budget that is asked for."""
+    """Return what DONE says, if the run has reached the budget that is asked for."""
     done = files.read_whole(run_dir / layout.DONE, "env_steps", "score")
     return done if done is not None and done["env_steps"] >= config.train.env_steps else None
 
@@ -116,7 +116,7 @@ def configure_jax(config: RunConfig) -> str:
 
 
 def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
-    """Train the run, whose lock the caller holds, and say how that ended; the exit status.
+    """Train the run, whose lock the caller holds, say how that ended, and return the exit status.
 
     Args:
       prepared: the run.
@@ -165,7 +165,7 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
 
 
 def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str) -> Lane:
-    """Begin or continue the run, to its budget or until it is told to stop; its lane, which has been closed.
+    """Train the run to its budget, or until it is told to stop, and return its lane, which has been closed.
 
     Args:
       prepared: the run.
@@ -258,7 +258,7 @@ def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None) 
 
 
 def result_lines(specs: Sequence[TaskSpec], rows: Sequence[Row]) -> list[str]:
-    """A line for each task, with the metric that its score is made of."""
+    """Return a line for each task, with the metric that its score is made of."""
     values = {(row.task, row.name): row.value for row in rows}
     return [
         f"  {spec.id:40s} {spec.score_metric} "
@@ -268,5 +268,5 @@ def result_lines(specs: Sequence[TaskSpec], rows: Sequence[Row]) -> list[str]:
 
 
 def as_score(score: float | None) -> str:
-    """A score in words."""
+    """Return a score in words."""
     return "unknown" if score is None else f"{score:.3f}"

@@ -1,4 +1,7 @@
-"""A lane: everything of one run that lives on the host, and the learner's state that goes with it."""
+"""Holds one run while it trains: everything that lives on the host, and the learner's state.
+
+A loop steps one lane or several; the word is from a swimming pool, where each keeps to its own.
+"""
 
 from __future__ import annotations
 
@@ -56,20 +59,28 @@ class Update(NamedTuple):
 
 
 class Lane:
-    """One run in the loop: environments, replay, bounds of returns, generators, record, stop flag and clock.
+    """Holds one run: environments, replay, magnitudes of returns, generators, record, stop flag and clock.
 
-    `open_lane` makes one. The loop calls, for every step and in this order: `act`, `sample`, `start`, `update`, `take`.
+    `open_lane` makes a lane. For every step, the loop calls `act`, `sample`, `start`, `update`, `take` in this order.
 
     Args:
       prepared: the run.
-      record: its directory, open.
-      store: its checkpoints.
-      stop: asked where it is safe to stop.
-      filmer: takes recorded evaluation episodes.
+      record: the run's directory, opened for writing.
+      store: the run's checkpoints.
+      stop: says whether the run is to stop; asked where it is safe to stop.
+      filmer: takes recorded evaluation episodes; None where none are filmed.
       state: where the run stands.
       replay: the transitions up to there.
-      clock: goes on from there.
-      evaluated: the newest evaluation on the grid.
+      clock: the time that went into getting there.
+      evaluated: the newest evaluation, None before the first.
+
+    Attributes:
+      prepared: the run.
+      record: the run's directory.
+      env_steps: environment steps of every task so far.
+      obs: `[T, O]`, the observations to act on next.
+      evaluated: the newest evaluation, None before the first.
+      outcome: how the run ended, None while it goes on.
     """
 
     def __init__(
@@ -130,7 +141,7 @@ class Lane:
     # Between two steps
 
     def pause(self, progress: Progress) -> Ending | None:
-        """Evaluate and checkpoint where that is due; how the run ended, None where it goes on.
+        """Evaluate and checkpoint where that is due; return how the run ended, or None where it goes on.
 
         Raises:
           EnvError: an environment raised or its process died.
@@ -187,7 +198,7 @@ class Lane:
         return self._stop()
 
     def evaluate(self, progress: Progress) -> ScoredEvaluation | None:
-        """The newest parameters' evaluation; None where the run was told to stop meanwhile."""
+        """Evaluate the newest parameters; return None where the run was told to stop meanwhile."""
         params = self._learner.policy(self._learner_state)
         eval_key = jax.random.fold_in(self._act_key, EVAL_STREAM)
         key, steps = jax.random.fold_in(eval_key, self.env_steps), itertools.count()
@@ -211,7 +222,7 @@ class Lane:
     # One step
 
     def act(self) -> Array:
-        """Actions `[T, A]`: random ones at first, then the newest parameters', which the device may still compute."""
+        """Choose actions `[T, A]`, at first random ones, then the policy's, which the device may still compute."""
         if self.env_steps < self.prepared.config.train.random_steps:
             actions = random_actions(self.prepared.specs, self._env.space, self._action_rngs)
             self._clock.lap("act")
@@ -222,7 +233,7 @@ class Lane:
         )
 
     def sample(self) -> Batch | None:
-        """Batches `[U, B]` of the transitions up to the previous step; None while no updates are due."""
+        """Draw batches `[U, B]` of the transitions up to the previous step; None while no updates are due."""
         config = self.prepared.config
         if self.env_steps < config.train.random_steps or config.agent.updates_per_step == 0:
             return None
@@ -231,7 +242,7 @@ class Lane:
         return batch
 
     def start(self, pending: Array) -> np.ndarray:
-        """Await the actions and have the environments take them; the actions `[T, A]` on the host."""
+        """Await the actions, have the environments begin their step, and return the actions `[T, A]` on the host."""
         actions = self._finite(pending)
         self._clock.lap("act")
         self._env.start_step(actions)
@@ -247,7 +258,7 @@ class Lane:
         self._clock.lap("dispatch")
 
     def take(self, actions: np.ndarray) -> None:
-        """Await the environments' step with these actions `[T, A]`, keep its transitions and write its rows."""
+        """Await the environments' step with `actions` `[T, A]`, keep its transitions and write its rows."""
         config, specs, busy_s = self.prepared.config, self.prepared.specs, self._env.busy_s
         step = self._env.wait_step()
         self._clock.environment_s += self._env.busy_s - busy_s
@@ -299,7 +310,7 @@ class Lane:
     # Checkpoints
 
     def state(self) -> RunState:
-        """Everything that the run needs to continue exactly from here, but for replay."""
+        """Return everything that the run needs to continue exactly from here, but for replay."""
         return RunState(
             env_steps=np.asarray(self.env_steps, np.int64),
             learner=self._learner_state,
@@ -388,7 +399,7 @@ def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | Non
 
 
 def read_meta(checkpoint: Checkpoint) -> tuple[Coverage, Clock, ScoredEvaluation | None]:
-    """The part of a checkpoint that is JSON: rows that it covers, clock, and the newest evaluation.
+    """Read the part of a checkpoint that is JSON: the rows that it covers, the clock, and the newest evaluation.
 
     Raises:
       DamagedError: it has another form.
@@ -410,7 +421,13 @@ def read_meta(checkpoint: Checkpoint) -> tuple[Coverage, Clock, ScoredEvaluation
 def random_actions(
     specs: Sequence[TaskSpec], space: SpaceSpec, rngs: Sequence[np.random.Generator]
 ) -> np.ndarray:  # fmt: skip
-    """Uniform actions `[T, A]`, each task's from a generator of its own."""
+    """Draw uniform actions `[T, A]`, each task's from a generator of its own.
+
+    Args:
+      specs: the tasks, `T` of them.
+      space: the arrays' common form.
+      rngs: a generator for each task, which moves on.
+    """
     actions = np.zeros((len(specs), *space.action_shape), space.action_dtype)
     for task, (spec, rng) in enumerate(zip(specs, rngs, strict=True)):
         if spec.action_kind == "continuous":

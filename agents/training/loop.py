@@ -1,7 +1,8 @@
-"""The training loop. Several runs may share it; each is a lane of its own.
+"""The training loop, which steps one run or several side by side.
 
-Its order overlaps environments and learner and is always the same, so no number changes with the machine's speed:
-act with the newest parameters -> start the step -> U updates on data up to the previous step -> await the step.
+The order of a step is always the same, so that no number changes with the machine's speed:
+act with the newest parameters -> start the environments -> U updates on data up to the previous step -> await the
+environments -> insert their transitions. Environments and learner thus work at the same time.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from agents.training.progress import Progress
 
 
 def train(lanes: Sequence[Lane], progress: Progress) -> list[Ending]:
-    """Train every lane to its budget, or until it is told to stop; how each ended, with a complete checkpoint.
+    """Train every lane to its budget, or until it is told to stop, and return how each ended.
 
-    An error in one lane ends all; each goes on from its own newest checkpoint.
+    Each lane leaves a complete checkpoint. An error in one lane ends all of them; the same command continues each from
+    its own newest checkpoint.
 
     Raises:
       EnvError: an environment raised or its process died.
@@ -30,7 +32,7 @@ def train(lanes: Sequence[Lane], progress: Progress) -> list[Ending]:
 
 
 def step(lanes: Sequence[Lane]) -> None:
-    """One environment step of every task in every lane, and the updates that go with it."""
+    """Take one environment step of every task in every lane, and the updates that go with it."""
     pending = [lane.act() for lane in lanes]
     batches = [lane.sample() for lane in lanes]  # while the device computes the actions
     actions = [lane.start(one) for lane, one in zip(lanes, pending, strict=True)]

@@ -17,19 +17,19 @@ from records.rows import Row
 
 
 class Moment(NamedTuple):
-    """When something was measured, in environment steps of each task and in updates of the learner."""
+    """Says when something was measured, in environment steps of each task and in updates of the learner."""
 
     env_steps: int
     update_steps: int
 
     @classmethod
     def of(cls, config: RunConfig, env_steps: int) -> Moment:
-        """The moment after `env_steps`; the first `train.random_steps` bring no updates."""
+        """Return the moment after `env_steps`; the first `train.random_steps` bring no updates."""
         updating = max(0, env_steps - config.train.random_steps)
         return cls(env_steps, updating * config.agent.updates_per_step)
 
     def row(self, name: str, value: float, task: TaskSpec | None = None) -> Row:
-        """A row of this moment, of one task or of all."""
+        """Return a row of this moment, about one task or about all."""
         return Row(self.env_steps, self.update_steps, name, None if task is None else task.id, value)
 
 
@@ -48,31 +48,31 @@ class EpisodeTotals(NamedTuple):
     success: np.ndarray
 
     def after(self, step: Step) -> tuple[EpisodeTotals, list[Ended]]:
-        """The totals after a step, and the episodes that it ended."""
+        """Return the totals after a step, and the episodes that the step ended."""
         return_, success, over = self.return_ + step.reward, self.success | step.success, step.episode_over
         ended = [Ended(int(task), float(return_[task]), bool(success[task])) for task in np.flatnonzero(over)]
         return EpisodeTotals(np.where(over, 0, return_), success & ~over), ended
 
 
 class ScoredEvaluation(NamedTuple):
-    """An evaluation's mean normalised score, None where no task has constants, and its rows."""
+    """Holds an evaluation's rows and its mean normalised score, None where no task has constants."""
 
     env_steps: int
     score: float | None
     rows: list[Row]
 
     def to_json(self) -> dict[str, Any]:
-        """What a checkpoint keeps; `from_json` takes it back."""
+        """Return what a checkpoint keeps; `from_json` takes it back."""
         return self._asdict() | {"rows": [row._asdict() for row in self.rows]}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ScoredEvaluation:
-        """The evaluation that a checkpoint holds."""
+        """Return the evaluation that a checkpoint holds."""
         return cls(value["env_steps"], value["score"], [Row(**row) for row in value["rows"]])
 
 
 def score_evaluation(at: Moment, specs: Sequence[TaskSpec], evaluation: Evaluation) -> ScoredEvaluation:
-    """Mean return, success and score of each task, then the mean of the known scores."""
+    """Make the rows of an evaluation: each task's mean return, success and score, then the mean of the known scores."""
     scores = evaluation.scores(specs)
     rows = []
     for task, (spec, score) in enumerate(zip(specs, scores, strict=True)):
@@ -88,7 +88,7 @@ def score_evaluation(at: Moment, specs: Sequence[TaskSpec], evaluation: Evaluati
 
 
 def episode_rows(at: Moment, specs: Sequence[TaskSpec], ended: Sequence[Ended]) -> list[Row]:
-    """Returns of the training episodes that a step ended, then their successes."""
+    """Make the rows of the training episodes that a step ended: first their returns, then their successes."""
     returns = [at.row(names.TRAIN_RETURN, one.return_, specs[one.task]) for one in ended]
     return returns + [at.row(names.TRAIN_SUCCESS, float(one.success), specs[one.task]) for one in ended]
 
@@ -96,10 +96,10 @@ def episode_rows(at: Moment, specs: Sequence[TaskSpec], ended: Sequence[Ended]) 
 def learner_rows(
     at: Moment, specs: Sequence[TaskSpec], values: Mapping[str, float], return_scale: np.ndarray
 ) -> list[Row]:
-    """The learner's own metrics, and the magnitude of every task's returns.
+    """Make the rows of the learner's own metrics, and of the magnitude of every task's returns.
 
     Args:
-      at: when they were measured.
+      at: when the values were measured.
       specs: the tasks, `T` of them.
       values: the learner's metrics by name.
       return_scale: `[T]`, in raw return.
@@ -109,11 +109,11 @@ def learner_rows(
 
 
 def timing_rows(at: Moment, clock: Clock, updates_per_step: int) -> list[Row]:
-    """Rates since the last call, and seconds by phase since the run began.
+    """Make the rows of the rates since the last call, and of the seconds by phase since the run began.
 
     Args:
-      at: when the loop has come there.
-      clock: the run's.
+      at: now.
+      clock: the run's clock.
       updates_per_step: the learner's updates at each environment step, once there are any.
     """
     rate = clock.rate(at.env_steps)

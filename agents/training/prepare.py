@@ -23,7 +23,7 @@ MIN_ENVIRONMENT_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that can begin.
+    """Describes a run that can begin here.
 
     Attributes:
       config: with absolute paths.
@@ -43,7 +43,7 @@ class Prepared:
 
 
 def prepare(config: RunConfig) -> Prepared:
-    """The run that `config` (with absolute paths) describes.
+    """Check the run that `config` (with absolute paths) describes, and work out what it needs.
 
     Raises:
       ConfigError: a task does not exist, EnvPool is missing or right for none of the tasks, replay or the environments
@@ -76,7 +76,7 @@ def check_evaluation(config: RunConfig, specs: Sequence[TaskSpec], available: in
 
 
 def usable_gl(config: RunConfig, specs: Sequence[TaskSpec]) -> str | None:
-    """The OpenGL back end that films will use; None where none are asked for.
+    """Return the OpenGL back end that films will use; None where no films are asked for.
 
     Raises:
       ConfigError: nothing here renders.

@@ -1,4 +1,4 @@
-"""A progress bar with rate, time left and current score; a line now and then where there is no terminal."""
+"""Shows how far training is: a bar on a terminal, else a line now and then, with rate, time left and score."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ LINE_EVERY_S = 15.0
 
 
 class Progress:
-    """Shows a run's progress on standard error, from `initial` to `total` environment steps."""
+    """Shows a run's progress on standard error, from `initial` to `total` environment steps.
+
+    A terminal gets a bar; elsewhere, a line is printed every `LINE_EVERY_S` seconds and at each score.
+    """
 
     def __init__(self, total: int, initial: int = 0):
         self._total, self._initial = total, initial
@@ -45,18 +48,18 @@ class Progress:
         self._bar.stop()
 
     def step(self, env_steps: int) -> None:
-        """Training has come to `env_steps`."""
+        """Show that training has come to `env_steps`."""
         self._steps = env_steps
         self._show()
 
     def score(self, score: float | None) -> None:
-        """The newest evaluation's mean normalised score."""
+        """Show the newest evaluation's mean normalised score, None where no task has constants."""
         self._score = "-" if score is None else f"{score:.3f}"
         self._show(force=True)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[Callable[[float], None]]:
-        """While an evaluation runs; yields what to tell the finished fraction to."""
+        """Show inside the block that an evaluation runs; yields a function that takes the finished fraction."""
         self._activity = "evaluating"
         self._show()
         try:

@@ -1,4 +1,4 @@
-"""Per-task magnitude of returns, from which the learner scales rewards (specs: BRC, reward normalisation)."""
+"""Measures how large each task's returns are; the learner divides rewards by that."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ReturnBounds:
         self._rewards: list[list[float]] = [[] for _ in range(num_tasks)]
 
     def insert(self, step: Step) -> None:
-        """Take one step's raw rewards `[T]`; an episode that ends moves its task's bounds."""
+        """Count one step's raw rewards `[T]`; where an episode ends, its returns widen the task's bounds."""
         self._steps += 1
         self._abs_sum += np.abs(step.reward)
         for task, rewards in enumerate(self._rewards):

@@ -1,4 +1,4 @@
-"""A run's whole state: one pytree of arrays, which goes to a checkpoint and comes back by the paths of its leaves."""
+"""Defines a run's whole state: one pytree of arrays, saved and restored by the paths of its leaves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from envs.vector import Episodes
 
 
 class EpisodesState(NamedTuple):
-    """Where each task's training episode stands, as `envs.vector.Episodes` with all actions in one array.
+    """Says where each task's training episode stands: `envs.vector.Episodes` with all actions in one array.
 
     Attributes:
       number: `[T]`, episodes finished before this one.
@@ -32,16 +32,16 @@ class EpisodesState(NamedTuple):
 
     @classmethod
     def of(cls, episodes: Episodes) -> EpisodesState:
-        """The same episodes as arrays."""
+        """Return the same episodes as arrays."""
         return cls(episodes.number, episodes.length, np.concatenate(episodes.actions))
 
     def split(self) -> Episodes:
-        """The same episodes with an array of actions for each task."""
+        """Return the same episodes with an array of actions for each task."""
         return Episodes(self.number, self.length, np.split(self.actions, np.cumsum(self.length)[:-1]))
 
 
 class RunState(NamedTuple):
-    """Everything that a run needs to continue exactly where it is, but for replay: a pytree of arrays.
+    """Holds everything that a run needs to continue exactly where it is, but for replay: a pytree of arrays.
 
     Attributes:
       env_steps: scalar, environment steps of every task so far.
@@ -65,7 +65,7 @@ class RunState(NamedTuple):
 
 
 def initial(config: RunConfig, specs: Sequence[TaskSpec], learner: Any) -> RunState:
-    """The state before the first step; `learner` is the learner's, or its shapes where only the form is wanted."""
+    """Return the state before the first step; `learner` may be shapes alone, where only the form is wanted."""
     tasks, space = len(specs), SpaceSpec.of(specs)
     action_rngs = [np.random.default_rng(seed_sequence(config.seed, spec.id, "random_actions")) for spec in specs]
     return RunState(
@@ -83,7 +83,7 @@ def initial(config: RunConfig, specs: Sequence[TaskSpec], learner: Any) -> RunSt
 
 
 def to_arrays(state: RunState) -> dict[str, np.ndarray]:
-    """Every leaf on the host, named after its path: `learner/critic/...`, `bounds/low`."""
+    """Copy every leaf to the host, under its path as a name: `learner/critic/...`, `bounds/low`."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     arrays = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
     assert len(arrays) == len(leaves), "two leaves have one name"
@@ -91,7 +91,7 @@ def to_arrays(state: RunState) -> dict[str, np.ndarray]:
 
 
 def from_arrays(template: RunState, arrays: dict[str, np.ndarray]) -> RunState:
-    """The state that `to_arrays` took apart.
+    """Put the state together that `to_arrays` took apart.
 
     Args:
       template: a state of the same form; where a leaf is a `jax.ShapeDtypeStruct`, the array must have its shape, else
@@ -122,14 +122,14 @@ def from_arrays(template: RunState, arrays: dict[str, np.ndarray]) -> RunState:
 
 
 def generator_state(rng: np.random.Generator) -> np.ndarray:
-    """`[6]`, uint64: the state of a PCG64 generator, which `generator` takes back."""
+    """Return the state of a PCG64 generator as `[6]`, uint64; `generator` takes it back."""
     state = rng.bit_generator.state
     words = [word for value in (state["state"]["state"], state["state"]["inc"]) for word in divmod(value, 2**64)]
     return np.asarray([*words, state["has_uint32"], state["uinteger"]], np.uint64)
 
 
 def generator(state: np.ndarray) -> np.random.Generator:
-    """A generator that goes on from `generator_state`."""
+    """Return a generator that goes on from `generator_state`."""
     high, low, inc_high, inc_low, has_uint32, uinteger = (int(word) for word in state)
     rng = np.random.default_rng(0)
     rng.bit_generator.state = {
