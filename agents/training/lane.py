@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -65,14 +65,16 @@ class Lane:
 
     Args:
       prepared: the run.
+      state: where the run stands.
+      replay: the transitions up to there.
+      evaluated: the newest evaluation up to there, None before the first.
+      clock: the time that went into getting there.
+      env: the environments that training steps; the lane brings them to where the run stands.
+      evaluator: plays evaluation episodes.
       record: the run's directory, opened for writing.
       store: the run's checkpoints.
       stop: says whether the run is to stop; asked where it is safe to stop.
       filmer: takes recorded evaluation episodes; None where none are filmed.
-      state: where the run stands.
-      replay: the transitions up to there.
-      clock: the time that went into getting there.
-      evaluated: the newest evaluation, None before the first.
 
     Attributes:
       prepared: the run.
@@ -86,19 +88,22 @@ class Lane:
     def __init__(
         self,
         prepared: Prepared,
+        state: RunState,
+        *,
+        replay: Replay,
+        evaluated: ScoredEvaluation | None,
+        clock: Clock,
+        env: VectorEnv,
+        evaluator: Evaluator,
         record: RunRecord,
         store: CheckpointStore,
         stop: Callable[[], bool],
         filmer: Filmer | None,
-        *,
-        state: RunState,
-        replay: Replay,
-        clock: Clock,
-        evaluated: ScoredEvaluation | None,
     ):
         config, specs = prepared.config, prepared.specs
         self.prepared, self.record = prepared, record
         self._store, self._stop, self._filmer = store, stop, filmer
+        self._env, self._evaluator, self._replay = env, evaluator, replay
         self._learner, self._settings = learner_of(config), settings_from(config, specs)
         self._act_key = jax.random.split(jax.random.key(config.seed))[0]
         self._task_ids = np.arange(len(specs), dtype=np.int32)
@@ -115,22 +120,8 @@ class Lane:
         self._totals = state.totals
         self._sample_rng = generator(state.sample_rng)
         self._action_rngs = [generator(words) for words in state.action_rngs]
-        self._replay = replay
-        self._evaluator = Evaluator(config, specs)
-        self._env = VectorEnv(
-            prepared.train_specs,
-            lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
-            backend="inline" if config.env.backend == "inline" else "process",
-            workers=config.env.workers,
-        )
-        try:
-            if self._evaluation_due():
-                self._evaluator.prepare()
-            self.obs = self._env.restore(state.episodes.split())
-            replay.start(self.obs)
-        except BaseException:
-            self.close()
-            raise
+        self.obs = env.restore(state.episodes.split())
+        replay.start(self.obs)
 
     def close(self) -> None:
         """End the environments and close the record."""
@@ -363,39 +354,92 @@ def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | Non
     checkpoint, problems = store.load()
     for problem in problems:
         print(f"warning: {problem}; using the one before it", file=sys.stderr)
-    learner_key = jax.random.split(jax.random.key(config.seed))[1]
-    init = partial(learner_of(config).init, settings_from(config, specs))
-    replay = Replay(
-        specs,
-        config.train.replay_capacity,
-        config.train.env_steps,
-        discount=config.agent.discount,
-        n_step=config.agent.n_step,
-    )
     if checkpoint is None:
         check_begins_nothing_anew(run_dir)
-        covered, clock, evaluated = NO_ROWS, Clock(), None
-        state = initial(config, specs, init(learner_key))
-    else:
-        covered, clock, evaluated = read_meta(checkpoint)
-        template = initial(config, specs, jax.eval_shape(init, learner_key))
-        state = from_arrays(
-            template, {name: array for name, array in checkpoint.arrays.items() if name != layout.TASK_EMBEDDING}
+    covered, clock, evaluated = (NO_ROWS, None, None) if checkpoint is None else read_meta(checkpoint)
+    with contextlib.ExitStack() as opened:
+        record = opened.enter_context(contextlib.closing(RunRecord(run_dir, covered)))
+        env = opened.enter_context(contextlib.closing(training_env(prepared)))
+        evaluator = opened.enter_context(contextlib.closing(Evaluator(config, specs)))
+        if checkpoint is None:
+            evaluator.prepare()  # its worker processes build environments while this process initialises the learner
+        replay = Replay(
+            specs,
+            config.train.replay_capacity,
+            config.train.env_steps,
+            discount=config.agent.discount,
+            n_step=config.agent.n_step,
         )
-        checkpoint.fill(replay)
-    record = RunRecord(run_dir, covered)
-    lane = Lane(
-        prepared, record, store, stop, filmer, state=state, replay=replay, clock=clock, evaluated=evaluated
-    )  # fmt: skip
-    if checkpoint is not None:
-        print(f"continuing from {lane.env_steps:,} steps", file=sys.stderr)
-        if changed := [spec.id for spec, a, b in zip(specs, lane.obs, state.obs, strict=True) if (a != b).any()]:
-            lane.close()
-            raise RuntimeError(
-                f"{', '.join(changed)}: repeating the episode did not lead back to the checkpoint's observation; "
-                "was the run begun on another machine or with other versions? See manifest.json"
-            )
+        state = initial_state(prepared) if checkpoint is None else restored_state(prepared, checkpoint)
+        if checkpoint is not None:
+            checkpoint.fill(replay)
+        lane = Lane(
+            prepared,
+            state,
+            replay=replay,
+            evaluated=evaluated,
+            clock=clock or Clock(),
+            env=env,
+            evaluator=evaluator,
+            record=record,
+            store=store,
+            stop=stop,
+            filmer=filmer,
+        )
+        if checkpoint is not None:
+            check_same_obs(specs, lane.obs, state.obs)
+            print(f"continuing from {lane.env_steps:,} steps", file=sys.stderr)
+        opened.pop_all()  # the lane closes them
     return lane
+
+
+def training_env(prepared: Prepared) -> VectorEnv:
+    """Build the environments that training steps, in worker processes while the caller goes on."""
+    config, specs = prepared.config, prepared.specs
+    return VectorEnv(
+        prepared.train_specs,
+        lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
+        backend="inline" if config.env.backend == "inline" else "process",
+        workers=config.env.workers,
+    )
+
+
+def initial_state(prepared: Prepared) -> RunState:
+    """Return the state before the first step."""
+    init, key = learner_init(prepared)
+    return initial(prepared.config, prepared.specs, init(key))
+
+
+def restored_state(prepared: Prepared, checkpoint: Checkpoint) -> RunState:
+    """Return the state that a checkpoint holds, without initialising a learner that would be thrown away.
+
+    Raises:
+      DamagedError: the checkpoint's arrays are not those of this run.
+    """
+    init, key = learner_init(prepared)
+    template = initial(prepared.config, prepared.specs, jax.eval_shape(init, key))
+    arrays = {name: array for name, array in checkpoint.arrays.items() if name != layout.TASK_EMBEDDING}
+    return from_arrays(template, arrays)
+
+
+def learner_init(prepared: Prepared) -> tuple[Callable[[jax.Array], Any], jax.Array]:
+    """Return the function that initialises the run's learner, and the key that it takes."""
+    config = prepared.config
+    key = jax.random.split(jax.random.key(config.seed))[1]
+    return partial(learner_of(config).init, settings_from(config, prepared.specs)), key
+
+
+def check_same_obs(specs: Sequence[TaskSpec], found: np.ndarray, expected: np.ndarray) -> None:
+    """Compare the observations `[T, O]` that repeated episodes have led to with those of the checkpoint.
+
+    Raises:
+      RuntimeError: they differ; the error names the tasks.
+    """
+    if changed := [spec.id for spec, a, b in zip(specs, found, expected, strict=True) if (a != b).any()]:
+        raise RuntimeError(
+            f"{', '.join(changed)}: repeating the episode did not lead back to the checkpoint's observation; "
+            "was the run begun on another machine or with other versions? See manifest.json"
+        )
 
 
 def read_meta(checkpoint: Checkpoint) -> tuple[Coverage, Clock, ScoredEvaluation | None]:

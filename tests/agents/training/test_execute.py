@@ -22,7 +22,6 @@ from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
 from tests.agents.training import scripted
-from tests.agents.training.scripted import scripted_suite  # noqa: F401
 from tests.agents.training.test_loop import CONTINUOUS, assert_equal_runs
 
 pytestmark = pytest.mark.usefixtures("scripted_suite")

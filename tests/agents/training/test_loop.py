@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from agents.sizes import run_size
+from agents.training import lane as lane_module
 from agents.training import loop
 from agents.training.lane import Lane, open_lane
 from agents.training.prepare import Prepared
@@ -21,7 +23,6 @@ from envs import registry
 from envs.spec import TaskSpec
 from records import layout
 from tests.agents.training import scripted
-from tests.agents.training.scripted import scripted_suite  # noqa: F401
 from tests.commands import newest_state, replay_contents, rows
 
 BUDGET, EVAL_EVERY, EPISODES, CAPACITY = 50, 20, 3, 36
@@ -100,7 +101,7 @@ def train(
 
 
 @pytest.fixture(params=["continuous", "discrete"])
-def setting(request: pytest.FixtureRequest, scripted_suite: list[TaskSpec]) -> tuple[RunConfig, list[TaskSpec]]:  # noqa: F811
+def setting(request: pytest.FixtureRequest, scripted_suite: list[TaskSpec]) -> tuple[RunConfig, list[TaskSpec]]:
     if request.param == "continuous":
         return compose(CONTINUOUS), scripted_suite
     config = compose(DISCRETE)
@@ -132,7 +133,7 @@ def test_a_killed_and_a_stopped_run_end_bit_equal_to_one_that_was_neither(tmp_pa
     assert_equal_runs(cut, tmp_path / "reference")
 
 
-def test_rows_are_the_ones_worked_out_by_hand(tmp_path: Path, scripted_suite: list[TaskSpec]):  # noqa: F811
+def test_rows_are_the_ones_worked_out_by_hand(tmp_path: Path, scripted_suite: list[TaskSpec]):
     assert train(tmp_path / "run", compose(CONTINUOUS), scripted_suite) == "done"
     written = rows(tmp_path / "run" / layout.METRICS)
     short = [(row["env_steps"], row["name"], row["task"], row["value"]) for row in written]
@@ -150,7 +151,7 @@ def test_rows_are_the_ones_worked_out_by_hand(tmp_path: Path, scripted_suite: li
     assert (done["env_steps"], done["score"]) == (BUDGET, pytest.approx(last[-1][3]))
 
 
-def test_the_scale_of_returns_is_that_of_the_rewards_before_and_after_an_episode(tmp_path: Path, scripted_suite):  # noqa: F811
+def test_the_scale_of_returns_is_that_of_the_rewards_before_and_after_an_episode(tmp_path: Path, scripted_suite):
     config = compose(CONTINUOUS)
     assert train(tmp_path / "run", config, scripted_suite) == "done"
     written = rows(tmp_path / "run" / layout.METRICS)
@@ -164,7 +165,7 @@ def test_the_scale_of_returns_is_that_of_the_rewards_before_and_after_an_episode
     assert scales[10, "scripted/long"] == pytest.approx(max(returns))
 
 
-def test_a_checkpoint_names_the_tasks_embeddings(tmp_path: Path, scripted_suite: list[TaskSpec]):  # noqa: F811
+def test_a_checkpoint_names_the_tasks_embeddings(tmp_path: Path, scripted_suite: list[TaskSpec]):
     config = compose(CONTINUOUS)
     assert train(tmp_path / "run", config, scripted_suite, stop_at=12) == "interrupted"
     state = newest_state(tmp_path / "run")
@@ -173,7 +174,7 @@ def test_a_checkpoint_names_the_tasks_embeddings(tmp_path: Path, scripted_suite:
     assert train(tmp_path / "run", config, scripted_suite, stop_at=13) == "interrupted"
 
 
-def test_two_lanes_in_one_loop_each_equal_their_run_alone(tmp_path: Path, scripted_suite):  # noqa: F811
+def test_two_lanes_in_one_loop_each_equal_their_run_alone(tmp_path: Path, scripted_suite):
     """Also where one begins later than the other and ends earlier."""
     configs = [compose([*CONTINUOUS, f"seed={seed}"]) for seed in (3, 4)]
     for config in configs:
@@ -190,3 +191,55 @@ def test_two_lanes_in_one_loop_each_equal_their_run_alone(tmp_path: Path, script
     for seed in (3, 4):
         assert_equal_runs(tmp_path / f"together-{seed}", tmp_path / f"alone-{seed}")
     assert (tmp_path / "alone-3" / layout.METRICS).read_bytes() != (tmp_path / "alone-4" / layout.METRICS).read_bytes()
+
+
+class CountingLearner:
+    """A learner whose state is its number of updates, and whose actions are a thousandth of that.
+
+    Attributes:
+      learnt: for each call of `update`, the updates before and the largest action of the batches.
+      evaluated: the updates before each evaluation action.
+    """
+
+    def __init__(self):
+        self.learnt: list[tuple[int, float]] = []
+        self.evaluated: list[int] = []
+
+    def init(self, settings, key):
+        return jnp.int32(0)
+
+    def policy(self, state):
+        return state
+
+    def task_embedding(self, state):
+        return None
+
+    def act(self, settings, params, obs, task_ids, key, step, *, deterministic):
+        if deterministic:
+            self.evaluated.append(int(params))
+        return np.full((len(obs), 2), int(params) / 1000, np.float32)
+
+    def update(self, settings, state, batches, return_scale):
+        self.learnt.append((int(state), float(batches.action.max())))
+        return state + 2, {}
+
+
+def test_acting_uses_every_earlier_update_and_learning_every_earlier_step(
+    tmp_path: Path,
+    scripted_suite,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The order is act, start, update, await, insert: by what ends up in replay, in batches and in evaluations."""
+    learner = CountingLearner()
+    monkeypatch.setattr(lane_module, "learner_of", lambda config: learner)
+    random_steps, budget = 1, 400
+    config = compose([*CONTINUOUS, f"train.random_steps={random_steps}", f"train.env_steps={budget}"])
+    assert train(tmp_path / "run", config, scripted_suite) == "done"
+    updates_before = 2 * (np.arange(budget) - random_steps)
+    taken = replay_contents(tmp_path / "run")["action"][-CAPACITY:]
+    expected = (updates_before[-CAPACITY:] / 1000).astype(np.float32)
+    np.testing.assert_array_equal(taken, np.broadcast_to(expected[:, None], (CAPACITY, taken.shape[1])))
+    settled = [(before, newest) for before, newest in learner.learnt if before > 2 * (random_steps + CAPACITY)]
+    behind = {round(1000 * newest) - before for before, newest in settled}
+    assert max(behind) == -2  # the previous step's transition is learnt from, this step's is not
+    assert sorted(set(learner.evaluated)) == [max(0, 2 * (point - random_steps)) for point in range(0, budget + 1, 20)]
