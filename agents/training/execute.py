@@ -149,7 +149,7 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
         write_status(run_dir, RunOutcome.DONE)
     elif outcome == RunOutcome.INTERRUPTED and stop.order is not None:
         outcome = RunOutcome.STOPPED
-        write_status(run_dir, RunOutcome.STOPPED, **stop.order)
+        write_status(run_dir, RunOutcome.STOPPED, **stop.order._asdict())
     elif outcome == RunOutcome.INTERRUPTED:
         write_status(run_dir, RunOutcome.INTERRUPTED, signal=stop.signal)
     mirrored = follower.finish(outcome == RunOutcome.INTERRUPTED) if follower else True
@@ -159,8 +159,10 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
         print(f"MLflow lacks a part; send it with: python -m tracking {run_dir}", file=sys.stderr)
     if outcome == RunOutcome.INTERRUPTED:
         print(f"interrupted; the same command continues: {run_dir}", file=sys.stderr)
-    if outcome == RunOutcome.STOPPED:
-        print(f"stopped ({stop.order}); the same command would go on: {run_dir}", file=sys.stderr)
+    if outcome == RunOutcome.STOPPED and stop.order is not None:
+        print(
+            f"stopped by {stop.order.by} ({stop.order.reason}); the same command continues: {run_dir}", file=sys.stderr
+        )
     return EXITS[outcome]
 
 
