@@ -1,6 +1,6 @@
 """The door: `python -m agents.tracking RUN_DIR`. Everything behind it is in `tracking`."""
 
-from tracking.mirror import main
+from tracking.follow import main
 
 if __name__ == "__main__":
     main()

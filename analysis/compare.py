@@ -35,6 +35,14 @@ exit status: 0 not told apart (or not as --fail-on says), 1 B is different (wors
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, and print; the process's exit status."""
+    from conf.typed import ConfigError
+    from conf.uris import check_no_passwords
+
+    try:
+        check_no_passwords(sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     arguments = parse(argv)
     import matplotlib as mpl
 

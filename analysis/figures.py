@@ -147,7 +147,7 @@ def of_benchmark(loaded: Loaded, benchmark: str, seed: int, replicates: int) -> 
     values = embedding.compute(runs)
     if len(values):
         yield plot("embedding", "Task embeddings", embedding.caption(values), values, embedding.draw, embedding.SIZE_IN)
-    for number, (_, values) in enumerate(interference.compute(table, runs).groupby("variant", sort=False)):
+    for number, (_, values) in enumerate(interference.compute(table).groupby("variant", sort=False)):
         name = f"interference{f'-{number + 1}' if number else ''}"
         size = interference.figure_size(values)
         text = interference.caption(values)

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
-from analysis.load import EVAL_NAMES, UnreadableRunError, evaluations
+from analysis.from_runs import UnreadableRunError, checked, evaluations, identity_of
 from analysis.table import Loaded, LoadError, Run, assemble
-from analysis.variants import AGENT, BENCHMARK, SEED, TASKS, WIDTH, short_task
+from analysis.variants import BENCHMARK
+from conf.uris import SQLITE
+from records import layout
+from records.decode import DamagedRecordError
+from records.metrics import EVAL_NAMES, UPDATE_STEPS, short_names
+from records.rows import Row
+from records.run_dir import RunDir
 
 PAGE = 1000
-CRITIC_PARAMS = "sizes.critic_params"
 STATES = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed"}
-SQLITE = "sqlite:///"
 
 
 def load_mlflow(uri: str) -> Loaded:
     """All evaluations that an MLflow server or database holds.
 
-    MLflow is a mirror of the run directories. It lacks the tasks' constants, so by which raw value a suite is judged
-    is taken from the scores themselves; and it lacks an evaluation off the grid at the end of a budget.
+    MLflow is a mirror of the run directories. What it lacks is an evaluation off the grid at the end of a budget.
 
     Raises:
       LoadError: MLflow cannot be reached, or it has no run with an evaluation.
     """
-    from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
-
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():  # MLflow would make an empty one
         raise LoadError(f"{uri}: no such database")
     runs: list[Run] = []
@@ -48,7 +47,7 @@ def load_mlflow(uri: str) -> Loaded:
                 left_out.append(f"{mirrored.info.run_name} ({mirrored.info.run_id[:8]}): {error}")
     except MlflowException as error:
         raise LoadError(f"{uri}: {str(error).splitlines()[0]}") from None
-    return assemble(uri, judged(runs), left_out)
+    return assemble(uri, runs, left_out)
 
 
 def _pages(client: Any) -> Iterator[Any]:
@@ -63,74 +62,45 @@ def _pages(client: Any) -> Iterator[Any]:
 
 
 def _read(client: Any, uri: str, mirrored: Any) -> Run:
-    values = {key: _value(text) for key, text in mirrored.data.params.items()}
-    missing = [key for key in (BENCHMARK, AGENT, WIDTH, SEED, TASKS, CRITIC_PARAMS) if key not in values]
-    if missing:
-        raise UnreadableRunError(f"MLflow has no parameter {missing[0]}")
-    tasks = values[TASKS]
-    if not isinstance(tasks, list):
-        raise UnreadableRunError(f"its parameter {TASKS} is cut short")
-    updates_per_step, random_steps = values.get("agent.updates_per_step", 0), values.get("train.random_steps", 0)
-    rows, scaled = [], set()
-    for name in EVAL_NAMES:
-        for short, task in _names(tasks).items():
-            if f"{name}/{short}" not in mirrored.data.metrics:
-                continue
-            scaled |= {task} if name == "eval/score" else set()
-            for point in client.get_metric_history(mirrored.info.run_id, f"{name}/{short}"):
-                updates = max(0, point.step - random_steps) * updates_per_step
-                rows.append(
-                    {"env_steps": point.step, "update_steps": updates, "name": name, "task": task, "value": point.value}
-                )
-    found = evaluations(rows, {task: ["return", *((0, 1) if task in scaled else (None, None))] for task in tasks})
-    tags = mirrored.data.tags
+    run_id = mirrored.info.run_id
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (layout.MANIFEST, layout.TASKS):
+            try:
+                client.download_artifacts(run_id, name, folder)
+            except (MlflowException, OSError):
+                raise UnreadableRunError(f"MLflow has no artifact {name}") from None
+        record = RunDir(Path(folder))
+        try:
+            manifest, tasks = record.require_manifest(), record.require_tasks()
+        except DamagedRecordError as error:
+            raise UnreadableRunError(f"{error.path.name} {error.reason}") from None
+    assert manifest is not None
+    assert tasks is not None
+    constants = {task.id: [task.score_metric, task.norm_low, task.norm_high] for task in tasks}
+    shorts = short_names(list(constants))
+    updates = {point.step: int(point.value) for point in client.get_metric_history(run_id, UPDATE_STEPS)}
+    rows = [
+        Row(point.step, updates[point.step], name, task, point.value)
+        for name in EVAL_NAMES
+        for task, short in shorts.items()
+        if f"{name}/{short}" in mirrored.data.metrics
+        for point in client.get_metric_history(run_id, f"{name}/{short}")
+        if point.step in updates
+    ]
+    start = manifest.starts[-1] if manifest.starts else None
     facts = {
         "state": STATES.get(mirrored.info.status, "interrupted"),
-        "commit": tags.get("git_commit"),
-        "versions": {key.removeprefix("version."): tag for key, tag in tags.items() if key.startswith("version.")},
-        "command": tags.get("command"),
-        "device": tags.get("device", "").partition(" x ")[2] or None,
-        "folder": tags.get("run_dir"),
-        "mlflow": {uri: mirrored.info.run_id},
+        "commit": start.git_commit if start else None,
+        "versions": start.versions if start else None,
+        "command": start.command if start else None,
+        "device": start.device.partition(" x ")[2] if start else None,
+        "folder": mirrored.data.tags.get("run_dir"),
+        "mlflow": {uri: run_id},
     }
-    identity = {key: value for key, value in values.items() if not key.startswith("sizes.")}
-    constants = {task: ["return", None, None] for task in tasks}
-    return Run(str(mirrored.info.run_name), identity, constants, int(values[CRITIC_PARAMS]), found, facts)
-
-
-def _value(text: str) -> Any:
-    """A parameter as it was before it became text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return {"None": None, "True": True, "False": False}.get(text, text)
-
-
-def _names(tasks: Sequence[str]) -> dict[str, str]:
-    """What MLflow's metrics call the tasks -> task id: short where that is unambiguous."""
-    shorts = [short_task(task) for task in tasks]
-    return {short if shorts.count(short) == 1 else task: task for task, short in zip(tasks, shorts, strict=True)}
-
-
-def judged(runs: Sequence[Run]) -> list[Run]:
-    """The runs with each suite's score metric: success where all of its scores are success rates."""
-    unlike: dict[str, bool] = defaultdict(bool)
-    succeeded: dict[str, bool] = defaultdict(bool)
-    for run in runs:
-        for at, task in enumerate(run.constants):
-            success, score = run.evaluations.values[:, at, 1], run.evaluations.values[:, at, 2]
-            unlike[_suite(task)] |= not np.array_equal(success, score)
-            succeeded[_suite(task)] |= bool(success.any())
-    judged = []
-    for run in runs:
-        by_success = [succeeded[_suite(task)] and not unlike[_suite(task)] for task in run.constants]
-        constants = {
-            task: ["success" if success else "return", None, None]
-            for task, success in zip(run.constants, by_success, strict=True)
-        }
-        judged.append(dataclasses.replace(run, constants=constants))
-    return judged
-
-
-def _suite(task: str) -> str:
-    return task.split("/", 1)[0]
+    found = checked(evaluations(rows, constants), constants)
+    critic_params = manifest.sizes.get("critic_params")
+    if critic_params is None:
+        raise UnreadableRunError(f"{layout.MANIFEST} has no critic_params")
+    return Run(
+        str(mirrored.info.run_name), identity_of(manifest.identity_values), constants, critic_params, found, facts
+    )

@@ -44,6 +44,14 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report; the process's exit status."""
+    from conf.typed import ConfigError
+    from conf.uris import check_no_passwords
+
+    try:
+        check_no_passwords(sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     arguments = parse(argv)
     from analysis.table import LoadError
 

@@ -63,7 +63,6 @@ RUN_COLUMNS = (
     "folder",
     "mlflow",
     "settings",
-    "interference",
 )
 """One row a run: how far it got, what it cost and ran on, where it is, and its settings (flattened identity values)."""
 FLOPS_PER_PARAMETER = 12
@@ -123,11 +122,16 @@ class Run:
         return self.identity[BENCHMARK]
 
 
-def assemble(source: str, runs: Sequence[Run], left_out: Sequence[str]) -> Loaded:
+def assemble(source: str, runs: Sequence[Run], left_out: Sequence[str], notes: Sequence[str] = ()) -> Loaded:
     """One table of runs of any origin.
 
     Copies of a run are left out, and so are runs whose scores were normalised by other constants than most.
 
+    Args:
+      source: names the origin in errors.
+      runs: what could be read.
+      left_out: a line for each thing that could not.
+      notes: a line for each thing to be known of what could.
     Raises:
       LoadError: no run is left.
     """
@@ -143,7 +147,7 @@ def assemble(source: str, runs: Sequence[Run], left_out: Sequence[str]) -> Loade
     ordered = sorted(named, key=lambda one: (one[0].benchmark, one[0].critic_params, one[1], one[0].identity[SEED]))
     table = pd.concat([_rows(*one) for one in ordered], ignore_index=True)
     described = pd.DataFrame([_described(run, variant) for run, variant, _ in ordered], columns=list(RUN_COLUMNS))
-    return Loaded(typed(table), left, described, _mixed(described))
+    return Loaded(typed(table), left, described, [*notes, *_mixed(described)])
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:

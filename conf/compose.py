@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from conf import identity, schema
+from conf import identity, schema, uris
 from conf.typed import ConfigError, Field, build, convert, describe, did_you_mean, fields_of, show, unknown_key
 
 CONF_DIR = Path(__file__).parent
@@ -133,6 +133,7 @@ def _parse(overrides: Iterable[str]) -> dict[str, _Override]:
     parser = OverridesParser.create()
     parsed: dict[str, _Override] = {}
     for text in overrides:
+        uris.check_no_password(text)
         try:
             override = parser.parse_override(text)
             values = _values(override, text)
@@ -282,6 +283,7 @@ def _merged(choices: tuple[tuple[str, str], ...]) -> dict:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{' '.join(overrides) or 'conf/config.yaml'}: cannot be read: {reason}") from None
     assert isinstance(merged, dict)
+    uris.check_values(merged)
     return merged
 
 
@@ -348,14 +350,10 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
     def absolute(path: str) -> str:
         return str(base / Path(path).expanduser())
 
-    def absolute_database(uri: str) -> str:
-        name = uri.removeprefix("sqlite:///")
-        return uri if name == uri else f"sqlite:///{absolute(name)}"
-
-    uri = absolute_database(config.tracking.uri or "sqlite:///mlflow.db")
+    uri = uris.absolute(config.tracking.uri or f"{uris.SQLITE}mlflow.db", base)
     search = config.sweep.search
     if search.storage is not None:
-        search = dataclasses.replace(search, storage=absolute_database(search.storage))
+        search = dataclasses.replace(search, storage=uris.absolute(search.storage, base))
     cache_path = config.paths.compilation_cache
     return dataclasses.replace(
         config,

@@ -7,13 +7,11 @@ A field is part of a run's identity unless marked `NotIdentity`. A field added t
 from __future__ import annotations
 
 import re
-import urllib.parse
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from conf.typed import ConfigError, NotIdentity, Range, Since, show
-
-TRACKING_SCHEMES = ("sqlite:///", "http://", "https://", "postgresql", "mysql", "databricks")
+from conf.uris import check_database, check_tracking_uri, is_web
 
 
 @dataclass(frozen=True)
@@ -236,8 +234,6 @@ class TrackingConfig:
     """Tracking URI; null: SQLite `mlflow.db` in the folder of launch; a server needs one."""
     system_metrics: Annotated[bool, NotIdentity()]
     """Log CPU, memory, disk and GPU use."""
-    parent_run: Annotated[str | None, NotIdentity()]
-    """MLflow run of the sweep that launched this run; set by the launcher."""
 
     @property
     def on(self) -> bool:
@@ -275,7 +271,7 @@ class SearchConfig:
     seed: Annotated[int, Range(ge=0, lt=2**32), NotIdentity(), Since(0)]
     """Of the sampler."""
     storage: Annotated[str | None, NotIdentity(), Since(None)]
-    """Optuna's storage, such as postgresql://user@host/db; null: a journal file beside the sweep's manifest."""
+    """Optuna's storage, such as postgresql://user@host/db with its password in PGPASSFILE; null: a file of ours."""
 
 
 @dataclass(frozen=True)
@@ -391,7 +387,9 @@ def check(config: RunConfig) -> None:
     uri = config.tracking.uri
     if uri is not None:
         check_tracking_uri(uri)
-    if config.tracking.name == "server" and (uri is None or not uri.startswith(("http://", "https://"))):
+    if config.sweep.search.storage is not None:
+        check_database(config.sweep.search.storage, "sweep.search.storage")
+    if config.tracking.name == "server" and (uri is None or not is_web(uri)):
         raise ConfigError(
             f"tracking.uri={'null' if uri is None else uri}: tracking=server needs the server's address, "
             "such as tracking.uri=http://host:5000"
@@ -413,22 +411,3 @@ def check(config: RunConfig) -> None:
             "env.atari.full_action_set=false: the games' own sets differ, so for a single task only; "
             f"benchmark.tasks has {len(config.benchmark.task_ids)}"
         )
-
-
-def check_tracking_uri(uri: str) -> None:
-    """Raises ConfigError for what MLflow could not make anything of."""
-    if not uri.startswith(TRACKING_SCHEMES):
-        raise ConfigError(f"tracking.uri={uri}: must begin with one of {', '.join(TRACKING_SCHEMES)}")
-    if uri.startswith(("http://", "https://")) and not has_host(uri):
-        raise ConfigError(f"tracking.uri={uri}: must name a host, and a port below 65536 if any: http://host:5000")
-    if uri.startswith("sqlite:") and uri.endswith("/"):
-        raise ConfigError(f"tracking.uri={uri}: must name a file: sqlite:///mlflow.db")
-
-
-def has_host(url: str) -> bool:
-    """Whether the URL has a host, and a port that can be one if it has any."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False

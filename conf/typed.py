@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import math
 import types
 import typing
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
+from conf.passwords import mask
+
 T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """One line: the key, its value, what is allowed."""
+    """One line: the key, its value, what is allowed. A password in the value is masked."""
 
     def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))  # values may hold line breaks
+        super().__init__(mask(" ".join(message.split())))  # values may hold line breaks
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,30 @@ def _convert(kind: Any, value: Any) -> Any:
             value = "on" if value else "off"  # yaml 1.1 reads a bare off as false
         return value if value in typing.get_args(kind) else _NO
     if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            return _NO
         item = typing.get_args(kind)[0]
-        ok = isinstance(value, list | tuple) and all(_convert(item, one) is not _NO for one in value)
-        return tuple(value) if ok else _NO
+        converted = tuple(_convert(item, one) for one in value)
+        return _NO if _NO in converted else converted
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            return _NO
+        key_kind, item = typing.get_args(kind)
+        pairs = {_convert(key_kind, key): _convert(item, one) for key, one in value.items()}
+        return _NO if _NO in pairs or _NO in pairs.values() else pairs
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(value) if isinstance(value, str) and value in set(kind) else _NO
+    if kind is Any:
+        return value
     if kind is bool:
         return value if isinstance(value, bool) else _NO
     if isinstance(value, bool):
         return _NO
+    if dataclasses.is_dataclass(kind):
+        try:
+            return build(kind, value)  # type: ignore[arg-type]
+        except ConfigError:
+            return _NO
     if kind is float:
         return float(value) if isinstance(value, int | float) and is_finite(value) else _NO
     if kind is int:
@@ -180,6 +200,10 @@ def describe(field: Field) -> str:
             parts.append("one of " + ", ".join(map(str, typing.get_args(kind))))
         elif typing.get_origin(kind) is tuple:
             parts.append("a list")
+        elif typing.get_origin(kind) is dict:
+            parts.append("a group of keys")
+        elif isinstance(kind, type) and issubclass(kind, enum.Enum):
+            parts.append("one of " + ", ".join(map(str, kind)))
         else:
             range_ = f" {field.range}" if field.range is not None and kind in (int, float) else ""
             parts.append(names.get(kind, getattr(kind, "__name__", str(kind))) + range_)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +49,8 @@ def overwrite(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by a value as JSON."""
     write_atomic(path, json.dumps(value, indent=2) + "\n")
-
-
-@contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time is inside the block; the others wait. The file stays, and holds nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def sync_folder(path: Path) -> None:
@@ -83,32 +72,3 @@ def tail_lines(path: Path, count: int, limit: int = 16384) -> list[str]:
             return file.read().decode(errors="replace").splitlines()[-count:]
     except FileNotFoundError:
         return []
-
-
-def read_whole(path: Path, *keys: str) -> dict[str, Any] | None:
-    """The file's object; None where it is missing and, with a warning, where it is damaged or lacks one of the keys."""
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        value = None
-    if isinstance(value, dict) and value.keys() >= set(keys):
-        return value
-    _warn_damaged(path)
-    return None
-
-
-@cache
-def _warn_damaged(path: Path) -> None:
-    """Once, however often somebody looks."""
-    print(f"warning: {path}: damaged; taken as missing", file=sys.stderr)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object; None where it is missing, cut short or no JSON."""
-    try:
-        value = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-VERSION = 1
+VERSION = 2
+"""The format of a run directory, as its manifest says."""
 
 CONFIG = "config.json"
 """The resolved configuration, of this or the latest start."""
 MANIFEST = "manifest.json"
-"""What the run is and what it ran on: identity, tasks with scores' constants, sizes, one entry a start."""
+"""What the run is and what it ran on: {version, identity, identity_values, sizes, starts}."""
+TASKS = "tasks.json"
+"""{tasks: specifications}: what the run learns, with the constants that normalise its scores."""
 METRICS = "metrics.jsonl"
 """Rows {env_steps, update_steps, name, task, value}; only values that repeat exactly."""
 TIMING = "timing.jsonl"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 EVAL_RETURN = "eval/return"
 """Mean undiscounted return over an evaluation's episodes, by task."""
 EVAL_SUCCESS = "eval/success"
@@ -35,3 +37,13 @@ def seconds_of(phase: str) -> str:
 def eval_name(score_metric: str) -> str:
     """The name of the row that holds a task's `return` or `success` at an evaluation."""
     return f"{EVAL_PREFIX}{score_metric}"
+
+
+UPDATE_STEPS = "update_steps"
+"""What MLflow calls the gradient updates so far, at each evaluation; run directories have them in every row."""
+
+
+def short_names(task_ids: Sequence[str]) -> dict[str, str]:
+    """Task id -> the name without the suite, or the whole id where two suites share the name."""
+    shorts = [task.split("/", 1)[1] for task in task_ids]
+    return {task: short if shorts.count(short) == 1 else task for task, short in zip(task_ids, shorts, strict=True)}

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from conf.passwords import mask
+
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -34,7 +36,7 @@ def provenance(device: str) -> dict[str, Any]:
     """Code, versions and machine of this start, with the accelerator's description in words."""
     return {
         "time": time.time(),
-        "command": " ".join(sys.argv),
+        "command": mask(" ".join(sys.argv)),
         **git_state(),
         "python": platform.python_version(),
         "versions": versions(),

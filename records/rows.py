@@ -1,15 +1,19 @@
-"""Append-only files of rows, a JSON object a line, that a resumed run cuts back to its checkpoint."""
+"""Append-only files of rows, a JSON object a line: who writes them, and the one way to read them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
+from records.decode import INT_BITS, DamagedRecordError, described
 from records.files import naming
+
+LARGEST = 2**INT_BITS - 1
 
 
 class LostRowsError(RuntimeError):
@@ -24,6 +28,166 @@ class Row(NamedTuple):
     name: str
     task: str | None
     value: float
+
+    @classmethod
+    def of(cls, values: Any) -> Self:
+        """Return the row that a line's JSON value is.
+
+        Raises:
+          ValueError: the value is no row; says why.
+        """
+        return cls(
+            _typed(values, "env_steps", int),
+            _typed(values, "update_steps", int),
+            _typed(values, "name", str),
+            _typed(values, "task", str, or_null=True),
+            _typed(values, "value", int, float),
+        )
+
+
+class Sample(NamedTuple):
+    """One value of the machine that a run is on; `sample` counts the moments at which values were taken."""
+
+    sample: int
+    time_ms: int
+    name: str
+    value: float
+
+    @classmethod
+    def of(cls, values: Any) -> Self:
+        """Return the sample that a line's JSON value is; raises ValueError as `Row.of`."""
+        return cls(
+            _typed(values, "sample", int),
+            _typed(values, "time_ms", int),
+            _typed(values, "name", str),
+            _typed(values, "value", int, float),
+        )
+
+
+class Crash(NamedTuple):
+    """One time that a run's process died or failed: when, in seconds since the epoch, and why."""
+
+    time: float
+    reason: str
+
+    @classmethod
+    def of(cls, values: Any) -> Self:
+        """Return the crash that a line's JSON value is; raises ValueError as `Row.of`."""
+        return cls(_typed(values, "time", int, float), _typed(values, "reason", str))
+
+
+def _typed(values: Any, key: str, *kinds: type, or_null: bool = False) -> Any:
+    if type(values) is not dict:
+        raise ValueError(f"a line holds {described(values)}, where a row belongs")
+    try:
+        value = values[key]
+    except KeyError:
+        raise ValueError(f"a row has no {key}") from None
+    if or_null and value is None:
+        return value
+    if type(value) not in kinds:
+        raise ValueError(f"the {key} of a row is {described(value)}")
+    if type(value) is int and not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"the {key} of a row has more than {INT_BITS} bits")
+    if type(value) is float and not math.isfinite(value):
+        raise ValueError(f"the {key} of a row is {value}, which is no finite number")
+    return value
+
+
+def _parsed(line: bytes) -> Any:
+    """Return a line's JSON value; numbers are checked by `_typed`, which is quicker than while parsing."""
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("a line is nested too deeply") from None
+    except ValueError:
+        raise ValueError("a line is no JSON") from None
+
+
+class Readable(Protocol):
+    """What a line can be read as."""
+
+    @classmethod
+    def of(cls, values: Any) -> Self: ...
+
+
+R = TypeVar("R", bound=Readable)
+
+
+def read_rows(
+    kind: type[R], path: Path, start: int = 0, stop: int | None = None, having: tuple[bytes, ...] = ()
+) -> Iterator[tuple[R, int]]:
+    """Yield the rows of a file with the position after each; a last line that is not whole is not there yet.
+
+    Args:
+      kind: `Row`, `Sample` or `Crash`.
+      path: the file; a missing one has no rows.
+      start: the position to begin at, in bytes. In the middle of a line, the next whole line is the first.
+      stop: the position to end at; None: the file's end.
+      having: lines without any of these bytes are passed over unread; empty: none is. (Most rows of a run are of
+        training, and to parse them would take most of the time.)
+    Raises:
+      DamagedRecordError: a whole line is no row; names the file and the line.
+    """
+    if path.is_dir():
+        raise DamagedRecordError(path, "is a folder, where a file belongs")
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if start > 0:
+            file.seek(start - 1)
+            if file.read(1) != b"\n":
+                file.readline()
+        end = file.tell()
+        for line in file:
+            if (stop is not None and end >= stop) or not line.endswith(b"\n"):
+                return
+            end += len(line)
+            if having and not any(part in line for part in having):
+                continue
+            try:
+                row = kind.of(_parsed(line))
+            except ValueError as error:
+                raise DamagedRecordError(path, f"line {_line_number(path, end)}: {error}") from None
+            yield row, end
+
+
+def _line_number(path: Path, end: int) -> int:
+    with path.open("rb") as file:
+        return file.read(end).count(b"\n")
+
+
+def last_rows(kind: type[R], path: Path, size: int) -> list[R]:
+    """Return the rows in the last `size` bytes of a file, without those that are damaged or cut short."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            lines = file.read().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(kind.of(_parsed(line)))
+        except ValueError:
+            continue
+    return rows
+
+
+def whole_lines(path: Path) -> int:
+    """Return the bytes of a file up to the end of its last line; 0 where there is no file."""
+    try:
+        with path.open("rb") as file:
+            begin = file.seek(0, os.SEEK_END)
+            while begin > 0:
+                begin, last = max(0, begin - 65536), begin
+                file.seek(begin)
+                found = file.read(last - begin).rfind(b"\n")
+                if found >= 0:
+                    return begin + found + 1
+            return 0
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return 0
 
 
 class RowFile:

@@ -6,12 +6,16 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from conf.typed import ConfigError, did_you_mean
-from records import files, layout
-from records.files import exclusive, write_json
+from conf.typed import ConfigError, Range, Since, did_you_mean
+from records import layout
+from records.decode import DamagedRecordError, read_as, read_object
+from records.files import write_json
+from records.lock import exclusive
+from records.run_dir import RunDir, warn_once
 
 Parents = Mapping[str, Mapping[str, str]]
 """Tracking URI -> part of the sweep -> the MLflow run that the part's runs are children of."""
@@ -44,6 +48,7 @@ class Sweep:
       parents: tracking URI -> part -> the MLflow run that the part's runs are children of.
       closed: the URIs where those MLflow runs are marked as over.
       owner: the number of the user who launched the sweep.
+      overrides, folder_of_launch: a search's command line and the folder of its launch; empty for other sweeps.
     """
 
     path: Path
@@ -51,6 +56,8 @@ class Sweep:
     parents: Parents
     closed: list[str]
     owner: int
+    overrides: tuple[str, ...] = ()
+    folder_of_launch: str = ""
 
     @property
     def id(self) -> str:
@@ -77,14 +84,18 @@ def write_sweep(path: Path, members: Sequence[Member], parents: Parents, **detai
       parents: tracking URI -> part -> MLflow run.
       details: further values of the record, such as the command that made the sweep.
     """
-    listed = [
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nested = {uri: dict(runs) for uri, runs in parents.items()}
+    write_json(path, {"id": path.stem} | details | {"members": listed(members, path), "parents": nested})
+
+
+def listed(members: Sequence[Member], path: Path) -> list[dict[str, Any]]:
+    """The runs as a record at `path` lists them, named from its folder."""
+    return [
         {"run_dir": os.path.relpath(one.run_dir, path.parent), "env_steps": one.env_steps, "varied": one.varied}
         | ({"part": one.part} if one.part else {})
         for one in members
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nested = {uri: dict(runs) for uri, runs in parents.items()}
-    write_json(path, {"id": path.stem} | details | {"members": listed, "parents": nested})
 
 
 def add_parent(parents: Parents, uri: str, part: str, run_id: str) -> Parents:
@@ -105,7 +116,7 @@ def launch_lock(path: Path) -> contextlib.AbstractContextManager[None]:
 def join_sweep(run_dir: Path, sweep: str) -> None:
     """Write into a run's directory that a sweep contains the run."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    known = (files.read_json(run_dir / layout.SWEPT) or {"sweeps": []})["sweeps"]
+    known = RunDir(run_dir).sweeps()
     if sweep not in known:
         write_json(run_dir / layout.SWEPT, {"sweeps": [*known, sweep]})
 
@@ -116,21 +127,74 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
       ConfigError: there is no record, or it cannot be read.
     """
-    body = files.read_json(path)
     try:
-        assert body is not None
-        members = [
-            Member(
-                Path(os.path.normpath(path.parent / one["run_dir"])),
-                int(one["env_steps"]),
-                one["varied"],
-                one.get("part", ""),
-            )
-            for one in body["members"]
-        ]
-        return Sweep(path, members, body["parents"], body.get("closed", []), path.stat().st_uid)
-    except (AssertionError, KeyError, TypeError, ValueError):
-        raise ConfigError(f"{path}: no sweep's record; repeat the sweep's command to write it again") from None
+        found = read_as(_Record, path)
+    except DamagedRecordError as error:
+        raise ConfigError(f"{error}; repeat the sweep's command to write the record again") from None
+    if found is None:
+        raise ConfigError(f"{path}: no such sweep's record")
+    members = [
+        Member(Path(os.path.normpath(path.parent / one.run_dir)), one.env_steps, one.varied, one.part)
+        for one in found.members
+    ]
+    owner = path.stat().st_uid
+    return Sweep(path, members, found.parents, list(found.closed), owner, found.overrides, found.folder)
+
+
+def known_parents(path: Path) -> Parents:
+    """The MLflow runs that a sweep's record names; none where there is no record, or a damaged one."""
+    try:
+        found = read_as(_Record, path)
+    except DamagedRecordError as error:
+        warn_once(str(error))
+        return {}
+    return found.parents if found else {}
+
+
+def parent_of(run_dir: Path, sweep: str, uri: str) -> str | None:
+    """The MLflow run at a tracking URI that a sweep's record names as the parent of one of the sweep's runs."""
+    path = run_dir.parents[1] / layout.SWEEPS / f"{sweep}.json"
+    try:
+        parents, part_of = _parents_and_parts(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+    except (DamagedRecordError, ConfigError) as error:
+        warn_once(str(error))
+        return None
+    return parents.get(uri, {}).get(part_of.get(run_dir, ""))
+
+
+@lru_cache(maxsize=64)
+def _parents_and_parts(path: Path, changed_ns: int) -> tuple[Parents, dict[Path, str]]:
+    """A record's parents, and the part of each of its runs; a thousand runs ask for the same record in turn."""
+    sweep = read_sweep(path)
+    return sweep.parents, {member.run_dir: member.part for member in sweep.members}
+
+
+def change_sweep(path: Path, **values: Any) -> None:
+    """Replace values of a sweep's record and keep the others. The caller holds `sweep_lock`.
+
+    Raises:
+      DamagedRecordError: the record cannot be read.
+    """
+    write_json(path, (read_object(path) or {}) | values)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    run_dir: str
+    env_steps: Annotated[int, Range(ge=1)]
+    varied: dict[str, str]
+    part: Annotated[str, Since("")]
+
+
+@dataclass(frozen=True)
+class _Record:
+    members: tuple[_Listed, ...]
+    parents: dict[str, dict[str, str]]
+    closed: Annotated[tuple[str, ...], Since(())]
+    overrides: Annotated[tuple[str, ...], Since(())]
+    folder: Annotated[str, Since("")]
 
 
 def sweep_records(runs: Path) -> list[Path]:
@@ -142,9 +206,9 @@ def all_runs(runs: Path) -> Sweep:
     """All runs below `runs` as if they were one sweep."""
     members = []
     for path in sorted(runs.absolute().glob(f"*/*/{layout.CONFIG}")):
-        config = files.read_whole(path, "train")
-        if config is not None:
-            members.append(Member(path.parent, config["train"]["env_steps"], {"benchmark": path.parents[1].name}))
+        budget = RunDir(path.parent).budget()
+        if budget is not None:
+            members.append(Member(path.parent, budget, {"benchmark": path.parents[1].name}))
     return Sweep(runs, members, {}, [], os.getuid())
 
 

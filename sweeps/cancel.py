@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -16,11 +15,12 @@ from pathlib import Path
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
-from records.lock import lock
+from records.lock import holder_of, is_held, lock
 from records.sweep import Sweep, find_sweep
 from sweeps import command_line
-from sweeps.slurm import cluster as slurm
-from sweeps.status import locked, states_of
+from sweeps.slurm import cluster
+from sweeps.slurm.submission import job_of
+from sweeps.status import states_of
 
 WORKERS = "workers"
 """In a search's folder: a folder for each command that works on it, with that command's lock."""
@@ -45,18 +45,18 @@ def cancel(sweep: Sweep) -> tuple[int, bool]:
       ConfigError: SLURM cannot be asked, or refuses; or a command runs on another machine.
     """
     has_jobs = any((one.run_dir / layout.JOB).exists() for one in sweep.members)
-    workers = slurm.workers(sweep.folder, sweep.owner)
-    if workers is None or (has_jobs and slurm.queue(sweep.owner) is None):
+    workers = cluster.search_jobs(sweep.folder, sweep.owner)
+    if workers is None or (has_jobs and cluster.queue(sweep.owner) is None):
         raise ConfigError(f"{sweep.id}: SLURM does not answer, so its jobs cannot be cancelled")
     states = states_of(sweep)
     jobs = {state.job for state in states.values() if state.job is not None} | workers.keys()
     for job in workers:
-        slurm.forbid_requeue(sweep.folder, job)
+        cluster.forbid_requeue(sweep.folder, job)
     for member, state in states.items():
-        if state.job is not None and (job := slurm.job_of(member.run_dir)):
-            slurm.forbid_requeue(job.log.parent, state.job)
-    slurm.cancel(jobs)
-    places = [place for place in (sweep.folder, *sweep.folder.glob(f"{WORKERS}/*")) if locked(place)]
+        if state.job is not None and (job := job_of(member.run_dir)):
+            cluster.forbid_requeue(job.log.parent, state.job)
+    cluster.cancel(jobs)
+    places = [place for place in (sweep.folder, *sweep.folder.glob(f"{WORKERS}/*")) if is_held(place)]
     elsewhere = [holder for place in places if (holder := stop(place)) is not None]
     if elsewhere:
         raise ConfigError(f"{sweep.id}: is run by {' and '.join(elsewhere)}; cancel it there")
@@ -65,11 +65,12 @@ def cancel(sweep: Sweep) -> tuple[int, bool]:
 
 def stop(place: Path) -> str | None:
     """Ask the process that has locked a folder to end; who it is, if it is on another machine."""
-    holder = (place / layout.LOCK).read_text().strip()
-    match = re.fullmatch(r"process (\d+) on (.+)", holder)
-    if match is None or match[2].split(",")[0] != socket.gethostname():
-        return holder
-    os.kill(int(match[1]), signal.SIGTERM)
+    holder = holder_of(place / layout.LOCK)
+    if holder is None:
+        return None
+    if not holder.is_here:
+        return str(holder)
+    os.kill(holder.pid, signal.SIGTERM)
     return None
 
 

@@ -22,8 +22,8 @@ from typing import Any
 from agents.sizes import RunSize
 from conf import identity
 from conf.schema import RunConfig
-from records import files, layout
-from sweeps.status import progress
+from records import layout
+from records.run_dir import RunDir
 
 # Measured on a 2-core CPU at widths 64 and 128, batches 128 and 256, within 20 %.
 CPU_UPDATE_OVERHEAD_S = 2e-3
@@ -57,22 +57,12 @@ def measured_rates(runs: Path) -> Rates:
     """Median rates of the runs below a folder."""
     found: dict[tuple[Key, bool], list[float]] = defaultdict(list)
     for path in runs.glob(f"*/*/{layout.TIMING}"):
-        _, rate = progress(path.parent)
-        values, starts = manifest_parts(path.with_name(layout.MANIFEST), "identity_values", "starts")
-        if rate and values and starts:
-            found[speed_key(values), bool(starts[-1].get("slurm"))].append(rate)
+        run_dir = RunDir(path.parent)
+        _, rate = run_dir.progress()
+        manifest = run_dir.manifest() if rate else None
+        if rate and manifest is not None and manifest.starts:
+            found[speed_key(manifest.identity_values), bool(manifest.starts[-1].slurm)].append(rate)
     return {key: statistics.median(rates) for key, rates in found.items()}
-
-
-def manifest_parts(path: Path, *keys: str) -> list[Any]:
-    """Values of a run's manifest, None where there is none; the list of tasks is long, and thousands are read."""
-    try:
-        text = path.read_text()
-        decode = json.JSONDecoder().raw_decode
-        return [decode(text, text.index(f'\n  "{key}": ') + len(key) + 7)[0] for key in keys]
-    except (FileNotFoundError, ValueError):
-        whole = files.read_whole(path, *keys) or {}  # says what is wrong with it
-        return [whole.get(key) for key in keys]
 
 
 def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, parallel: int) -> Estimate:

@@ -20,15 +20,16 @@ from agents.training.execute import check_place, execute
 from conf import identity
 from conf.compose import Composed
 from conf.schema import RunConfig
-from records import files, layout
+from records import layout
 from records.layout import ExitCode
 from records.lock import LockedError, lock
-from records.run_dir import write_config
-from records.sweep import Member, Sweep, add_parent, join_sweep, launch_lock, read_sweep, write_sweep
+from records.run_dir import RunDir, write_config
+from records.sweep import Member, Sweep, add_parent, join_sweep, known_parents, launch_lock, read_sweep, write_sweep
 from sweeps.plan import Planned, check_fit, local_parallel, look_again, plan, print_plan, summary, use_slurm
 from sweeps.pool import Patience, Pool, on_signals
-from sweeps.slurm import cluster as slurm
-from sweeps.status import RunState, console, inspect, progress, watch
+from sweeps.slurm import cluster
+from sweeps.slurm.script import arrays, group, script
+from sweeps.status import RunState, console, inspect, watch
 
 POLL_S = 0.5
 LINE_EVERY_S = 30.0
@@ -54,7 +55,7 @@ def launch(members: Sequence[Composed]) -> int:
         return ExitCode.DONE
     check_fit(planned)
     if on_slurm and pending:
-        slurm.check(config.launcher, job_script(pending, path))
+        cluster.check(config.launcher, job_script(pending, path))
     with launch_lock(path):
         planned = look_again(planned)  # the same command, given twice at once, may have submitted them
         print(summary(planned), file=sys.stderr, flush=True)
@@ -63,8 +64,7 @@ def launch(members: Sequence[Composed]) -> int:
         sweep = open_sweep(planned, path, parent)
         for one in pending:
             one.run_dir.mkdir(parents=True, exist_ok=True)
-            tracking = dataclasses.replace(one.config.tracking, parent_run=parent)
-            write_config(one.run_dir, dataclasses.replace(one.config, tracking=tracking))
+            write_config(one.run_dir, one.config)
         if on_slurm and pending:
             submit(pending, sweep)
     alive = any(one.state.alive for one in planned)
@@ -93,7 +93,7 @@ def manifest_path(config: RunConfig, planned: Sequence[Planned]) -> Path:
 def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sweep:
     """Write the sweep's manifest."""
     uri = planned[0].config.tracking.uri
-    known = (files.read_json(path) or {}).get("parents", {})
+    known = known_parents(path)
     parents = add_parent(known, uri, "", parent) if parent is not None and uri is not None else known
     members = [Member(one.run_dir, one.config.train.env_steps, one.varied) for one in planned]
     write_sweep(path, members, parents, command=shlex.join(sys.argv), time=time.time())
@@ -107,10 +107,10 @@ def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sw
 
 def tag_runs(run_dirs: Sequence[Path], uri: str) -> None:
     """Tell MLflow that the sweep contains runs which it has already; a warning where it is away."""
-    from tracking import mirror as tracking
+    from tracking import sweep_runs
 
     try:
-        tracking.tag_sweeps(run_dirs, uri)
+        sweep_runs.tag_runs(run_dirs, uri)
     except Exception as error:
         print(
             f"warning: finished runs are not tagged at {uri} (python -m sweeps.sync does it): {error}", file=sys.stderr
@@ -121,14 +121,14 @@ def parent_run(config: RunConfig, path: Path) -> str | None:
     """The MLflow run that the sweep's runs are children of, opened once; None, with a warning, where MLflow is away."""
     if not config.tracking.on:
         return None
-    known = (files.read_json(path) or {}).get("parents", {})
-    if "" in known.get(config.tracking.uri, {}):
-        return known[config.tracking.uri][""]
-    from tracking import mirror as tracking
+    known = known_parents(path).get(config.tracking.uri or "", {})
+    if "" in known:
+        return known[""]
+    from tracking import sweep_runs
 
     assert config.tracking.uri is not None
     try:
-        parent, page = tracking.open_parent(config, config.tracking.uri, path.stem)
+        parent, page = sweep_runs.open_parent(config.tracking.uri, config.benchmark.name, path.stem)
         if page is not None:
             print(f"mlflow: {page}", file=sys.stderr)
         return parent
@@ -140,7 +140,8 @@ def parent_run(config: RunConfig, path: Path) -> str | None:
 def job_script(pending: Sequence[Planned], path: Path) -> str:
     """What would be submitted next."""
     run_dirs = [one.run_dir for one in pending]
-    return slurm.script(run_dirs, pending[0].config.launcher, path.with_suffix(""), path.stem)
+    launcher, length = pending[0].config.launcher, cluster.max_array_size()
+    return script(run_dirs, launcher, path.with_suffix(""), path.stem, length)
 
 
 def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) -> None:
@@ -150,8 +151,8 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
     if not pending:
         print("nothing to run")
     elif use_slurm(config):
-        jobs = slurm.group([one.run_dir for one in pending], config.launcher)
-        count = len(slurm.arrays(jobs))
+        jobs = group([one.run_dir for one in pending], config.launcher)
+        count = len(arrays(jobs, cluster.max_array_size()))
         several = f" (the first of {count} arrays)" if count > 1 else ""
         print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs{several}:\n")
         print(job_script(pending, path))
@@ -166,7 +167,7 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
 
 def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
     """Submit the pending runs, and say how to watch them."""
-    ids = slurm.submit([one.run_dir for one in pending], pending[0].config.launcher, sweep.folder, sweep.id)
+    ids = cluster.submit([one.run_dir for one in pending], pending[0].config.launcher, sweep.folder, sweep.id)
     runs = sweep.path.parent.parent
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"sweep {sweep.id}: submitted {len(pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
@@ -199,7 +200,7 @@ def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Swee
     outcomes = {one.run_dir: outcome(one, ended) for one in planned}
     status = conclude(planned, outcomes)
     if status != ExitCode.INTERRUPTED:
-        from tracking.mirror import close_parents
+        from tracking.sweep_runs import close_parents
 
         close_parents(sweep, failed=status == ExitCode.FAILED)
     return status
@@ -289,7 +290,7 @@ class SweepProgress:
         if self._bar.disable and now - self._last_line < LINE_EVERY_S:
             return
         self._last_line = now
-        steps = sum(min(progress(one.run_dir)[0], one.config.train.env_steps) for one in self._pending)
+        steps = sum(min(RunDir(one.run_dir).progress()[0], one.config.train.env_steps) for one in self._pending)
         done = sum((one.run_dir / layout.DONE).exists() for one in self._pending)
         text = f"{done}/{len(self._pending)} runs done"
         if self._bar.disable:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conf.typed import ConfigError, did_you_mean
-from records import files, layout
+from records import layout
 from records.files import tail_lines
 from records.layout import ExitCode, RunOutcome
+from records.lock import is_held
+from records.run_dir import RunDir
 from sweeps import command_line
-from sweeps.status import locked, log_of
+from sweeps.status import log_of
 
 POLL_S = 0.5
 
@@ -38,12 +40,12 @@ def find_run(runs: Path, name: str) -> Path:
 
 def show(run_dir: Path, lines: int) -> None:
     """Why the run failed, if it did, and the last lines of its log."""
-    status = files.read_json(run_dir / layout.STATUS) or {}
+    status = RunDir(run_dir).status()
     log = log_of(run_dir)
     for line in tail_lines(log, lines, 2**20):
         print(line)
-    if status.get("state") == RunOutcome.FAILED:
-        print(f"failed: {status.get('reason', '')}", status.get("traceback", ""), sep="\n")
+    if status is not None and status.state == RunOutcome.FAILED:
+        print(f"failed: {status.reason}", status.traceback, sep="\n")
     print(f"log: {log}", file=sys.stderr)
 
 
@@ -52,7 +54,7 @@ def follow(run_dir: Path) -> None:
     with (run_dir / layout.LOG).open(errors="replace") as file:
         file.seek(0, 2)
         while True:
-            running = locked(run_dir)
+            running = is_held(run_dir)
             print(file.read(), end="", flush=True)
             if not running:
                 return

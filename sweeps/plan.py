@@ -22,11 +22,12 @@ from conf.typed import ConfigError
 from envs import registry
 from envs.envpool import for_training
 from envs.spec import TaskSpec
-from records import files, layout
+from records import layout
 from records.layout import ExitCode
 from records.provenance import git_state
+from records.run_dir import RunDir
 from sweeps.estimate import Estimate, estimate, measured_rates
-from sweeps.slurm import cluster as slurm
+from sweeps.slurm import cluster
 from sweeps.status import RunState, console, duration, inspect
 
 MAX_ROWS = 40
@@ -108,9 +109,9 @@ def look_again(planned: Sequence[Planned]) -> list[Planned]:
     return [dataclasses.replace(one, state=inspect(one.run_dir, one.config.train.env_steps, queue)) for one in planned]
 
 
-def queue_of(config: RunConfig) -> slurm.Queue | None:
+def queue_of(config: RunConfig) -> cluster.Queue | None:
     """SLURM's jobs, which are only asked for where a run has ever been given one."""
-    return slurm.queue() if any(Path(config.paths.runs).glob(f"*/*/{layout.JOB}")) else {}
+    return cluster.queue() if any(Path(config.paths.runs).glob(f"*/*/{layout.JOB}")) else {}
 
 
 def use_slurm(config: RunConfig) -> bool:
@@ -121,11 +122,11 @@ def use_slurm(config: RunConfig) -> bool:
     """
     if config.launcher.name != "auto":
         return config.launcher.name == "slurm"
-    if slurm.controller() == "silent":
+    if cluster.controller() == "silent":
         if not config.plan:
             raise ConfigError(f"launcher=auto: {SILENT}; allowed: launcher=local, and launcher=slurm once it answers")
         warn_silent()
-    return slurm.controller() == "up"
+    return cluster.controller() == "up"
 
 
 @cache
@@ -145,10 +146,10 @@ def code_id() -> str:
 
 def is_stale(run_dir: Path) -> bool:
     """Whether any part of the run was made by another commit, or with other uncommitted changes."""
-    manifest = files.read_whole(run_dir / layout.MANIFEST, "starts")
+    manifest = RunDir(run_dir).manifest()
     now = git_state()
-    starts = manifest["starts"] if manifest else []
-    return any(start.get(key) != value for start in starts for key, value in now.items())
+    starts = manifest.starts if manifest else ()
+    return any(getattr(start, key) != value for start in starts for key, value in now.items())
 
 
 def elsewhere(config: RunConfig) -> RunConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from records import files, layout
+from records import layout
 from records.files import tail_lines
 from records.layout import ExitCode, RunOutcome
-from records.run_dir import write_status
-from sweeps.status import locked
+from records.lock import is_held
+from records.run_dir import RunDir, note_crash, write_status
 
 LAST_LINES = 20
 TOLD = (-signal.SIGTERM, -signal.SIGUSR2)  # told to stop before the run could listen
@@ -94,18 +93,18 @@ class Pool:
         fine = (ExitCode.DONE, ExitCode.STOPPED, ExitCode.INTERRUPTED, *TOLD)
         if code in fine or (self.stopping and code == -signal.SIGKILL):  # by `kill`
             return
-        if locked(run_dir):  # by another process, which goes on
+        if is_held(run_dir):  # by another process, which goes on
             return
-        status = files.read_json(run_dir / layout.STATUS) or {}
-        said = code == ExitCode.FAILED and status.get("state") == RunOutcome.FAILED
+        status = RunDir(run_dir).status() if code == ExitCode.FAILED else None
+        said = status if status is not None and status.state == RunOutcome.FAILED else None
         last_lines = tail_lines(run_dir / layout.LOG, LAST_LINES)
-        reason = status["reason"] if said else how_it_ended(code, last_lines)
+        reason = said.reason if said else how_it_ended(code, last_lines)
         note_crash(run_dir, reason)
-        crashes = count_crashes(run_dir, self._patience.since)
+        crashes = RunDir(run_dir).crashes(self._patience.since)
         details = {"reason": reason, "last_lines": last_lines}
         if said:
-            details["traceback"] = status.get("traceback", "")
-        final = code == ExitCode.BAD_CONFIG or (said and not status.get("retry", True))
+            details["traceback"] = said.traceback
+        final = code == ExitCode.BAD_CONFIG or (said is not None and not said.retry)
         if final or crashes > self._patience.max_crashes:
             write_status(run_dir, RunOutcome.FAILED, **details)
             return
@@ -143,16 +142,6 @@ def how_it_ended(code: int, last_lines: Sequence[str]) -> str:
         return f"killed by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
     errors = [line for line in last_lines if "error" in line.lower()]
     return f"ended with status {code}{f': {errors[-1].strip()}' if errors else ''}"
-
-
-def note_crash(run_dir: Path, reason: str) -> None:
-    with (run_dir / layout.CRASHES).open("a") as file:
-        file.write(json.dumps({"time": time.time(), "reason": reason}) + "\n")
-
-
-def count_crashes(run_dir: Path, since: float) -> int:
-    rows = (json.loads(line) for line in (run_dir / layout.CRASHES).read_text().splitlines())
-    return sum(row["time"] >= since for row in rows)
 
 
 @contextlib.contextmanager

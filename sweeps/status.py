@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
-import json
 import sys
 import time
 from collections import Counter
@@ -19,14 +17,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from conf.typed import ConfigError
-from records import files, layout
-from records.files import tail_lines
-from records.layout import ExitCode
-from records.metrics import ENV_STEPS_PER_S
+from records import layout
+from records.layout import ExitCode, RunOutcome
+from records.lock import is_held
+from records.run_dir import RunDir
 from records.sweep import Member, Sweep, all_runs, find_sweep, sweep_records
 from sweeps import command_line
-from sweeps.slurm import cluster as slurm
-from tracking import mirror as tracking
+from sweeps.slurm import cluster
+from sweeps.slurm.submission import job_of
+from tracking.client import link
+from tracking.mirror import run_link
+from tracking.sweep_runs import close_parents
 
 WATCH_S = 5.0
 MAX_ROWS = 200
@@ -62,68 +63,45 @@ class RunState:
         return self.name in ("running", "queued", "preempted")
 
 
-def inspect(run_dir: Path, budget: int, queue: slurm.Queue | None = None) -> RunState:
+def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> RunState:
     """The state of a run whose budget is `budget` environment steps.
 
     Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live.
     """
-    done = files.read_whole(run_dir / layout.DONE, "env_steps", "score")
-    if done is not None and done["env_steps"] >= budget:
-        return RunState("done", done["env_steps"], done["score"])
-    status = files.read_whole(run_dir / layout.STATUS, "state") or {"state": None}
-    said = status["state"]
-    steps, rate = progress(run_dir) if said else (0, None)
-    job = slurm.job_of(run_dir)
-    if locked(run_dir):
+    record = RunDir(run_dir)
+    done = record.done()
+    if done is not None and done.env_steps >= budget:
+        return RunState("done", done.env_steps, done.score)
+    status = record.status()
+    said = status.state if status else None
+    steps, rate = record.progress() if said else (0, None)
+    job = job_of(run_dir)
+    if is_held(run_dir):
         return RunState("running", steps, rate=rate, job=job.id if job and queue and job.id in queue else None)
-    failed = said == "failed" and not (job and status.get("time", 0.0) < job.time)  # and not given to a job since
+    given_since = job is not None and status is not None and status.time < job.time  # to a job, after it had failed
+    failed = said == RunOutcome.FAILED and not given_since
     job_state = None
     if job is not None and job.id is not None and not failed:
-        job_state = queue.get(job.id) if queue is not None else "RUNNING" if said == "running" else "PENDING"
+        running = said == RunOutcome.RUNNING
+        job_state = queue.get(job.id) if queue is not None else "RUNNING" if running else "PENDING"
     if job is not None and job_state is not None:
         waits = job_state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
         name = ("queued" if said is None else "preempted") if waits else "running"
         return RunState(name, steps, rate=rate, job=job.id)
-    if said is None:
+    if status is None:
         return RunState("new")
-    if said == "failed":
-        return RunState("failed", steps, reason=status.get("reason", "").partition("\n")[0])
-    if said == "stopped":
-        return RunState("stopped", steps, reason=status.get("reason", ""))
-    if said in ("interrupted", "done"):
+    if said == RunOutcome.FAILED:
+        return RunState("failed", steps, reason=status.reason.partition("\n")[0])
+    if said == RunOutcome.STOPPED:
+        return RunState("stopped", steps, reason=status.reason)
+    if said in (RunOutcome.INTERRUPTED, RunOutcome.DONE):
         return RunState("interrupted", steps)
     return RunState("killed", steps, reason=f"its job ended without a word; see {job.log}" if job else "")
 
 
-def progress(run_dir: Path) -> tuple[int, float | None]:
-    """The newest recorded environment step, and steps per second then."""
-    steps, rate = None, None
-    for line in reversed(tail_lines(run_dir / layout.TIMING, 40, 4096)):
-        try:
-            row = json.loads(line)
-            steps = int(row["env_steps"]) if steps is None else steps
-            if row["name"] == ENV_STEPS_PER_S:
-                return steps, float(row["value"])
-        except (ValueError, TypeError, KeyError):
-            continue
-    return steps or 0, rate
-
-
-def locked(run_dir: Path) -> bool:
-    """Whether a process writes this run."""
-    try:
-        with (run_dir / layout.LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
-
-
 def states_of(sweep: Sweep) -> dict[Member, RunState]:
     """Where each member stands."""
-    queue = slurm.queue(sweep.owner) if any((one.run_dir / layout.JOB).exists() for one in sweep.members) else {}
+    queue = cluster.queue(sweep.owner) if any((one.run_dir / layout.JOB).exists() for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
 
 
@@ -135,10 +113,10 @@ def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
     """
     if sweep.parents.keys() <= set(sweep.closed):
         return
-    queue = slurm.queue(sweep.owner) if ask_slurm else None
+    queue = cluster.queue(sweep.owner) if ask_slurm else None
     names = {inspect(one.run_dir, one.env_steps, queue).name for one in sweep.members}
     if names <= {"done", "failed"}:
-        tracking.close_parents(sweep, failed="failed" in names)
+        close_parents(sweep, failed="failed" in names)
 
 
 def counts(states: Sequence[RunState]) -> str:
@@ -178,14 +156,14 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
 
 def search_jobs(sweep: Sweep) -> list[str]:
     """A line on the SLURM jobs that share a search, whose trials belong to no job of their own."""
-    jobs = slurm.workers(sweep.folder, sweep.owner)
-    return [f"jobs of the search: {slurm.in_words(jobs)}"] if jobs else []
+    jobs = cluster.search_jobs(sweep.folder, sweep.owner)
+    return [f"jobs of the search: {cluster.in_words(jobs)}"] if jobs else []
 
 
 def linked(run_dir: Path) -> str:
     """The run's name; in terminals that can, a link to its page in MLflow."""
-    states = files.read_json(run_dir / layout.TRACKING) or {}
-    page = next((page for uri in states if (page := tracking.run_link(run_dir, uri))), None)
+    mirrors = RunDir(run_dir).mirrors()
+    page = next((page for uri in mirrors if (page := run_link(run_dir, uri))), None)
     name = escape(run_dir.name)
     return name if page is None else f"[link={page}]{name}[/link]"
 
@@ -195,10 +173,10 @@ def pages(sweep: Sweep) -> list[str]:
     found: dict[tuple[str, str], str | None] = {}
     wanted = {(uri, part) for uri, parts in sweep.parents.items() for part in parts}
     for member in sweep.members:
-        for uri, state in (files.read_json(member.run_dir / layout.TRACKING) or {}).items():
+        for uri, state in RunDir(member.run_dir).mirrors().items():
             key = uri, member.part
-            if key in wanted and "experiment_id" in state:
-                found[key] = tracking.link(uri, state["experiment_id"], sweep.parents[uri][member.part])
+            if key in wanted and state.experiment_id is not None:
+                found[key] = link(uri, state.experiment_id, sweep.parents[uri][member.part])
         if found.keys() >= wanted:
             break
     return [page for page in found.values() if page is not None]
@@ -206,7 +184,7 @@ def pages(sweep: Sweep) -> list[str]:
 
 def log_of(run_dir: Path) -> Path:
     """The run's own log, or its job's where the run has none yet."""
-    own, job = run_dir / layout.LOG, slurm.job_of(run_dir)
+    own, job = run_dir / layout.LOG, job_of(run_dir)
     return own if own.exists() or job is None else job.log
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from conf import identity
-from conf.schema import RunConfig, check_tracking_uri
+from conf import uris
+from conf.schema import RunConfig
 from conf.typed import ConfigError
-from records import files, layout
-from records.files import write_json
+from records import layout
 from records.layout import ExitCode
-from records.sweep import add_parent, read_sweep, sweep_lock
-from sweeps.status import close_if_over, locked
-from tracking import mirror as tracking
+from records.lock import is_held
+from records.run_dir import RunDir
+from records.sweep import add_parent, change_sweep, parent_of, read_sweep, sweep_lock
+from sweeps.status import close_if_over
+from tracking import client as mlflow
+from tracking.mirror import Mirror, is_sent, mirror_lock
+from tracking.sweep_runs import open_parent
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,15 @@ def find(folder: Path, uri: str | None) -> tuple[list[Tracked], int]:
     found = []
     for path in paths:
         try:
-            config = identity.config_from_json(path.read_text())
+            config = RunDir(path.parent).require_config()
+            if config is None:
+                continue
+            target = uri or (config.tracking.uri if config.tracking.on else None)
+            if target is not None:
+                uris.check_tracking_uri(target)
         except ValueError as error:
             print(f"warning: {path.parent}: not sent: {error}", file=sys.stderr)
             continue
-        target = uri or (config.tracking.uri if config.tracking.on else None)
         if target is not None:
             found.append(Tracked(path.parent, config, target))
     return found, len(paths) - len(found)
@@ -57,36 +64,38 @@ def find(folder: Path, uri: str | None) -> tuple[list[Tracked], int]:
 def open_parents(runs: Sequence[Tracked]) -> None:
     """Open the MLflow runs of sweeps that have none there yet, so that their runs find their parent."""
     for one in runs:
-        for sweep in tracking.swept(one.run_dir)[:1]:
+        for sweep in RunDir(one.run_dir).sweeps()[:1]:
             path = one.run_dir.parents[1] / layout.SWEEPS / f"{sweep}.json"
-            if not path.exists() or tracking.parent_of(one.run_dir, sweep, one.uri) is not None:
+            if not path.exists() or parent_of(one.run_dir, sweep, one.uri) is not None:
                 continue
             with sweep_lock(path):
-                body = files.read_json(path) or {}
-                parent, _ = tracking.open_parent(one.config, one.uri, sweep)
-                write_json(path, body | {"parents": add_parent(body.get("parents", {}), one.uri, "", parent)})
+                found = read_sweep(path)
+                part = next((member.part for member in found.members if member.run_dir == one.run_dir), "")
+                parent, _ = open_parent(one.uri, one.config.benchmark.name, sweep, part)
+                change_sweep(path, parents=add_parent(found.parents, one.uri, part, parent))
 
 
 def close_parents(runs: Sequence[Tracked]) -> None:
     """Mark the MLflow runs of sweeps as over whose runs have all ended."""
     paths = {
-        one.run_dir.parents[1] / layout.SWEEPS / f"{name}.json" for one in runs for name in tracking.swept(one.run_dir)
+        one.run_dir.parents[1] / layout.SWEEPS / f"{name}.json" for one in runs for name in RunDir(one.run_dir).sweeps()
     }
     for path in sorted(path for path in paths if path.exists()):
         close_if_over(read_sweep(path), ask_slurm=True)
 
 
 def lacking(runs: Sequence[Tracked]) -> list[Tracked]:
-    return [one for one in runs if not tracking.is_sent(one.run_dir, one.uri)]
+    """The runs of which MLflow lacks something, as far as files know."""
+    return [one for one in runs if not is_sent(one.run_dir, one.uri)]
 
 
 def send(one: Tracked) -> bool:
     """Send what MLflow lacks of a run; False where the run's own mirror is at it."""
-    with tracking.the_mirror(one.run_dir, wait=False) as free:
+    with mirror_lock(one.run_dir, wait=False) as free:
         if not free:
             return False
-        mirror = tracking.Mirror(one.run_dir, one.uri)
-        if locked(one.run_dir):
+        mirror = Mirror(one.run_dir, one.uri)
+        if is_held(one.run_dir):
             mirror.send()
         else:
             mirror.close()
@@ -112,11 +121,11 @@ def sync(folder: Path, uri: str | None) -> int:
                     done = send(one)
                     sent, busy = sent + done, busy + (not done)
                 except Exception as error:
-                    tracking.client(target)  # raises where it is not this run's fault
-                    problems.append(f"{one.run_dir}: {tracking.reason(error)}")
+                    mlflow.client(target)  # raises where it is not this run's fault
+                    problems.append(f"{one.run_dir}: {mlflow.reason(error)}")
             close_parents(mine)
         except Exception as error:
-            problems.append(f"{target}: {tracking.reason(error)}")
+            problems.append(f"{target}: {mlflow.reason(error)}")
         known += len(mine) - len(missing)
     parts = [f"{sent} sent", f"{known} had been sent"]
     if busy:
@@ -135,12 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="RUNS_DIR", help="default: runs")
     parser.add_argument("--uri", help="send all of them there; default: where each run was to be mirrored")
-    parsed = parser.parse_args(arguments)
-    os.environ.setdefault(tracking.ANSWER_NAME, tracking.PATIENT_ANSWER_S)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        uris.check_no_passwords(arguments)
+        parsed = parser.parse_args(arguments)
+        os.environ.setdefault(mlflow.ANSWER_NAME, mlflow.LONG_ANSWER_S)
         if parsed.uri is not None:
-            check_tracking_uri(parsed.uri)
-        return sync(parsed.folder, parsed.uri)
+            uris.check_tracking_uri(parsed.uri, "--uri")
+        return sync(parsed.folder, parsed.uri and uris.absolute(parsed.uri, Path.cwd()))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.BAD_CONFIG

@@ -15,7 +15,7 @@ import pytest
 from conf.typed import ConfigError
 from envs import registry
 from envs.video import usable_gl
-from records import files, layout
+from records import layout
 from records.layout import ExitCode
 from tests.commands import TINY, TINY_DISCRETE, command, mirrored_once, only_run, rows, run
 
@@ -104,7 +104,7 @@ def test_killed_run_is_mirrored_exactly_once(tmp_path: Path):
 
 def sent_rows(folder: Path) -> bool:
     """Whether MLflow has any of the one run's rows."""
-    states = [files.read_json(path) for path in folder.glob("runs/*/*/tracking.json")]
+    states = [json.loads(path.read_text()) for path in folder.glob("runs/*/*/tracking.json")]
     return any(state.get("metrics", 0) > 0 for by_uri in states if by_uri for state in by_uri.values())
 
 

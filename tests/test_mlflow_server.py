@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -20,22 +21,28 @@ from agents.sizes import run_size
 from conf import identity
 from conf.compose import compose, resolve_paths
 from envs import registry
-from records import files, layout
+from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.rows import Row
-from records.run_dir import RunRecord, write_config, write_manifest, write_status
+from records.run_dir import RunDir, RunRecord, write_config, write_manifest, write_status
+from records.sweep import known_parents
 from sweeps.sync import sync
 from tests import mlflow_server
 from tests.commands import TINY, command, free_port, mirrored_once, only_run, rows, run, wait_until
 from tests.mlflow_server import Lab
 from tracking import mirror as tracking
+from tracking.client import client
+from tracking.follow import FINISH_S
 
 pytestmark = pytest.mark.slow
 
 SHORT = [*TINY, "train.env_steps=200", "eval.every_steps=100", "eval.max_episode_steps=10"]
 WRITERS, STEPS = 64, 100  # three rows a step: each file is one call to MLflow
-METRICS_OF = "SELECT key, step, value FROM metrics WHERE run_uuid = %s AND key NOT LIKE 'system/%%' ORDER BY 1, 2, 3"
-PATIENCE_S = tracking.FINISH_S["server"]
+METRICS_OF = (
+    "SELECT key, step, value FROM metrics WHERE run_uuid = %s"
+    " AND key NOT LIKE 'system/%%' AND key <> 'update_steps' ORDER BY 1, 2, 3"
+)
+PATIENCE_S = FINISH_S["server"]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +82,8 @@ def fabricated(folder: Path, uri: str, seed: int, steps: int = STEPS) -> Path:
 
 
 def state_of(run_dir: Path, uri: str) -> dict:
-    return (files.read_json(run_dir / layout.TRACKING) or {}).get(uri, {})
+    state = RunDir(run_dir).mirrors().get(uri)
+    return dataclasses.asdict(state) if state else {}
 
 
 def in_database(lab: Lab, run_dir: Path, uri: str) -> list[tuple]:
@@ -122,7 +130,7 @@ def test_run_that_somebody_deleted_in_mlflow_does_not_hold_up_the_others(
     deleted, other = (fabricated(tmp_path, lab.uri, seed, steps=5) for seed in (2000, 2001))
     with contextlib.closing(RunRecord(deleted)) as more:
         tracking.Mirror(deleted).close()
-        tracking.client(lab.uri).delete_run(state_of(deleted, lab.uri)["run_id"])
+        client(lab.uri).delete_run(state_of(deleted, lab.uri)["run_id"])
         more.metrics.append([Row(6, 6, "critic/loss", None, 1.0)])
         more.durable(more.positions())
     assert sync(tmp_path, None) == ExitCode.FAILED
@@ -190,7 +198,7 @@ def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_chi
         again = call(tmp_path, "sweeps.sync")
         assert "0 sent, 2 had been sent" in again.stdout
     (manifest,) = tmp_path.glob("runs/_sweeps/*.json")
-    parent = (files.read_json(manifest) or {})["parents"][uri][""]
+    parent = known_parents(manifest)[uri][""]
     assert lab.query("SELECT status FROM runs WHERE run_uuid = %s", parent) == [("FINISHED",)]
     for run_dir in run_dirs:
         run_id = state_of(run_dir, uri)["run_id"]
@@ -224,7 +232,7 @@ def test_slow_server_costs_a_run_no_more_than_the_stated_patience_and_gets_the_r
             command(*SHORT, *at(uri)), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         _, errors = training.communicate(timeout=120)
-        waited_s = time.time() - (files.read_json(only_run(tmp_path) / layout.STATUS) or {})["time"]
+        waited_s = time.time() - json.loads((only_run(tmp_path) / layout.STATUS).read_text())["time"]
         assert training.returncode == 0, errors
         assert waited_s < PATIENCE_S + 3
         assert "MLflow lacks a part" in errors

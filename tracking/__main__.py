@@ -1,6 +1,6 @@
 """The command `python -m tracking RUN_DIR`."""
 
-from tracking.mirror import main
+from tracking.follow import main
 
 if __name__ == "__main__":
     main()

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from records.files import tail_lines
+from records.rows import Sample, last_rows, whole_lines
 
 INTERVAL_S = 10.0
 INTERVAL_NAME = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"  # MLflow's own name for another interval
-GPU_S = 5.0
-GPU_FIELDS = ("utilization.gpu", "memory.used", "memory.total", "power.draw", "power.limit")
-MB, MIB = 1e6, 2**20
+MB = 1e6
 
 
 class Sampler:
@@ -40,8 +38,8 @@ class Sampler:
         began = psutil.net_io_counters()
         with self._path.open("ab") as file:
             file.truncate(whole_lines(self._path))  # a machine may die in the middle of a line
-            last = tail_lines(self._path, 1)
-            sample = json.loads(last[0])["sample"] + 1 if last else 0
+            last = last_rows(Sample, self._path, 4096)
+            sample = last[-1].sample + 1 if last else 0
             while not self._stop.wait(self._interval_s):
                 now_ms = int(1000 * time.time())
                 values = machine(self._path, began) | gpus()
@@ -52,17 +50,6 @@ class Sampler:
                 file.write("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode())
                 file.flush()
                 sample += 1
-
-
-def whole_lines(path: Path, limit: int = 65536) -> int:
-    """Bytes of a file up to its last line's end; 0 where there is no file."""
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        begin = max(0, size - limit)
-        file.seek(begin)
-        return begin + file.read(size - begin).rfind(b"\n") + 1
 
 
 def machine(place: Path, began) -> dict[str, float]:
@@ -83,39 +70,66 @@ def machine(place: Path, began) -> dict[str, float]:
 
 
 def gpus() -> dict[str, float]:
-    """Use of the NVIDIA GPUs that this process may see; empty where there are none or they do not answer."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return {}
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    command = [program, f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader,nounits"]
+    """Use of the NVIDIA GPUs that this process may see; empty where there are none or the driver does not answer."""
+    import pynvml
+
     try:
-        result = subprocess.run(
-            command + ([f"--id={visible}"] if visible else []), capture_output=True, text=True, timeout=GPU_S
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
         return {}
-    return parse_gpus(result.stdout) if result.returncode == 0 else {}
-
-
-def parse_gpus(table: str) -> dict[str, float]:
-    """nvidia-smi's answer to `GPU_FIELDS`: a line a GPU, MiB and watts. What it cannot tell is left out."""
-    values: dict[str, float] = {}
-    for index, line in enumerate(table.strip().splitlines()):
-        use, used, total, draw, limit = (number(text) for text in line.split(","))
-        found = {
-            "utilization_percentage": use,
-            "memory_usage_megabytes": used and used * MIB / MB,
-            "memory_usage_percentage": used and total and 100 * used / total,
-            "power_usage_watts": draw,
-            "power_usage_percentage": draw and limit and 100 * draw / limit,
-        }
-        values |= {f"gpu_{index}_{name}": value for name, value in found.items() if value is not None}
-    return values
-
-
-def number(text: str) -> float | None:
     try:
-        return float(text)
-    except ValueError:  # such as [N/A]
-        return None
+        handles = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        values: dict[str, float] = {}
+        for index, handle in enumerate(handles):
+            values |= {f"gpu_{index}_{name}": value for name, value in of_gpu(handle).items()}
+        return values
+    except pynvml.NVMLError:
+        return {}
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def visible_gpus(visible: str | None) -> list[Any]:
+    """Return NVML's handles of the GPUs that CUDA would show, in CUDA's order.
+
+    Args:
+      visible: the value of CUDA_VISIBLE_DEVICES: numbers or UUIDs, separated by commas; None shows all.
+    """
+    import pynvml
+
+    if visible is None:
+        return [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    names = [name.strip() for name in visible.split(",")]
+    handles = []
+    for name in names:
+        if name.isdigit():
+            handles.append(pynvml.nvmlDeviceGetHandleByIndex(int(name)))
+        elif name.startswith(("GPU-", "MIG-")):
+            handles.append(pynvml.nvmlDeviceGetHandleByUUID(name))
+        else:  # CUDA shows no GPU from the first name on that means none
+            break
+    return handles
+
+
+def of_gpu(handle: Any) -> dict[str, float]:
+    """Return what one GPU does, as MLflow names the values; what the driver cannot tell is left out."""
+    import pynvml
+
+    def ask(question: Callable[[], Any]) -> float | None:
+        try:
+            return question()
+        except pynvml.NVMLError:
+            return None
+
+    used = ask(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+    total = ask(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    watts = ask(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+    limit = ask(lambda: pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000)
+    found = {
+        "utilization_percentage": ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        "memory_usage_megabytes": None if used is None else used / MB,
+        "memory_usage_percentage": None if used is None or not total else 100 * used / total,
+        "power_usage_watts": watts,
+        "power_usage_percentage": None if watts is None or not limit else 100 * watts / limit,
+    }
+    return {name: value for name, value in found.items() if value is not None}

@@ -16,10 +16,11 @@ from conf import identity
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs.spec import TaskSpec
-from records import files, layout
+from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.metrics import eval_name
 from records.rows import Row
+from records.run_dir import Done, RunDir
 
 if TYPE_CHECKING:
     from agents.training.lane import Lane
@@ -48,7 +49,7 @@ def execute(config: RunConfig) -> int:
     run_dir = identity.run_dir(config)
     check_place(config, run_dir)
     if (done := finished(config, run_dir)) is not None:
-        print(f"finished already: {done['env_steps']:,} steps, score {as_score(done['score'])}: {run_dir}")
+        print(f"finished already: {done.env_steps:,} steps, score {as_score(done.score)}: {run_dir}")
         return ExitCode.DONE
 
     from agents.training.prepare import prepare
@@ -83,10 +84,10 @@ def check_place(config: RunConfig, run_dir: Path) -> None:
         )
 
 
-def finished(config: RunConfig, run_dir: Path) -> dict | None:
+def finished(config: RunConfig, run_dir: Path) -> Done | None:
     """Return what DONE says, if the run has reached the budget that is asked for."""
-    done = files.read_whole(run_dir / layout.DONE, "env_steps", "score")
-    return done if done is not None and done["env_steps"] >= config.train.env_steps else None
+    done = RunDir(run_dir).done()
+    return done if done is not None and done.env_steps >= config.train.env_steps else None
 
 
 def configure_jax(config: RunConfig) -> str:
@@ -125,7 +126,7 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
     """
     from envs.video import Filmer
     from records.run_dir import RunDirGoneError, write_status
-    from tracking.mirror import Follower
+    from tracking.follow import Follower
 
     config, run_dir = prepared.config, prepared.run_dir
     filmer = Filmer(run_dir, prepared.gl) if prepared.gl else None
@@ -149,7 +150,7 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
         write_status(run_dir, RunOutcome.DONE)
     elif outcome == RunOutcome.INTERRUPTED and stop.order is not None:
         outcome = RunOutcome.STOPPED
-        write_status(run_dir, RunOutcome.STOPPED, **stop.order._asdict())
+        write_status(run_dir, RunOutcome.STOPPED, by=stop.order.by, reason=stop.order.reason)
     elif outcome == RunOutcome.INTERRUPTED:
         write_status(run_dir, RunOutcome.INTERRUPTED, signal=stop.signal)
     mirrored = follower.finish(outcome == RunOutcome.INTERRUPTED) if follower else True
@@ -160,9 +161,8 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
     if outcome == RunOutcome.INTERRUPTED:
         print(f"interrupted; the same command continues: {run_dir}", file=sys.stderr)
     if outcome == RunOutcome.STOPPED and stop.order is not None:
-        print(
-            f"stopped by {stop.order.by} ({stop.order.reason}); the same command continues: {run_dir}", file=sys.stderr
-        )
+        why = f"stopped by {stop.order.by} ({stop.order.reason})"
+        print(f"{why}; the same command would go on: {run_dir}", file=sys.stderr)
     return EXITS[outcome]
 
 

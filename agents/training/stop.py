@@ -8,24 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from records import files, layout
+from records.run_dir import RunDir, Stop
 
 STOP_FILE_S = 1.0
-
-
-class Order(NamedTuple):
-    """Says who wants a run to end for good, and why."""
-
-    by: str
-    reason: str
-
-
-def read_order(path: Path) -> Order | None:
-    """Read a stop file; None where there is none, or not the whole of it yet."""
-    found = files.read_json(path)
-    return None if found is None else Order(*(str(found.get(key, "unknown")) for key in Order._fields))
 
 
 class StopFlag:
@@ -35,20 +21,20 @@ class StopFlag:
 
     Attributes:
       signal: the name of the signal that came.
-      order: who wrote the stop file, and the reason.
+      order: what the stop file says.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self._file = run_dir / layout.STOP
+        self._run_dir = RunDir(run_dir)
         self._next_look = 0.0
         self.signal: str | None = None
-        self.order: Order | None = None
+        self.order: Stop | None = None
 
     def __call__(self) -> bool:
         """Whether the run is to stop."""
         if self.signal is None and self.order is None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + STOP_FILE_S
-            self.order = read_order(self._file)
+            self.order = self._run_dir.stop()
         return self.signal is not None or self.order is not None
 
     @contextlib.contextmanager

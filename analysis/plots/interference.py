@@ -13,38 +13,23 @@ from analysis.select import common_steps, points, scored, shared_tasks
 from analysis.variants import MULTI, SINGLE, short_task
 
 MAX_COLUMNS = 10
-GRADIENTS, SCORES = "cosine of gradients", "multi-task minus single-task score"
-COLUMNS = ("benchmark", "variant", "measure", "row", "column", "value", "seeds", "most_seeds")
+MEASURE = "multi-task minus single-task score"
+COLUMNS = ("benchmark", "variant", "row", "column", "value", "seeds", "most_seeds")
 
 
-def compute(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """A matrix for each variant: of gradients where runs record them, else of scores where both modes were run.
+def compute(table: pd.DataFrame) -> pd.DataFrame:
+    """What each task gains or loses by being learned together with the others, for each variant that was run both ways.
 
-    Args:
-      table, runs: of `analysis.load`. A run that records `interference/cosine` has, for each pair of tasks, the mean
-        over training of the cosine between their gradients.
     Returns:
-      `COLUMNS`: `measure` says what `value` is. Of gradients, `row` and `column` are tasks and the value is the mean
-      over seeds. Of scores, `column` is env steps and the value how much higher (or lower: interference) a task's
-      mean normalised score is when it is learned together with the others.
+      `COLUMNS`: `row` is a task, `column` env steps, `value` how much higher (or lower: interference) the task's mean
+      normalised score is when it is learned together with the others than when it is learned alone.
     """
     parts = []
-    for (benchmark, variant), members in groups_of(runs, "benchmark", "variant"):
-        recorded = [found for found in members["interference"] if isinstance(found, dict)]
-        if recorded:
-            means = pd.DataFrame(recorded).mean()
-            for pair, value in means.items():
-                a, b = str(pair).split("|", 1)
-                seeds = (len(recorded), len(recorded))
-                parts += [(benchmark, variant, GRADIENTS, a, b, value, *seeds)]
-                if a != b and f"{b}|{a}" not in means:
-                    parts += [(benchmark, variant, GRADIENTS, b, a, value, *seeds)]
-    with_gradients = {(part[0], part[1]) for part in parts}
     for benchmark, group in groups_of(common_steps(scored(table).table).table, "benchmark"):
         names = set(group["variant"])
         for multi in group.loc[group["mode"] == MULTI, "variant"].unique():
             single = f"{multi} {SINGLE}"
-            if single in names and (benchmark, multi) not in with_gradients:
+            if single in names:
                 parts += _of_scores(str(benchmark), str(multi), group.loc[group["variant"].isin([multi, single])])
     return pd.DataFrame(parts, columns=list(COLUMNS))
 
@@ -65,7 +50,7 @@ def _of_scores(benchmark: str, variant: str, rows: pd.DataFrame) -> list[tuple]:
     sizes = np.concatenate([multi.strata.sizes, single.strata.sizes])
     seeds = int(sizes.min()), int(sizes.max())
     return [
-        (benchmark, variant, SCORES, task, int(at), means[0][i, j] - means[1][i, j], *seeds)
+        (benchmark, variant, task, int(at), means[0][i, j] - means[1][i, j], *seeds)
         for j, task in enumerate(multi.tasks)
         for i, at in enumerate(steps)
     ]
@@ -80,24 +65,18 @@ def figure_size(values: pd.DataFrame) -> tuple[float, float]:
 def draw(values: pd.DataFrame, figure: Figure) -> None:
     """Blue where tasks help, red where they hinder; of one benchmark and variant."""
     ax = figure.subplots()
-    order = list(dict.fromkeys(values["row"]))
-    if values["measure"].iloc[0] == SCORES:
-        means = {task: float(np.mean(group["value"])) for task, group in groups_of(values, "row")}
-        order = sorted(means, key=lambda task: -means[task])
+    means = {task: float(np.mean(group["value"])) for task, group in groups_of(values, "row")}
+    order = sorted(means, key=lambda task: -means[task])
     matrix = values.pivot(index="row", columns="column", values="value").loc[order]
-    if values["measure"].iloc[0] == GRADIENTS:
-        matrix = matrix[[task for task in order if task in matrix]]
-        names = [short_task(task) for task in matrix.columns]
-    else:
-        names = [style.steps_text(steps) for steps in matrix.columns]
+    names = [style.steps_text(steps) for steps in matrix.columns]
     limit = max(0.05, float(np.nanmax(np.abs(matrix.to_numpy(float)))))
     rows = [short_task(task) for task in order]
-    heat = {"cmap": "RdBu", "vmin": -limit, "vmax": limit, "cbar_kws": {"label": values["measure"].iloc[0]}}
+    heat = {"cmap": "RdBu", "vmin": -limit, "vmax": limit, "cbar_kws": {"label": MEASURE}}
     sns.heatmap(matrix.astype(float), ax=ax, xticklabels=names, yticklabels=rows, **heat)
     ax.tick_params(labelsize=5.5, length=0)
     ax.tick_params(axis="x", rotation=60)
     ax.set_ylabel("")
-    ax.set_xlabel("env steps per task" if values["measure"].iloc[0] == SCORES else "")
+    ax.set_xlabel("env steps per task")
 
 
 def caption(values: pd.DataFrame) -> str:
@@ -105,10 +84,7 @@ def caption(values: pd.DataFrame) -> str:
     one = values.iloc[0]
     seeds = style.count([one.seeds, one.most_seeds], "seed")
     tasks = f"{style.count([len(distinct(values, 'row'))], 'task')}, {seeds}"
-    if one.measure == GRADIENTS:
-        return f"{one.variant}, {tasks}: mean over training and seeds of the cosine between two tasks' gradients."
     return (
         f"{one.variant}, {tasks}: a task's mean score when learned together minus its score when learned alone, "
-        "over training. Red: hindered. No interval is shown. (No run records interference/cosine, the cosine of two "
-        "tasks' gradients.)"
+        "over training. Red: hindered. No interval is shown."
     )

@@ -25,7 +25,7 @@ from agents.sizes import check_memory
 from conf.compose import Composed, resolve_paths
 from conf.typed import ConfigError, show
 from records.layout import ExitCode
-from records.sweep import find_sweep, launch_lock, read_sweep
+from records.sweep import find_sweep, known_parents, launch_lock, read_sweep
 from sweeps import command_line
 from sweeps.cancel import found_by_cancel
 from sweeps.launch import parent_run
@@ -42,11 +42,11 @@ from sweeps.search.study import (
     score_of,
     state_name,
     trials_left,
-    with_parent,
-    write_manifest,
+    write_record,
 )
 from sweeps.search.trials import Worker
-from sweeps.slurm import cluster as slurm
+from sweeps.slurm import cluster
+from sweeps.slurm.script import job_array, job_command
 from sweeps.status import WATCH_S, console
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def launch(overrides: Sequence[str]) -> int:
     if use_slurm(config):
         return submit(search)
     study = open_study(search)
-    return work(write_manifest(search, parent_run(config, search.path)), study, parallel, here=True)
+    write_record(search, parent_run(config, search.path))
+    return work(search, study, parallel, here=True)
 
 
 def submit(search: Search) -> int:
@@ -96,21 +97,21 @@ def submit(search: Search) -> int:
     launcher, jobs = search.base.launcher, search.base.launcher.max_parallel or 1
     runs = search.path.parents[1]
     command = [sys.executable, "-m", "sweeps.search", search.id, "--runs", str(runs), "--job"]
-    script = slurm.job_command(command, search.folder)
-    slurm.check(launcher, slurm.array(launcher, jobs, search.folder, search.id).script(script))  # writes nothing
+    script = job_command(command, search.folder)
+    cluster.check(launcher, job_array(launcher, jobs, search.folder, search.id).script(script))  # writes nothing
     study = open_study(search)
-    search = write_manifest(search, parent_run(search.base, search.path))
+    write_record(search, parent_run(search.base, search.path))
     if is_over(search, study):
         return finish(search, study)
     with launch_lock(search.path):
-        queued = slurm.workers(search.folder)
+        queued = cluster.search_jobs(search.folder)
         if queued is None:
             raise ConfigError(f"{search.id}: squeue does not answer, so its jobs may be in the queue already")
         missing = min(jobs, math.ceil(trials_left(search, study) / launcher.runs_per_gpu)) - len(queued)
         if queued:
-            print(f"search {search.id}: has jobs already: {slurm.in_words(queued)}")
+            print(f"search {search.id}: has jobs already: {cluster.in_words(queued)}")
         if missing > 0:
-            array = slurm.submit_workers(launcher, missing, search.folder, search.id, command)
+            array = cluster.submit_workers(launcher, missing, search.folder, search.id, command)
             print(f"search {search.id}: submitted {missing} jobs as job array {array}")
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"watch:  python -m sweeps.search {search.id} --show{where}")
@@ -126,7 +127,7 @@ def stay(search: Search, study: Study) -> int:
             while quiet < 2:  # a requeue leaves a moment in which a job is neither running nor waiting
                 view.show()
                 time.sleep(WATCH_S)
-                quiet = quiet + 1 if slurm.workers(search.folder) == {} else 0
+                quiet = quiet + 1 if cluster.search_jobs(search.folder) == {} else 0
     except KeyboardInterrupt:
         print("the jobs go on", file=sys.stderr)
         return ExitCode.DONE
@@ -174,10 +175,11 @@ def best_command(search: Search, best: FrozenTrial) -> str:
 
 def send_parent(search: Search, study: Study, plots: Path) -> None:
     """Trials' scores, the best values and the plots for the search's MLflow run; a warning where MLflow is away."""
-    uri, parent = search.base.tracking.uri, search.base.tracking.parent_run
+    uri = search.base.tracking.uri
+    parent = known_parents(search.path).get(uri or "", {}).get("")
     if not search.base.tracking.on or uri is None or parent is None:
         return
-    from tracking import mirror as tracking
+    from tracking import sweep_runs
 
     scores = [
         (trial.number, trial.value, int(trial.datetime_complete.timestamp() * 1000))
@@ -193,8 +195,8 @@ def send_parent(search: Search, study: Study, plots: Path) -> None:
             "best.command": best_command(search, best),
         }
     try:
-        tracking.send_parent(uri, parent, "trial/score", scores, tags, plots)
-        tracking.close_parent(uri, parent, failed=best is None)
+        sweep_runs.send_parent(uri, parent, "trial/score", scores, tags, plots)
+        sweep_runs.close_parent(uri, parent, failed=best is None)
     except Exception as error:
         print(f"warning: MLflow run {parent} of the search lacks its result at {uri}: {error}", file=sys.stderr)
 
@@ -282,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         sweep = find_sweep(parsed.runs, parsed.study)
-        search = with_parent(load(sweep.path), sweep.parents)
+        search = load(sweep.path)
         study = open_study(search)
         if parsed.show:
             console().print(table(search, study), highlight=False)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from conf import identity
 from conf.compose import resolve_paths
 from conf.schema import RunConfig
-from conf.typed import ConfigError
+from conf.typed import ConfigError, show
 from envs import registry
-from records import files, layout
-from records.sweep import Member, Parents, add_parent, read_sweep, sweep_lock, write_sweep
+from records import layout
+from records.sweep import Member, add_parent, change_sweep, listed, read_sweep, sweep_lock, write_sweep
 from sweeps.search import space
 from sweeps.search.space import Interval, Space
 
@@ -93,11 +93,11 @@ def load(path: Path) -> Search:
     Raises:
       ConfigError: the manifest is of no search, or the yaml files have changed since it was written.
     """
-    body = files.read_json(path) or {}
-    if "overrides" not in body:
+    sweep = read_sweep(path)
+    if not sweep.overrides:
         raise ConfigError(f"{path.stem}: is a sweep whose values are fixed, no search")
     runs = path.parents[1]
-    search = compose(body["overrides"], Path(body["folder"]))
+    search = compose(sweep.overrides, Path(sweep.folder_of_launch))
     if search.id != path.stem:
         raise ConfigError(f"{path.stem}: its command now means {search.id}; have files in conf/ changed since?")
     paths = dataclasses.replace(search.base.paths, runs=str(runs))
@@ -125,9 +125,8 @@ def open_study(search: Search) -> Study:
                 load_if_exists=True,
             )
     except Exception as error:
-        shown = "null" if url is None else re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
         lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"sweep.search.storage={shown}: cannot be opened: {lines[0]}") from None
+        raise ConfigError(f"sweep.search.storage={show(url)}: cannot be opened: {lines[0]}") from None
 
 
 def storage(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
@@ -231,13 +230,16 @@ def add_member(search: Search, member: Member) -> None:
     """Put a trial's run into the manifest, once. The caller has the search locked."""
     sweep = read_sweep(search.path)
     if all(known.varied["trial"] != member.varied["trial"] for known in sweep.members):
-        body = files.read_json(search.path) or {}
-        details = {key: body[key] for key in ("command", "time", "overrides", "folder")}
-        write_sweep(search.path, [*sweep.members, member], sweep.parents, **details)
+        change_sweep(search.path, members=listed([*sweep.members, member], search.path))
 
 
-def write_manifest(search: Search, parent: str | None) -> Search:
-    """Write the manifest, or only what this command changes of it; the search with its runs' MLflow parent."""
+def write_record(search: Search, parent: str | None) -> None:
+    """Write the search's record, or only what this command changes of it.
+
+    Args:
+      search: the search.
+      parent: the MLflow run that its trials' runs are children of.
+    """
     uri = search.base.tracking.uri
     with search.locked():
         known = read_sweep(search.path) if search.path.exists() else None
@@ -246,14 +248,6 @@ def write_manifest(search: Search, parent: str | None) -> Search:
         details = {"command": shlex.join(sys.argv), "time": time.time()}
         details |= {"overrides": list(search.overrides), "folder": str(Path.cwd())}
         write_sweep(search.path, known.members if known else [], parents, **details)
-    return with_parent(search, parents)
-
-
-def with_parent(search: Search, parents: Parents) -> Search:
-    tracking = dataclasses.replace(
-        search.base.tracking, parent_run=parents.get(search.base.tracking.uri or "", {}).get("")
-    )
-    return dataclasses.replace(search, base=dataclasses.replace(search.base, tracking=tracking))
 
 
 def draw(study: Study, folder: Path) -> Path:

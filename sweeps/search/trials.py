@@ -7,23 +7,22 @@ belonged to a process that died, and whoever finds it first goes on with the sam
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conf import identity
 from conf.schema import RunConfig
 from conf.typed import ConfigError, show
-from records import files, layout
+from records import layout
 from records.files import write_json
+from records.lock import Lock, try_lock
 from records.metrics import EVAL_SCORE
-from records.run_dir import write_config
+from records.rows import Row, read_rows, whole_lines
+from records.run_dir import RunDir, write_config
 from records.sweep import Member, join_sweep
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.search.study import Search, add_member, is_over, reopen, sampler, state_name, suggest, tell
@@ -48,33 +47,27 @@ class Scores:
     def read(self) -> dict[int, float]:
         """All so far, by environment steps."""
         path = self._run_dir / layout.METRICS
-        if not path.exists():
-            return self.at
-        with path.open("rb") as file:
-            if file.seek(0, os.SEEK_END) < self._position:  # cut back to a checkpoint
-                self._position, self._tasks = 0, []
-            file.seek(self._position)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._position += len(line)
-                if EVAL_SCORE.encode() in line:
-                    self._insert(json.loads(line))
+        end = whole_lines(path)
+        if end < self._position:  # cut back to a checkpoint
+            self._position, self._tasks = 0, []
+        for row, _ in read_rows(Row, path, self._position, end, having=(EVAL_SCORE.encode(),)):
+            if row.name == EVAL_SCORE:
+                self._insert(row)
+        self._position = end
         return self.at
 
-    def _insert(self, row: dict[str, Any]) -> None:
-        if row["task"] is not None:
-            self._tasks.append(row["value"])
+    def _insert(self, row: Row) -> None:
+        if row.task is not None:
+            self._tasks.append(row.value)
         else:  # the mean over tasks closes an evaluation
-            self.at[row["env_steps"]] = interquartile_mean(self._tasks)
+            self.at[row.env_steps] = interquartile_mean(self._tasks)
             self._tasks = []
 
     def final(self, budget: int) -> float:
         """At the budget, which may lie off the grid of evaluations; a longer run's later ones do not count."""
-        done = files.read_json(self._run_dir / layout.DONE) or {}
-        if done.get("env_steps") == budget:
-            rows = done["evaluation"]
-            return interquartile_mean([row["value"] for row in rows if row["name"] == EVAL_SCORE and row["task"]])
+        done = RunDir(self._run_dir).done()
+        if done is not None and done.env_steps == budget:
+            return interquartile_mean([row.value for row in done.evaluation if row.name == EVAL_SCORE and row.task])
         at = self.read()
         return at[max(steps for steps in at if steps <= budget)]
 
@@ -92,7 +85,7 @@ class Claimed:
     trial: Trial
     config: RunConfig
     run_dir: Path
-    lock: int
+    lock: Lock
     reported: set[int]
     begun: bool = False
     scores: Scores = field(init=False)
@@ -119,7 +112,7 @@ class Worker:
         self.pool.poll()
         for number, one in list(self.claimed.items()):
             if self._follow(number, one):
-                os.close(one.lock)
+                one.lock.release()
                 del self.claimed[number]
                 self._next_claim = 0.0
         if self.pool.stopping or time.monotonic() < self._next_claim:
@@ -135,29 +128,23 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             for frozen in trials:
                 if state_name(frozen) == "running" and frozen.number not in self.claimed:
-                    descriptor = self._try_lock(frozen.number)
-                    if descriptor is not None:
-                        self._take(frozen.number, descriptor)
+                    held = self._try_lock(frozen.number)
+                    if held is not None:
+                        self._take(frozen.number, held)
                         return True
             if len(trials) >= self._settings.trials:
                 return False
             number = len(trials)
-            descriptor = self._try_lock(number)
-            assert descriptor is not None, f"trial {number} is locked and does not exist"
+            held = self._try_lock(number)
+            assert held is not None, f"trial {number} is locked and does not exist"
             self.study.ask()
-            self._take(number, descriptor)
+            self._take(number, held)
             return True
 
-    def _try_lock(self, number: int) -> int | None:
-        descriptor = os.open(self.search.folder / f"trial-{number:04d}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+    def _try_lock(self, number: int) -> Lock | None:
+        return try_lock(self.search.folder / f"trial-{number:04d}.lock")
 
-    def _take(self, number: int, descriptor: int) -> None:
+    def _take(self, number: int, held: Lock) -> None:
         """Draw what the trial lacks of values (all of a new one's), and put its run into the manifest."""
         self.study.sampler = sampler(self.search.base, number)
         trial = reopen(self.study, number)
@@ -166,12 +153,12 @@ class Worker:
             config = self.search.trial(params)
         except ConfigError as error:  # each value is allowed, but not these together
             self._fail(trial, str(error))
-            os.close(descriptor)
+            held.release()
             return
         run_dir = identity.run_dir(config)
         reported = set(self.study.get_trials(deepcopy=False)[number].intermediate_values)
         join_sweep(run_dir, self.search.id)
-        self.claimed[number] = Claimed(trial, config, run_dir, descriptor, reported)
+        self.claimed[number] = Claimed(trial, config, run_dir, held, reported)
         varied = {"trial": str(number)} | {key: show(value) for key, value in params.items()}
         add_member(self.search, Member(run_dir, config.train.env_steps, varied))
 
@@ -182,13 +169,13 @@ class Worker:
         if self.pool.has(one.run_dir):
             return False
         state = inspect(one.run_dir, budget, {})
-        stop = files.read_json(one.run_dir / layout.STOP) or {}
+        stop = RunDir(one.run_dir).stop()
         if state.name == "running":  # of a process that died, or another trial's with the same values
             one.begun = True
             return False
         if state.name == "done":
             tell(self.study, number, "complete", one.scores.final(budget))
-        elif stop.get("by") == self.search.id:
+        elif stop is not None and stop.by == self.search.id:
             tell(self.study, number, "pruned")
         elif state.name == "failed" and one.begun:
             self._fail(one.trial, state.reason)
@@ -242,4 +229,4 @@ class Worker:
                 raise
             finally:
                 for one in self.claimed.values():
-                    os.close(one.lock)
+                    one.lock.release()

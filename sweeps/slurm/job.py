@@ -6,47 +6,50 @@ whether it goes back to the queue.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
-from records import files, layout
 from records.layout import ExitCode, RunOutcome
+from records.run_dir import RunDir
 from records.sweep import read_sweep
 from sweeps.pool import Patience, Pool, on_signals
+from sweeps.slurm.submission import read_submission
 from sweeps.status import close_if_over
 
 POLL_S = 0.2
 
 
 def main() -> int:
-    submission, index = Path(sys.argv[1]), int(sys.argv[2])
-    body = json.loads(submission.read_text())
-    run_dirs = [Path(os.path.normpath(submission.parent / name)) for name in body["jobs"][index]]
-    mine = [run_dir for run_dir in run_dirs if is_due(run_dir, submission, body["time"])]
-    patience = Patience(body["max_crashes"], body["backoff_s"], body["time"])
+    path, index = Path(sys.argv[1]), int(sys.argv[2])
+    submission = read_submission(path)
+    if submission is None:
+        print(f"error: {path}: no submission here", file=sys.stderr)
+        return ExitCode.FAILED
+    mine = [run_dir for run_dir in submission.run_dirs(path, index) if is_due(run_dir, path, submission.time)]
+    patience = Patience(submission.max_crashes, submission.backoff_s, submission.time)
     # In the job's own process group: whatever SLURM does to the job reaches its runs.
-    pool = Pool(mine, body["at_once"], patience, new_session=False)
+    pool = Pool(mine, submission.at_once, patience, new_session=False)
     with on_signals(pool.stop, signal.SIGTERM, signal.SIGUSR2):
         while pool.poll():
             time.sleep(POLL_S)
-        states = [(files.read_json(run_dir / layout.STATUS) or {}).get("state") for run_dir in mine]
+        said = [RunDir(run_dir).status() for run_dir in mine]
+        states = [status.state if status else None for status in said]
         if pool.stopping and any(state not in (RunOutcome.DONE, RunOutcome.FAILED) for state in states):
             return ExitCode.INTERRUPTED
-        close_if_over(read_sweep(submission.parent.with_suffix(".json")), ask_slurm=False)
+        close_if_over(read_sweep(path.parent.with_suffix(".json")), ask_slurm=False)
     return ExitCode.FAILED if any(state != RunOutcome.DONE for state in states) else ExitCode.DONE
 
 
 def is_due(run_dir: Path, submission: Path, submitted: float) -> bool:
     """Whether the run is still this job's: not given to a later one, nor failed before the job was requeued."""
-    entry = files.read_json(run_dir / layout.JOB) or {}
-    if Path(os.path.normpath(run_dir / entry.get("submission", ""))) != submission:
+    entry = RunDir(run_dir).job()
+    if entry is None or Path(os.path.normpath(run_dir / entry.submission)) != submission:
         return False
-    status = files.read_json(run_dir / layout.STATUS) or {}
-    return not (status.get("state") == RunOutcome.FAILED and status["time"] >= submitted)
+    status = RunDir(run_dir).status()
+    return not (status is not None and status.state == RunOutcome.FAILED and status.time >= submitted)
 
 
 if __name__ == "__main__":

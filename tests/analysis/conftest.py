@@ -14,6 +14,17 @@ from records import layout
 Scores = Mapping[int, Sequence[float]]
 """env_steps -> the normalised score of each task."""
 WriteRun = Callable[..., Path]
+START = {
+    "time": 0.0,
+    "command": "python -m agents.run",
+    "git_commit": None,
+    "git_diff_sha256": None,
+    "python": "3.11",
+    "versions": {},
+    "host": "here",
+    "slurm": {},
+    "device": "1 x cpu",
+}
 
 
 def rows_of(scores: Scores, tasks: Sequence[str]) -> list[dict[str, Any]]:
@@ -63,16 +74,17 @@ def write_run(tmp_path: Path) -> WriteRun:
         specs = [{"id": task, "norm_low": 0.0, "norm_high": high, "score_metric": score_metric} for task in tasks]
         manifest = {
             "version": layout.VERSION,
+            "identity": "0" * 16,
             "identity_values": identity,
-            "tasks": specs,
             "sizes": {"critic_params": width**2},
-            "starts": list(starts),
+            "starts": [START | start for start in starts],
         }
         run = tmp_path / "runs" / benchmark / (name or f"brc-w{width}-d{discount}-t{len(tasks)}-s{seed}")
         (run / layout.CHECKPOINTS / "step-000000000").mkdir(parents=True)
         (run / layout.CHECKPOINTS / "step-000000000" / layout.MANIFEST).write_text("{}")
         (run / layout.CONFIG).write_text(json.dumps(identity))
         (run / layout.MANIFEST).write_text(json.dumps(manifest))
+        (run / layout.TASKS).write_text(json.dumps({"tasks": specs}))
         (run / layout.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows_of(scores, tasks)))
         return run
 

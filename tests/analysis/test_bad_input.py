@@ -29,8 +29,8 @@ def edit_manifest(run: Path, **values: Any) -> None:
 
 
 def edit_tasks(run: Path, **values: Any) -> None:
-    tasks = json.loads((run / layout.MANIFEST).read_text())["tasks"]
-    edit_manifest(run, tasks=[tasks[0] | values, *tasks[1:]])
+    tasks = json.loads((run / layout.TASKS).read_text())["tasks"]
+    (run / layout.TASKS).write_text(json.dumps({"tasks": [tasks[0] | values, *tasks[1:]]}))
 
 
 def edit_rows(run: Path, change: Callable[[list[dict[str, Any]]], list[Any]]) -> None:
@@ -57,36 +57,66 @@ RUN_CASES: dict[str, tuple[Callable[[Path], Any], str | None]] = {
     # what is done to one of two runs -> the line about it; None: all of it can be used
     "empty metrics": (lambda run: (run / layout.METRICS).write_text(""), "no evaluation yet"),
     "no metrics": (lambda run: (run / layout.METRICS).unlink(), "no metrics.jsonl"),
-    "no manifest": (lambda run: (run / layout.MANIFEST).unlink(), "no readable manifest.json"),
-    "empty manifest": (lambda run: (run / layout.MANIFEST).write_text(""), "no readable manifest.json"),
-    "torn manifest": (lambda run: (run / layout.MANIFEST).write_text('{"version": 1, "ta'), "no readable manifest"),
-    "manifest is a list": (lambda run: (run / layout.MANIFEST).write_text("[]"), "no readable manifest.json"),
-    "manifest is binary": (lambda run: (run / layout.MANIFEST).write_bytes(b"\xff\xfe\x00"), "no readable manifest"),
-    "older version": (lambda run: edit_manifest(run, version=0), "record version 0, not 1"),
-    "newer version": (lambda run: edit_manifest(run, version=2), "record version 2, not 1"),
-    "no version": (lambda run: edit_manifest(run, version=None), "record version None, not 1"),
-    "no sizes": (lambda run: edit_manifest(run, sizes={}), "manifest.json lacks 'critic_params'"),
-    "no tasks": (lambda run: edit_manifest(run, tasks=None), "manifest.json lacks"),
-    "no identity": (lambda run: edit_manifest(run, identity_values={}), "manifest.json lacks 'benchmark.name'"),
+    "no manifest": (lambda run: (run / layout.MANIFEST).unlink(), "no manifest.json"),
+    "empty manifest": (lambda run: (run / layout.MANIFEST).write_text(""), "manifest.json is no JSON"),
+    "torn manifest": (lambda run: (run / layout.MANIFEST).write_text('{"version": 1, "ta'), "manifest.json is no JSON"),
+    "manifest is a list": (lambda run: (run / layout.MANIFEST).write_text("[]"), "manifest.json holds a list"),
+    "manifest is binary": (
+        lambda run: (run / layout.MANIFEST).write_bytes(b"\xff\xfe\x00"),
+        "manifest.json is no text",
+    ),
+    "older version": (lambda run: edit_manifest(run, version=0), "record version 0, not 2"),
+    "newer version": (lambda run: edit_manifest(run, version=3), "record version 3, not 2"),
+    "no version": (lambda run: edit_manifest(run, version=None), "version=null: must be an integer"),
+    "no sizes": (lambda run: edit_manifest(run, sizes={}), "manifest.json has no critic_params"),
+    "no tasks": (lambda run: (run / layout.TASKS).unlink(), "no tasks.json"),
+    "tasks are null": (
+        lambda run: (run / layout.TASKS).write_text('{"tasks": null}'),
+        "tasks.json has no list of tasks",
+    ),
+    "a task twice": (lambda run: edit_tasks(run, id=TASKS[1]), "tasks.json lists a task twice"),
+    "a norm is text": (
+        lambda run: edit_tasks(run, norm_high="high"),
+        "norm_high=high: must be a finite number or null",
+    ),
+    "no identity": (lambda run: edit_manifest(run, identity_values={}), "manifest.json: benchmark.name is None"),
     "other constants": (lambda run: edit_tasks(run, norm_high=500.0), "do not follow from its return"),
     "other metric": (lambda run: edit_tasks(run, score_metric="success"), "do not follow from its success"),
-    "NaN return": (lambda run: edit_rows(run, set_value("eval/return", float("nan"))), "is nan, not a finite number"),
-    "NaN score": (lambda run: edit_rows(run, set_value("eval/score", float("nan"))), "is nan, not a finite number"),
-    "infinite return": (lambda run: edit_rows(run, set_value("eval/return", float("inf"))), "is inf, not a finite"),
-    "null return": (lambda run: edit_rows(run, set_value("eval/return", None)), "is None, not a finite number"),
-    "text return": (lambda run: edit_rows(run, set_value("eval/return", "high")), "is high, not a finite number"),
+    "NaN return": (
+        lambda run: edit_rows(run, set_value("eval/return", float("nan"))),
+        "is nan, which is no finite number",
+    ),
+    "NaN score": (
+        lambda run: edit_rows(run, set_value("eval/score", float("nan"))),
+        "is nan, which is no finite number",
+    ),
+    "infinite return": (
+        lambda run: edit_rows(run, set_value("eval/return", float("inf"))),
+        "is inf, which is no finite",
+    ),
+    "null return": (lambda run: edit_rows(run, set_value("eval/return", None)), "the value of a row is null"),
+    "text return": (lambda run: edit_rows(run, set_value("eval/return", "high")), "the value of a row is text"),
     "altered score": (lambda run: edit_rows(run, set_value("eval/score", 0.9)), "do not follow from its return"),
     "unknown task": (
         lambda run: edit_rows(run, set_value("eval/return", "dmc/x", "task")),
         "not among the run",
     ),
-    "steps are text": (lambda run: edit_rows(run, set_value("eval/return", "many", "env_steps")), "no integer"),
+    "steps are text": (
+        lambda run: edit_rows(run, set_value("eval/return", "many", "env_steps")),
+        "the env_steps of a row is text",
+    ),
     "row without value": (
         lambda run: edit_rows(run, lambda rows: [*rows, {"env_steps": 500, "name": "eval/return", "task": TASKS[0]}]),
-        "a row of an evaluation is damaged",
+        "a row has no update_steps",
     ),
-    "row is a list": (lambda run: edit_rows(run, lambda rows: ['["eval/return"]', *rows]), "line 1: not a row"),
-    "garbage inside": (lambda run: edit_rows(run, lambda rows: [*rows[:3], '{"eval/', *rows[3:]]), "line 4: not a row"),
+    "row is a list": (
+        lambda run: edit_rows(run, lambda rows: ['["eval/return"]', *rows]),
+        "line 1: a line holds a list",
+    ),
+    "garbage inside": (
+        lambda run: edit_rows(run, lambda rows: [*rows[:3], '{"eval/', *rows[3:]]),
+        "line 4: a line is no JSON",
+    ),
     "evaluation with a hole": (lambda run: edit_rows(run, without("eval/success", 0)), "at 0 env steps lacks rows"),
     "contradicting rows": (
         lambda run: edit_rows(run, lambda rows: rows + set_value("eval/return", 1.0)(rows)[-7:]),
@@ -101,7 +131,9 @@ RUN_CASES: dict[str, tuple[Callable[[Path], Any], str | None]] = {
     "torn DONE": (lambda run: (run / layout.DONE).write_text('{"env'), None),
     "torn status": (lambda run: (run / layout.STATUS).write_text("{"), None),
     "torn timing": (lambda run: (run / layout.TIMING).write_text('{"env_steps":5,"na'), None),
-    "no starts": (lambda run: edit_manifest(run, starts=None), None),
+    "no starts": (lambda run: edit_manifest(run, starts=[]), None),
+    "starts are null": (lambda run: edit_manifest(run, starts=None), "starts=null"),
+    "starts are a list of null": (lambda run: edit_manifest(run, starts=[None]), "starts=[null]"),
     "stray files": (lambda run: (run / "notes.txt").write_text("hello"), None),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -209,30 +208,11 @@ def test_embeddings_that_cannot_be_drawn_are_not(runs: Path, write_run, table: n
     assert embedding.compute(load(runs).runs).empty
 
 
-def test_interference_is_of_gradients_where_runs_record_them(runs: Path, write_run):
-    pair = {"name": "interference/cosine", "task": "dmc/a-walk|dmc/b-run"}
-    for seed, cosine in ((0, -0.2), (1, -0.4)):
-        run = write_run({500: [0.1, 0.1]}, seed=seed)
-        with (run / layout.METRICS).open("a") as file:
-            for value in (cosine - 0.1, cosine + 0.1):
-                file.write(json.dumps({"env_steps": 500, "update_steps": 0, **pair, "value": value}) + "\n")
-    loaded = load(runs)
-    values = interference.compute(loaded.table, loaded.runs)
-    assert set(values["measure"]) == {interference.GRADIENTS}
-    assert values[["row", "column", "value"]].to_numpy().tolist() == [
-        ["dmc/a-walk", "dmc/b-run", pytest.approx(-0.3)],
-        ["dmc/b-run", "dmc/a-walk", pytest.approx(-0.3)],
-    ]
-
-
-def test_interference_is_else_what_learning_together_costs(runs: Path, write_run):
+def test_interference_is_what_learning_together_costs(runs: Path, write_run):
     write_modes(write_run)
-    loaded = load(runs)
-    values = interference.compute(loaded.table, loaded.runs)
-    assert set(values["measure"]) == {interference.SCORES}
+    values = interference.compute(load(runs).table)
     at_end_of_training = values.loc[values["column"] == 1000].set_index("row")["value"]
     assert at_end_of_training.to_dict() == pytest.approx({TASKS[0]: 0.2, TASKS[1]: 0.0, TASKS[2]: -0.1})
-    assert "No run records interference/cosine" in interference.caption(values)
 
 
 def test_curves_of_many_tasks_still_fit_a_page(runs: Path, write_run):

@@ -9,10 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from records import files, layout
-from records.layout import ExitCode
+from records import layout
+from records.layout import ExitCode, RunOutcome
 from records.lock import lock
-from records.run_dir import write_status
+from records.run_dir import RunDir, write_status
 
 EVERY = 100
 
@@ -22,11 +22,11 @@ def main() -> int:
     config = json.loads((run_dir / layout.CONFIG).read_text())
     with lock(run_dir):
         (run_dir / layout.STOP).unlink(missing_ok=True)
-        write_status(run_dir, "running")
+        write_status(run_dir, RunOutcome.RUNNING)
         with (run_dir / "starts").open("a") as file:
             file.write("start\n")
         if config["agent"]["num_bins"] == 3:
-            write_status(run_dir, "failed", reason="three bins are too few", retry=False)
+            write_status(run_dir, RunOutcome.FAILED, reason="three bins are too few", retry=False)
             return ExitCode.FAILED
         path = run_dir / layout.METRICS
         steps = len(path.read_text().splitlines()) // 3 * EVERY if path.exists() else 0
@@ -36,20 +36,20 @@ def main() -> int:
             rows = evaluation(config, steps)
             with path.open("a") as file:
                 file.write("".join(json.dumps(row) + "\n" for row in rows))
-            stop = files.read_json(run_dir / layout.STOP)
+            stop = RunDir(run_dir).stop()
             if stop is not None:
-                write_status(run_dir, "stopped", **stop)
+                write_status(run_dir, RunOutcome.STOPPED, by=stop.by, reason=stop.reason)
                 return ExitCode.STOPPED
         done = {"env_steps": steps, "score": rows[-1]["value"], "evaluation": rows}
         (run_dir / layout.DONE).write_text(json.dumps(done))
-        write_status(run_dir, "done")
+        write_status(run_dir, RunOutcome.DONE)
     return ExitCode.DONE
 
 
 def evaluation(config: dict, steps: int) -> list[dict]:
     score = steps / 1e6 - abs(config["agent"]["tau"] - 0.01)
     return [
-        {"env_steps": steps, "name": "eval/score", "task": task, "value": score + shift}
+        {"env_steps": steps, "update_steps": 0, "name": "eval/score", "task": task, "value": score + shift}
         for task, shift in (("dmc/a", -0.1), ("dmc/b", 0.1), (None, 0.0))
     ]
 

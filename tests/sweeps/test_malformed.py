@@ -103,6 +103,10 @@ OVERRIDES = [
     ("wait=3", "true or false"),
     ("rerun=always", "one of off, stale"),
     ("tracking.uri=mlflow.db", "must begin with one of"),
+    ("tracking=mlflow tracking.uri=sqlite:///:memory:", "must name a file"),
+    ("tracking=mlflow tracking.uri=sqlite:///runs", "must name a file, and runs is a folder"),
+    ("sweep.search.storage=sqlite:///runs", "must name a file, and runs is a folder"),
+    ("sweep.search.storage=sqlite://", "must name a file"),
     ("seed=range(0,1000) model.width=range(1,1001)", "1000000 runs; at most"),
     # what would be ignored
     ("+sweep=search sweep.search.space={}", "+sweep=search: varies nothing"),

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from conf import identity
 from conf.compose import Composed, compose_many, resolve_paths
 from conf.typed import ConfigError
 from records import layout
-from records.provenance import git_state
+from records.run_dir import write_manifest
 from sweeps.plan import check_fit, plan, remaining_seconds, summary
 
 
@@ -58,9 +58,7 @@ def test_time_is_measured_where_an_earlier_run_of_the_size_left_its_rate_and_a_f
     assert [one.estimate.source for one in before] == ["formula", "formula"]
     earlier = before[0].run_dir.with_name("of-another-seed")
     earlier.mkdir(parents=True)
-    values = identity.values_of(before[0].config) | {"seed": 7}
-    manifest = {"identity_values": values, "starts": [{"slurm": {}}]}
-    (earlier / layout.MANIFEST).write_text(json.dumps(manifest))
+    write_manifest(earlier, dataclasses.replace(before[0].config, seed=7), [], {}, "1 x cpu")
     row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
     (earlier / layout.TIMING).write_text(json.dumps(row) + "\n")
     after = plan(members(tmp_path, "launcher=local", "model.width=64,128", "train.env_steps=1000"))
@@ -75,13 +73,15 @@ def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_a
     (first,) = plan(members(tmp_path, "seed=0"))
     first.run_dir.mkdir(parents=True)
     (first.run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
-    manifest = {"identity_values": identity.values_of(first.config)}
-    (first.run_dir / layout.MANIFEST).write_text(json.dumps(manifest | {"starts": [{**git_state(), "slurm": {}}]}))
+    write_manifest(first.run_dir, first.config, [], {}, "1 x cpu")
+    path = first.run_dir / layout.MANIFEST
+    manifest = json.loads(path.read_text())
+    (same,) = manifest["starts"]
     (same_code,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
     assert (same_code.stale, same_code.pending) == (False, False)
-    other = {"git_commit": "0" * 40, "git_diff_sha256": None, "slurm": {}}
-    for starts in ([other], [other, {**git_state(), "slurm": {}}]):
-        (first.run_dir / layout.MANIFEST).write_text(json.dumps(manifest | {"starts": starts}))
+    other = same | {"git_commit": "0" * 40, "git_diff_sha256": None}
+    for starts in ([other], [other, same]):
+        path.write_text(json.dumps(manifest | {"starts": starts}))
         (listed,) = plan(members(tmp_path, "seed=0"))
         assert (listed.stale, listed.pending) == (True, False)
     assert "1 by other code: rerun=stale" in summary([listed])
@@ -102,7 +102,7 @@ def test_damaged_folder_is_named_and_planned_as_if_nothing_were_known(tmp_path: 
     assert after == before
     warned = capsys.readouterr().err
     for name in (layout.MANIFEST, layout.DONE):
-        assert f"warning: {before.run_dir / name}: damaged" in warned
+        assert re.search(rf"warning: {before.run_dir / name}: .*; taken as missing", warned)
 
 
 def test_a_thousand_runs_can_be_planned(tmp_path: Path):

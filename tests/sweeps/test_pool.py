@@ -16,6 +16,7 @@ import pytest
 
 from conf.compose import compose
 from records import layout
+from records.layout import RunOutcome
 from records.lock import lock
 from records.run_dir import write_status
 from sweeps import launch, pool
@@ -163,7 +164,7 @@ def test_second_ctrl_c_kills(runs: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_run_that_another_process_writes_is_left_to_it(runs: Path):
     run_dir = make(runs, "a", "exit 1")
-    write_status(run_dir, "running")
+    write_status(run_dir, RunOutcome.RUNNING)
     with lock(run_dir):
         drive(run_dir)
     assert starts(run_dir) == 1

@@ -17,8 +17,9 @@ import pytest
 
 from conf import identity
 from conf.typed import ConfigError
-from records import files, layout
+from records import layout
 from records.layout import ExitCode
+from records.run_dir import RunDir
 from records.sweep import read_sweep, sweep_records
 from sweeps import cancel, pool, status
 from sweeps.search import command as search
@@ -53,7 +54,8 @@ def opened(*overrides: str) -> tuple[optuna_study.Search, object]:
     """The search of a command and its study, as the command would have them before its first trial."""
     made = optuna_study.compose([*BUDGET, *overrides], Path.cwd())
     study = optuna_study.open_study(made)
-    return optuna_study.write_manifest(made, None), study
+    optuna_study.write_record(made, None)
+    return made, study
 
 
 def states(study) -> list[str]:
@@ -251,12 +253,13 @@ def test_trial_pruned_by_a_worker_that_died_stays_pruned(fake_runs: Path):
 def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_path: Path):
     def rows(steps: int, *values: float) -> str:
         tasks = [f"dmc/{index}" for index in range(len(values))]
+        row = {"env_steps": steps, "update_steps": steps}
         lines = [
-            {"env_steps": steps, "name": "eval/score", "task": task, "value": value}
+            row | {"name": "eval/score", "task": task, "value": value}
             for task, value in zip(tasks, values, strict=True)
         ]
-        lines += [{"env_steps": steps, "name": "critic/loss", "task": None, "value": 9.0}]
-        lines += [{"env_steps": steps, "name": "eval/score", "task": None, "value": 9.0}]
+        lines += [row | {"name": "critic/loss", "task": None, "value": 9.0}]
+        lines += [row | {"name": "eval/score", "task": None, "value": 9.0}]
         return "".join(json.dumps(line) + "\n" for line in lines)
 
     scores = trial_worker.Scores(tmp_path)
@@ -273,7 +276,13 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
     assert scores.read() == {0: 2.5, 10: 4, 20: 5}
     assert scores.final(15) == 4
     (tmp_path / layout.DONE).write_text(
-        json.dumps({"env_steps": 15, "evaluation": [json.loads(line) for line in rows(15, 7, 7, 7, 7).splitlines()]})
+        json.dumps(
+            {
+                "env_steps": 15,
+                "score": 7.0,
+                "evaluation": [json.loads(line) for line in rows(15, 7, 7, 7, 7).splitlines()],
+            }
+        )
     )
     assert scores.final(15) == 7
     assert scores.final(20) == 5
@@ -302,9 +311,9 @@ def test_mlflow_holds_the_search_with_its_plots_above_its_trials(tmp_path: Path)
     assert parent.data.tags["best.command"] in result.stdout
     of_parent = f"tags.mlflow.parentRunId = '{parent_id}'"
     children = client.search_runs([parent.info.experiment_id], of_parent)
-    trials = [files.read_json(member.run_dir / layout.TRACKING) or {} for member in sweep.members]
+    trials = [RunDir(member.run_dir).mirrors() for member in sweep.members]
     assert len(trials) == 2
-    assert {child.info.run_id for child in children} == {states[uri]["run_id"] for states in trials}
+    assert {child.info.run_id for child in children} == {states[uri].run_id for states in trials}
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
@@ -465,15 +474,17 @@ def test_bad_space_is_refused_in_one_line_before_anything_is_started(fake_runs: 
     [
         (["sweep.search.storage=nonsense"], "sweep.search.storage=nonsense: cannot be opened"),
         (["sweep.search.storage=sqlite:////proc/none/study.db"], "cannot be opened"),
+        (["sweep.search.storage=sqlite:///:memory:"], "must name a file"),
+        (["sweep.search.storage=postgresql://me@127.0.0.1:1/db"], "postgresql://me@127.0.0.1:1/db: cannot"),
         (
             ["sweep.search.storage=postgresql://me:secret@127.0.0.1:1/db"],
-            "postgresql://me:***@127.0.0.1:1/db: cannot",
+            "postgresql://me:***@127.0.0.1:1/db: a password may not stand here",
         ),
         (["seed=0,1"], "seed: has several values"),
         (["agent.tau=0.1"], "nothing is left to choose"),
         (["launcher=inline"], "launcher=inline: a search needs processes"),
     ],
-    ids=["nonsense", "folder", "refused", "axis", "fixed", "inline"],
+    ids=["nonsense", "folder", "memory", "away", "password", "axis", "fixed", "inline"],
 )
 def test_search_that_cannot_begin_says_why_in_one_line(fake_runs: Path, overrides: list[str], expected: str):
     with pytest.raises(ConfigError) as caught:

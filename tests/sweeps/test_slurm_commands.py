@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from conf.compose import compose
 from conf.typed import ConfigError
 from records import layout
-from records.layout import ExitCode
+from records.layout import ExitCode, RunOutcome
 from records.lock import lock
 from records.run_dir import write_status
 from records.sweep import Member, find_sweep, launch_lock, write_sweep
@@ -27,7 +27,8 @@ from sweeps.cancel import main as cancel
 from sweeps.command import main
 from sweeps.logs import main as logs
 from sweeps.plan import use_slurm
-from sweeps.slurm import cluster as slurm
+from sweeps.slurm import cluster, script
+from sweeps.slurm.submission import job_of
 from sweeps.status import main as status
 from sweeps.status import states_of
 from tests.commands import command, living
@@ -65,12 +66,12 @@ def members(folder: Path) -> list[Path]:
 def test_without_slurm_the_launcher_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="no SLURM answers here"):
-        slurm.check(compose(["launcher=slurm"]).launcher, "")
+        cluster.check(compose(["launcher=slurm"]).launcher, "")
 
 
 def test_misspelt_flag_is_named_with_the_nearest_one(fake_slurm: Path):
     with pytest.raises(ConfigError, match=r"launcher\.slurm\.acount=lab: .*did you mean account\?"):
-        slurm.check(compose(["launcher=slurm", "+launcher.slurm.acount=lab"]).launcher, "")
+        cluster.check(compose(["launcher=slurm", "+launcher.slurm.acount=lab"]).launcher, "")
 
 
 def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
@@ -84,7 +85,7 @@ def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
             *(("+" if one[0] == "+" else "") + f"launcher.slurm.{one.lstrip('+')}" for one in overrides),
         ]
     ).launcher
-    text = slurm.script([tmp_path / str(seed) for seed in range(7)], launcher, tmp_path, "mine")
+    text = script.script([tmp_path / str(seed) for seed in range(7)], launcher, tmp_path, "mine", 1000)
     lines = text.splitlines()
     for flag in (
         "partition=gpu",
@@ -119,14 +120,14 @@ def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
     ],
 )
 def test_time_limit_is_read_as_sbatch_does(limit: int | str, seconds: int):
-    assert slurm.limit_seconds(limit) == seconds
-    assert slurm.limit_seconds("soon") is None
+    assert script.limit_seconds(limit) == seconds
+    assert script.limit_seconds("soon") is None
 
 
 def test_time_limit_that_the_signal_uses_up_is_refused():
     def flags(time: str, delay_s: int) -> dict:
         keys = [f"launcher.slurm.time={time}", f"launcher.signal_delay_s={delay_s}"]
-        return slurm.flags(compose(["launcher=slurm", *keys]).launcher)
+        return script.flags(compose(["launcher=slurm", *keys]).launcher)
 
     for limit, delay_s in (("5", 300), ("6", 300), ("'5:59'", 300), ("'0:10:00'", 540)):
         with pytest.raises(ConfigError, match=rf"launcher\.slurm\.time=.*launcher\.signal_delay_s={delay_s}"):
@@ -142,9 +143,9 @@ def test_time_that_yaml_took_for_a_number_is_refused(tmp_path: Path):
         mine = dataclasses.replace(launcher, slurm=dict(OmegaConf.load(tmp_path / "launcher.yaml").items()))
         if refused:
             with pytest.raises(ConfigError, match=r"launcher\.slurm\.time=86400: 60 days.*quote"):
-                slurm.flags(mine)
+                script.flags(mine)
         else:
-            slurm.flags(mine)
+            script.flags(mine)
 
 
 def test_command_submits_prints_how_to_watch_and_returns(folder: Path, fake_slurm: Path, capsys):
@@ -187,7 +188,7 @@ def test_arrays_longer_than_slurm_takes_are_split(folder: Path, fake_slurm: Path
     assert main([*SWEEP, "seed=range(0,7)"]) == 0
     assert len(scripts(fake_slurm)) == 3
     assert all("array=0-2" in Path(path).read_text() for path in scripts(fake_slurm)[:2])
-    assert slurm.job_of(members(folder)[4]).id == "8_1"
+    assert job_of(members(folder)[4]).id == "8_1"
 
 
 def test_repeated_command_launches_only_what_is_missing_or_failed(folder: Path, fake_slurm: Path, capsys):
@@ -200,8 +201,8 @@ def test_repeated_command_launches_only_what_is_missing_or_failed(folder: Path, 
     # The first is done, the second failed, the third was killed without a word.
     done, failed, killed = members(folder)
     (done / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
-    write_status(failed, "failed", reason="boom")
-    write_status(killed, "running")
+    write_status(failed, RunOutcome.FAILED, reason="boom")
+    write_status(killed, RunOutcome.RUNNING)
     (fake_slurm / "queue").write_text("")
     assert main(SWEEP) == 0
     assert runs_of_last(fake_slurm) == ["brc-w64-s1", "brc-w64-s2"]
@@ -212,15 +213,15 @@ def test_repeated_command_launches_only_what_is_missing_or_failed(folder: Path, 
 
 
 def test_same_command_twice_at_once_submits_once(folder: Path, fake_slurm: Path, capsys, monkeypatch):
-    check = slurm.check
+    check = cluster.check
 
     def while_another_submits(*arguments) -> None:
-        monkeypatch.setattr(slurm, "check", check)
+        monkeypatch.setattr(cluster, "check", check)
         assert main(SWEEP) == 0
         (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
         capsys.readouterr()
 
-    monkeypatch.setattr(slurm, "check", while_another_submits)
+    monkeypatch.setattr(cluster, "check", while_another_submits)
     assert main(SWEEP) == 0
     assert len(scripts(fake_slurm)) == 1
     captured = capsys.readouterr()
@@ -270,11 +271,11 @@ def test_status_shows_every_state_with_what_one_needs_to_know(folder: Path, fake
     assert main([*SWEEP, "seed=range(0,6)", "train.env_steps=1000"]) == 0
     done, failed, killed, running, preempted, _ = members(folder)
     (done / layout.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
-    write_status(failed, "failed", reason="task dmc/dog-run: boom")
+    write_status(failed, RunOutcome.FAILED, reason="task dmc/dog-run: boom")
     (failed / layout.LOG).write_text("first\nlast words\n")
-    write_status(killed, "running")
-    write_status(preempted, "interrupted")
-    write_status(running, "running")
+    write_status(killed, RunOutcome.RUNNING)
+    write_status(preempted, RunOutcome.INTERRUPTED)
+    write_status(running, RunOutcome.RUNNING)
     row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
     (running / layout.TIMING).write_text(json.dumps(row) + "\n")
     (fake_slurm / "queue").write_text("8_0|RUNNING\n8_1|PENDING\n8_2|PENDING\n")
@@ -298,7 +299,7 @@ def test_status_of_a_thousand_runs_counts_them(folder: Path, fake_slurm: Path):
     ]
     write_sweep(sweep_dir / "big.json", listed, {})
     submission.parent.mkdir()
-    submission.write_text(json.dumps({"array": "7", "time": 0.0, "jobs": []}))
+    submission.write_text(json.dumps({"array": "7", "time": 0.0, "kind": "runs"}))
     (fake_slurm / "queue").write_text("".join(f"7_{index}|RUNNING\n" for index in range(500)))
     row = {"env_steps": 250, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 2.5}
     for index, member in enumerate(listed):
@@ -382,7 +383,7 @@ def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slur
 
 def run_batch(folder: Path, array: str, does: str) -> int:
     """Run what a job's script does, as the first job of an array whose command is a shell line; its exit status."""
-    text = f"{slurm.SETUP}\n{slurm.job_command(['sh', '-c', does], folder)}"
+    text = f"{script.SETUP}\n{script.job_command(['sh', '-c', does], folder)}"
     job = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": "0"}
     return subprocess.run(["bash"], input=text, text=True, env=os.environ | job, timeout=60).returncode
 
@@ -417,16 +418,16 @@ def test_requeue_is_tried_again_a_few_times(folder: Path, fake_slurm: Path, busy
 def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_slurm: Path, capsys, monkeypatch):
     monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
     assert main([*SWEEP, "train.env_steps=1000"]) == 0
-    queue, looks = slurm.queue, iter(range(1000))
+    queue, looks = cluster.queue, iter(range(1000))
 
-    def ends_in_time(owner: int | None = None) -> slurm.Queue | None:
+    def ends_in_time(owner: int | None = None) -> cluster.Queue | None:
         if next(looks) == 4:  # when waiting has begun
             (fake_slurm / "queue").write_text("")
             for run_dir in members(folder):
                 (run_dir / layout.DONE).write_text(json.dumps({"env_steps": 1000, "score": 0.5, "evaluation": []}))
         return queue(owner)
 
-    monkeypatch.setattr(slurm, "queue", ends_in_time)
+    monkeypatch.setattr(cluster, "queue", ends_in_time)
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
     assert main([*SWEEP, "train.env_steps=1000", "wait=true"]) == 0
     assert len(scripts(fake_slurm)) == 1
@@ -461,7 +462,7 @@ def test_slurm_that_does_not_answer_is_not_mistaken_for_none(folder: Path, fake_
 def test_slurm_without_a_configuration_is_none(folder: Path, fake_slurm: Path):
     words = "scontrol: fatal: Could not establish a configuration source"
     (fake_slurm / "scontrol").write_text(f"#!/bin/sh\necho '{words}' >&2; exit 1\n")
-    assert slurm.controller() == "none"
+    assert cluster.controller() == "none"
     assert not use_slurm(compose(["launcher=auto"]))
 
 

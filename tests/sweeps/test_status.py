@@ -11,6 +11,7 @@ from conf.compose import compose
 from records import layout
 from records.layout import ExitCode
 from records.lock import LockedError, lock
+from records.run_dir import warn_once
 from records.sweep import Member, join_sweep, write_sweep
 from sweeps import sync
 from sweeps.status import RunState, inspect, main
@@ -52,6 +53,7 @@ def test_looking_at_a_run_does_not_keep_it_from_starting(tmp_path: Path):
 
 @pytest.mark.parametrize("name", [layout.DONE, layout.JOB, layout.CONFIG, layout.STATUS])
 def test_damaged_file_is_named_and_taken_as_missing(tmp_path: Path, capsys, name: str):
+    warn_once.cache_clear()
     run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
     run_dir.mkdir(parents=True)
     write(run_dir, layout.CONFIG, {"train": {"env_steps": 500}})
@@ -59,17 +61,23 @@ def test_damaged_file_is_named_and_taken_as_missing(tmp_path: Path, capsys, name
     write(run_dir, name, {})
     assert main(["--runs", str(tmp_path / "runs")]) == ExitCode.DONE
     captured = capsys.readouterr()
-    assert f"warning: {run_dir / name}: damaged" in captured.err
+    assert f"warning: {run_dir / name}: " in captured.err
     expected = {layout.CONFIG: "no runs in", layout.STATUS: "1 new"}
     assert expected.get(name, "1 interrupted") in captured.out
 
 
-def test_folder_that_cannot_be_read_is_one_line(tmp_path: Path, capsys):
+def test_folder_where_a_file_belongs_is_one_line_and_the_other_runs_are_shown(tmp_path: Path, capsys):
     run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
     (run_dir / layout.STATUS).mkdir(parents=True)
     write(run_dir, layout.CONFIG, {"train": {"env_steps": 500}})
-    assert main(["--runs", str(tmp_path / "runs")]) == ExitCode.FAILED
-    assert capsys.readouterr().err == f"error: {run_dir / layout.STATUS}: Is a directory\n"
+    other = run_dir.with_name("brc-s1")
+    other.mkdir()
+    write(other, layout.CONFIG, {"train": {"env_steps": 500}})
+    write(other, layout.STATUS, {"state": "interrupted"})
+    assert main(["--runs", str(tmp_path / "runs")]) == ExitCode.DONE
+    captured = capsys.readouterr()
+    assert captured.err == f"warning: {run_dir / layout.STATUS}: is a folder, where a file belongs; taken as missing\n"
+    assert "1 interrupted, 1 new" in captured.out
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], closed: list[bool]
 ):
     told: list[bool] = []
-    monkeypatch.setattr("tracking.mirror.close_parent", lambda uri, run_id, failed: told.append(failed))
+    monkeypatch.setattr("tracking.sweep_runs.close_parent", lambda uri, run_id, failed: told.append(failed))
     path = tmp_path / layout.SWEEPS / "two.json"
     listed = [Member(tmp_path / "quickstart" / f"s{seed}", 100, {}) for seed in range(2)]
     write_sweep(path, listed, {"http://lab": {"": "parent"}})
@@ -96,5 +104,7 @@ def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed
 
 def test_failed_run_gives_its_reason_and_its_steps(tmp_path: Path):
     write(tmp_path, layout.STATUS, {"state": "failed", "time": 0.0, "reason": "task dmc/dog-run: boom\ndetails"})
-    (tmp_path / layout.TIMING).write_text('{"env_steps":50,"name":"a","value":1}\n{"env_steps":60,"na')
+    (tmp_path / layout.TIMING).write_text(
+        '{"env_steps":50,"update_steps":0,"name":"a","task":null,"value":1}\n{"env_steps":60,"na'
+    )
     assert inspect(tmp_path, 100) == RunState("failed", 50, None, "task dmc/dog-run: boom")

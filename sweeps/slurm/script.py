@@ -1,0 +1,187 @@
+"""The script of a job array, as text: from the launcher's settings to what sbatch is given. Asks SLURM nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.schema import LauncherConfig
+from conf.typed import ConfigError, show
+from records.layout import ExitCode
+from sweeps.slurm.submission import next_submission
+
+if TYPE_CHECKING:
+    from sweeps.slurm.array import JobArray
+
+MAX_MINUTES = 7 * 24 * 60
+EARLY_S = 60  # SLURM may send a signal so much before it was asked to
+RESERVED = {
+    "array": "max_parallel",
+    "error": "",
+    "no-requeue": "",
+    "open-mode": "",
+    "output": "",
+    "parsable": "",
+    "requeue": "",
+    "signal": "signal_delay_s",
+    "test-only": "dry_run",
+    "wait": "",
+    "wrap": "setup",
+}
+"""Flags that the launcher sets itself, and the key of `launcher` that stands for them, if any."""
+
+SETUP = """\
+# Runs checkpoint when they are told to stop. USR2 comes before the time limit or with a preemption: the job then goes
+# back to the queue. TERM comes with a requeue that SLURM does by itself, or with a cancel, which must stay one.
+told=
+worker=
+tell() {
+    interrupted=yes
+    [ "$told" = USR2 ] || told=$1
+    [ -z "$worker" ] || kill -s TERM "$worker" 2>/dev/null
+}
+trap 'tell USR2' USR2
+trap 'tell TERM' TERM"""
+COMMAND = """\
+job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+cancelled={folder}/$job.cancelled
+status={interrupted}
+if [ -z "$told" ]; then
+    {command} "$SLURM_ARRAY_TASK_ID" &
+    worker=$!
+    [ -z "$told" ] || kill -s TERM "$worker" 2>/dev/null
+    interrupted=yes
+    while [ -n "$interrupted" ]; do
+        interrupted=
+        wait "$worker"
+        status=$?
+    done
+fi
+if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 128 ]; }}; then
+    for pause_s in 1 2 4 8 0; do  # SLURM may be too busy to answer
+        [ -e "$cancelled" ] && break
+        scontrol requeue "$job" && break
+        sleep "$pause_s"
+    done
+fi
+exit "$status"
+"""
+
+
+def flags(launcher: LauncherConfig) -> dict[str, Any]:
+    """sbatch's flags of the yaml, with dashes, without those that null or false drop.
+
+    Raises:
+      ConfigError: a name that no flag can have, one that the launcher sets itself, or a value that is no plain one.
+    """
+    found = {}
+    for key, value in launcher.slurm.items():
+        where, name = f"launcher.slurm.{key}={show(value)}", str(key).replace("_", "-")
+        if name in RESERVED:
+            instead = f"; see launcher.{RESERVED[name]}" if RESERVED[name] else ""
+            raise ConfigError(f"{where}: the launcher sets --{name} itself{instead}")
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+            raise ConfigError(f"{where}: no flag of sbatch; such as partition, gpus_per_node, mem")
+        if isinstance(value, list | tuple) and value and all(isinstance(one, str | int | float) for one in value):
+            value = ",".join(map(str, value))
+        if not isinstance(value, str | int | float | None):
+            raise ConfigError(f"{where}: must be text, a number, true, a list of these, or null, which drops the flag")
+        if isinstance(value, str) and ("\n" in value or not value.strip()):
+            raise ConfigError(f"{where}: must be one line of text, or null, which drops the flag")
+        if value is not None and value is not False:
+            found[name] = value
+    check_time(found.get("time"), launcher.signal_delay_s)
+    return found
+
+
+def check_time(limit: Any, delay_s: int) -> None:
+    """Refuses a time limit that leaves nothing before the signal: such a job would only be requeued, for ever.
+
+    Also a number of minutes that was probably meant otherwise: to YAML, 24:00:00 without quotes is 86400.
+
+    Raises:
+      ConfigError: names the keys.
+    """
+    if isinstance(limit, int) and limit > MAX_MINUTES:
+        raise ConfigError(
+            f"launcher.slurm.time={limit}: {limit / 1440:,.0f} days, as a number is minutes; quote H:M:S in yaml "
+            f'("24:00:00"), and write more than {MAX_MINUTES // 1440} days as D-H ("{limit // 1440}-0")'
+        )
+    seconds = limit_seconds(limit)
+    if seconds and seconds <= delay_s + EARLY_S:
+        raise ConfigError(
+            f"launcher.slurm.time={limit}: {seconds} s; must be more than launcher.signal_delay_s={delay_s} and "
+            f"the {EARLY_S} s that SLURM may be early, or the job is requeued before it does anything"
+        )
+
+
+def limit_seconds(limit: Any) -> int | None:
+    """A time limit as sbatch reads it: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S (0: none); None: not one of these."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(limit))
+    if match is None:
+        return None
+    days, *parts = match.groups()
+    first, second, third = (int(part or 0) for part in parts)
+    if days is None and parts[2] is None:
+        return 60 * first + second
+    return 86400 * int(days or 0) + 3600 * first + 60 * second + third
+
+
+def job_array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobArray:
+    """The array of `jobs` jobs that the launcher's settings make; its logs are in `folder`.
+
+    Raises:
+      ConfigError: as `flags`.
+    """
+    all_flags = {"job-name": name} | flags(launcher)
+    all_flags |= {
+        "output": str(folder / "%A_%a.log"),
+        "requeue": True,
+        "signal": f"B:USR2@{launcher.signal_delay_s}",
+    }
+    os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # else its import closes other libraries' log handlers
+    from sweeps.slurm.array import JobArray
+
+    return JobArray(folder, jobs, launcher.max_parallel or jobs, all_flags, [SETUP, *launcher.setup])
+
+
+def job_command(command: Sequence[str], folder: Path) -> str:
+    """What a job's script does: execute `command` with the job's index as last argument; requeue if told to.
+
+    Args:
+      folder: of the submission, where `forbid_requeue` leaves its word.
+    """
+    return COMMAND.format(
+        command=shlex.join(command), folder=shlex.quote(str(folder)), interrupted=ExitCode.INTERRUPTED
+    )
+
+
+def runs_command(submission: Path) -> str:
+    """That of a job which takes on its runs, as the submission lists them."""
+    return job_command([sys.executable, "-m", "sweeps.slurm.job", str(submission)], submission.parent)
+
+
+def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str, max_array_size: int) -> str:
+    """What `sbatch` would be given for the runs: the first array, where it takes several.
+
+    Raises:
+      ConfigError: as `flags`.
+    """
+    first = arrays(group(run_dirs, launcher), max_array_size)[0]
+    return job_array(launcher, len(first), folder, name).script(runs_command(next_submission(folder)))
+
+
+def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:
+    """The runs of each job: neighbours, which differ in the seed, share one."""
+    size = launcher.runs_per_job or launcher.runs_per_gpu
+    return [list(run_dirs[first : first + size]) for first in range(0, len(run_dirs), size)]
+
+
+def arrays(jobs: Sequence[list[Path]], length: int) -> list[Sequence[list[Path]]]:
+    """The jobs in as few parts as SLURM's limit on the length of an array allows."""
+    return [jobs[first : first + length] for first in range(0, len(jobs), length)]

@@ -1,0 +1,112 @@
+"""The connection to MLflow: a server that is down costs seconds, and a new database is made once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from conf.passwords import mask
+from conf.uris import is_web, sqlite_path
+from records.lock import exclusive
+
+BATCH = 1000 // 2
+"""Rows in one call, each of which is one metric or two; MLflow takes 1000."""
+CONNECT_S = 3.0
+ANSWER_NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+SHORT_ANSWER_S, LONG_ANSWER_S = "10", "60"
+"""Seconds that MLflow may take to answer a command that somebody waits for, and a mirror."""
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # what is not sent is tried again here
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # commands name pages themselves
+}
+
+
+@contextlib.contextmanager
+def short_timeout() -> Iterator[None]:
+    """Let MLflow take `SHORT_ANSWER_S` inside the block, unless the environment says otherwise.
+
+    Afterwards the environment is as before, so that runs do not inherit the haste.
+    """
+    if ANSWER_NAME in os.environ:
+        yield
+        return
+    os.environ[ANSWER_NAME] = SHORT_ANSWER_S
+    try:
+        yield
+    finally:
+        del os.environ[ANSWER_NAME]
+
+
+def reach(uri: str) -> None:
+    """Raises ConnectionError, within seconds and without MLflow, where no server listens."""
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.hostname is None:
+        return
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname):
+        return
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), CONNECT_S).close()
+    except OSError as error:
+        raise ConnectionError(f"no server answers at {uri}: {error}") from None
+
+
+def client(uri: str) -> Any:
+    """Return an MLflow client; a new SQLite database gets its tables under a lock, because two at once would break it.
+
+    Raises:
+      ConnectionError: no server listens there.
+    """
+    reach(uri)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    with database_lock(uri):
+        connected = MlflowClient(tracking_uri=uri)
+        connected.search_experiments(max_results=1)
+    return connected
+
+
+def experiment(connected: Any, uri: str, name: str) -> str:
+    """The experiment's id; made where it does not exist."""
+    with database_lock(uri):
+        found = connected.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        path = sqlite_path(uri)
+        location = None if path is None else (path.parent / "mlartifacts" / name).as_uri()
+        try:
+            return connected.create_experiment(name, artifact_location=location)
+        except Exception:
+            found = connected.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return found.experiment_id  # another process was faster
+
+
+@contextlib.contextmanager
+def database_lock(uri: str) -> Iterator[None]:
+    """Be alone with a SQLite database inside the block; a server needs no lock."""
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    with exclusive(path.with_name(f"{path.name}.lock")):
+        yield
+
+
+def link(uri: str, experiment_id: str, run_id: str) -> str | None:
+    """Return the run's page in MLflow's UI, where a server has one."""
+    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if is_web(uri) else None
+
+
+def reason(error: Exception) -> str:
+    """Return one line that says what went wrong, without passwords."""
+    return mask(str(error).partition("\n")[0]) or type(error).__name__
