@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents.learner.types import Batch
 from agents.sizes import run_size
 from agents.training import lane as lane_module
 from agents.training import loop
@@ -127,8 +128,10 @@ def test_a_killed_and_a_stopped_run_end_bit_equal_to_one_that_was_neither(tmp_pa
     cut = tmp_path / "cut"
     assert train(cut, config, specs, kill_at=4) is None  # goes on from the checkpoint of the evaluation at 0
     assert train(cut, config, specs, stop_at=6) == "interrupted"  # within random actions
+    assert train(cut, config, specs, stop_at=20) == "interrupted"  # within the evaluation at 20, which is repeated
     assert train(cut, config, specs, kill_at=33) is None  # goes on from 20
     assert train(cut, config, specs, stop_at=43) == "interrupted"  # the ring of replay has come round
+    assert train(cut, config, specs, stop_at=BUDGET) == "interrupted"  # within the last evaluation, off the grid
     assert train(cut, config, specs) == "done"
     assert_equal_runs(cut, tmp_path / "reference")
 
@@ -221,7 +224,7 @@ class CountingLearner:
 
     def update(self, settings, state, batches, return_scale):
         self.learnt.append((int(state), float(batches.action.max())))
-        return state + 2, {}
+        return state + 2, {"critic/loss": jnp.float32(1)}
 
 
 def test_acting_uses_every_earlier_update_and_learning_every_earlier_step(
@@ -243,3 +246,33 @@ def test_acting_uses_every_earlier_update_and_learning_every_earlier_step(
     behind = {round(1000 * newest) - before for before, newest in settled}
     assert max(behind) == -2  # the previous step's transition is learnt from, this step's is not
     assert sorted(set(learner.evaluated)) == [max(0, 2 * (point - random_steps)) for point in range(0, budget + 1, 20)]
+
+
+@pytest.mark.parametrize("where", ["metrics", "actions"])
+def test_a_value_that_is_not_finite_ends_the_run_and_its_batch_is_kept(
+    tmp_path: Path, scripted_suite: list[TaskSpec], monkeypatch: pytest.MonkeyPatch, where: str
+):
+    """The update with the step's 22 updates before it goes wrong; actions show it at the next step."""
+
+    class Failing(CountingLearner):
+        batches = ()
+
+        def update(self, settings, state, batches, return_scale):
+            state, metrics = super().update(settings, state, batches, return_scale)
+            if int(state) == 24:
+                self.batches = batches
+                metrics = {"critic/loss": jnp.float32(np.nan if where == "metrics" else 1), "critic/q_mean": 2.0}
+            return state, metrics
+
+        def act(self, settings, params, obs, task_ids, key, step, *, deterministic):
+            actions = super().act(settings, params, obs, task_ids, key, step, deterministic=deterministic)
+            return actions + np.float32(np.nan) if where == "actions" and int(params) == 24 else actions
+
+    learner = Failing()
+    monkeypatch.setattr(lane_module, "learner_of", lambda config: learner)
+    what = {"metrics": "critic/loss", "actions": "the policy's actions"}[where]
+    with pytest.raises(FloatingPointError, match=f"not finite at 20 steps: {what}$"):
+        train(tmp_path / "run", compose(CONTINUOUS), scripted_suite)
+    with np.load(tmp_path / "run" / layout.BATCH) as kept:
+        assert set(kept.files) == {*Batch._fields, "return_scale"}
+        np.testing.assert_array_equal(kept["action"], learner.batches.action)
