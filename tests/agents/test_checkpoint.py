@@ -46,6 +46,7 @@ def assert_loads(folder: Path, env_steps: int, run: Run) -> list[str]:
     replay = make(run.capacity)
     found.fill(replay)
     assert replay.inserted == env_steps
+    assert len(replay) == min(env_steps, run.capacity)
     expected = History()
     for _ in range(env_steps):
         expected.step()
@@ -86,6 +87,16 @@ def test_replay_is_written_once_and_old_segments_go_when_the_ring_has_wrapped(fo
     # At 60 only 50 to 60 are needed; the checkpoint before it, at 24, needs 14 to 24.
     kept = sorted(path.name for path in (folder / "replay").iterdir())
     assert kept == [f"{a:09d}-{b:09d}.npz" for a, b in ((12, 16), (16, 20), (20, 24), (50, 60))]
+
+
+@pytest.mark.parametrize("newest", [13, 14, 15])
+def test_a_segment_is_kept_as_long_as_its_last_transition_can_be_sampled(folder, newest):
+    run = Run(folder, capacity=10)
+    for env_steps in (4, newest):  # of the first four, one is left, or none
+        run.save(env_steps)
+        assert_loads(folder, env_steps, run)
+    named = checkpoint.read_manifest(folder / f"step-{newest:09d}" / "manifest.json").segments
+    assert [segment.first for segment in named] == ([0, 4] if newest == 13 else [newest - 10])
 
 
 def cut_short(path: Path) -> None:
