@@ -184,6 +184,8 @@ class EnvConfig:
     """Worker processes (auto), these with EnvPool in training where it is right, or the training process (to debug)."""
     workers: Annotated[int | None, Range(ge=1), NotIdentity()]
     """Worker processes; null: one a core, at most one a task."""
+    on_divergence: Annotated[Literal["truncate", "stop"], NotIdentity(), Since("truncate")]
+    """Where a simulation diverges: end its episode there, with no reward, count it and go on; or end the run."""
     metaworld: MetaworldConfig
     atari: AtariConfig
 

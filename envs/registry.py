@@ -9,6 +9,7 @@ faster than its library has `plain(spec)`, for benchmarks.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -67,6 +68,8 @@ def make(task: TaskSpec, *, render: bool = False) -> gymnasium.Env:
     One that has `begin_step(action)` and `end_step()` splits its step: into what moves the physics, and what sees it.
     With `render`, its `render()` gives a frame `[H, W, 3]`, uint8; that may be slower and need OpenGL.
     """
+    if not render:
+        _render_nothing()
     return _stepper(task).make(task, render=render)
 
 
@@ -77,12 +80,22 @@ def _stepper(task: TaskSpec) -> ModuleType:
 
 def plain(task: TaskSpec) -> gymnasium.Env:
     """The task as its library's users step it, to compare with; `make` where the suite has no other way."""
+    _render_nothing()
     module = suite_module(task.id)
     return getattr(module, "plain", module.make)(task)
 
 
+def _render_nothing() -> None:
+    """Have simulators that this process, or one that it starts, has yet to import look for no OpenGL.
+
+    They do so when they are imported, and fail where MUJOCO_GL names one that is missing or a word that is none.
+    """
+    os.environ["MUJOCO_GL"] = "disabled"
+
+
 def preload(specs: Iterable[TaskSpec]) -> list[str]:
-    """Modules worth importing once before worker processes fork."""
+    """Modules worth importing once before worker processes fork, which render nothing."""
+    _render_nothing()
     return sorted({name for spec in specs for name in _stepper(spec).PRELOAD})
 
 

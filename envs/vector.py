@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 
 from envs import registry
+from envs.divergence import OnDivergence
 from envs.spec import SpaceSpec, TaskSpec
-from envs.worker import IDLE, Channel, EnvError, EnvGroup, StepArrays, WorkerDiedError, serve
+from envs.worker import IDLE, Channel, EnvError, EnvGroup, Rules, StepArrays, WorkerDiedError, serve
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -34,6 +35,7 @@ class Step(NamedTuple):
     truncated: np.ndarray
     episode_over: np.ndarray
     success: np.ndarray
+    diverged: np.ndarray
 
 
 @dataclass
@@ -64,6 +66,8 @@ class VectorEnv:
       backend: "process" for worker processes, "inline" for the caller's own.
       workers: number of processes; at most one a row.
       max_episode_steps: cap below the tasks' own limits.
+      on_divergence: end the episode of a simulation that diverges, or raise.
+
     Raises:
       EnvError: an environment raised or its process died (WorkerDiedError), at any call.
     """
@@ -76,6 +80,7 @@ class VectorEnv:
         backend: Literal["process", "inline"] = "process",
         workers: int | None = None,
         max_episode_steps: int | None = None,
+        on_divergence: OnDivergence = "truncate",
     ):
         self.specs = list(specs)
         self.space = SpaceSpec.of(specs)
@@ -88,7 +93,8 @@ class VectorEnv:
         max_steps = [min(spec.max_episode_steps, limit) for spec in specs]
         self._actions = np.zeros((max(max_steps), self.num_envs, *self.space.action_shape), self.space.action_dtype)
         backend_class = InlineBackend if backend == "inline" else ProcessBackend
-        self._backend = backend_class(self.specs, self.space, max_steps, workers or default_workers(self.num_envs))
+        rules = [Rules(steps, on_divergence) for steps in max_steps]
+        self._backend = backend_class(self.specs, self.space, rules, workers or default_workers(self.num_envs))
         self._arrays = self._backend.arrays
 
     def reset(self, reset_seed: ResetSeed | None = None) -> np.ndarray:
@@ -166,10 +172,10 @@ def default_workers(num_envs: int) -> int:
 class InlineBackend:
     """All environments in the caller's process, for debugging."""
 
-    def __init__(self, specs: list[TaskSpec], space: SpaceSpec, max_steps: list[int], workers: int):
+    def __init__(self, specs: list[TaskSpec], space: SpaceSpec, rules: list[Rules], workers: int):
         layout = StepArrays.layout(space, len(specs))
         self.arrays = StepArrays(**{name: np.zeros(shape, dtype) for name, (shape, dtype) in layout.items()})
-        self._group = EnvGroup(self.arrays, range(len(specs)), specs, max_steps)
+        self._group = EnvGroup(self.arrays, range(len(specs)), specs, rules)
         self._pending: tuple[str, Any] = ("", None)
 
     def start(self, command: str, argument: Any = None) -> None:
@@ -200,7 +206,7 @@ class ProcessBackend:
     memory has no name that could stay behind.
     """
 
-    def __init__(self, specs: list[TaskSpec], space: SpaceSpec, max_steps: list[int], workers: int):
+    def __init__(self, specs: list[TaskSpec], space: SpaceSpec, rules: list[Rules], workers: int):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["envs.ignore_signals", "envs.worker", *registry.preload(specs)])
         layout = StepArrays.layout(space, len(specs))
@@ -213,15 +219,15 @@ class ProcessBackend:
         self._processes: list[Any] = []
         self._channels: list[Channel] = []
         self._specs = specs
-        self._hands = deal(specs, min(workers, len(specs)))
+        self._rows_of_worker = assign_rows(specs, min(workers, len(specs)))
         # A process that ends without close() would wait for its workers, which wait for their pipes to be closed.
-        multiprocessing.util.Finalize(self, hang_up, (self._channels,), exitpriority=100)
-        for rows, cpu in zip(self._hands, places(len(self._hands)), strict=True):
+        multiprocessing.util.Finalize(self, close_pipes, (self._channels,), exitpriority=100)
+        for rows, cpu in zip(self._rows_of_worker, pinned_cores(len(self._rows_of_worker)), strict=True):
             ours, theirs = context.Pipe()
             own = [specs[row] for row in rows]
             process = context.Process(
                 target=serve,
-                args=(theirs, buffers, space, len(specs), rows, own, [max_steps[row] for row in rows], cpu),
+                args=(theirs, buffers, space, len(specs), rows, own, [rules[row] for row in rows], cpu),
                 daemon=True,
             )
             process.start()
@@ -259,13 +265,13 @@ class ProcessBackend:
                 raise self._died(index)
 
     def _died(self, index: int) -> WorkerDiedError:
-        process, hand = self._processes[index], self._hands[index]
+        process, rows = self._processes[index], self._rows_of_worker[index]
         process.join(CLOSE_TIMEOUT_S)
         how = describe_exit(process.exitcode)
-        at_work = self.arrays.at_work[hand[0]]
+        at_work = self.arrays.at_work[rows[0]]
         if at_work != IDLE:
             return WorkerDiedError(f"task {self._specs[at_work].id}: its worker died at it ({how})")
-        tasks = ", ".join(dict.fromkeys(self._specs[row].id for row in hand))
+        tasks = ", ".join(dict.fromkeys(self._specs[row].id for row in rows))
         return WorkerDiedError(f"the worker of {tasks} died ({how})")
 
     def close(self) -> None:
@@ -275,17 +281,17 @@ class ProcessBackend:
             if process.is_alive():
                 process.kill()
                 process.join()
-        hang_up(self._channels)
+        close_pipes(self._channels)
         self._processes = []
 
 
-def hang_up(channels: list[Channel]) -> None:
+def close_pipes(channels: list[Channel]) -> None:
     """Close the caller's ends, at which workers end; empties the list."""
     while channels:
         channels.pop().connection.close()
 
 
-def places(workers: int) -> list[int | None]:
+def pinned_cores(workers: int) -> list[int | None]:
     """The core that each worker stays on, where there is one for each; None lets the kernel choose.
 
     Linux wakes a process that is sent a message on the sender's core. Two workers would share it and step one after
@@ -295,15 +301,15 @@ def places(workers: int) -> list[int | None]:
     return list(cores) if workers == len(cores) > 1 else [None] * workers
 
 
-def deal(specs: Sequence[TaskSpec], workers: int) -> list[list[int]]:
+def assign_rows(specs: Sequence[TaskSpec], workers: int) -> list[list[int]]:
     """Rows of each worker: the costliest first, each to the worker that has least to do."""
-    hands: list[list[int]] = [[] for _ in range(workers)]
+    rows_of_worker: list[list[int]] = [[] for _ in range(workers)]
     cost = [0.0] * workers
     for row in sorted(range(len(specs)), key=lambda row: -specs[row].step_ms):
         least = cost.index(min(cost))
-        hands[least].append(row)
+        rows_of_worker[least].append(row)
         cost[least] += specs[row].step_ms
-    return [sorted(hand) for hand in hands]
+    return [sorted(rows) for rows in rows_of_worker]
 
 
 def describe_exit(exitcode: int | None) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from conf import identity
 from conf.typed import ConfigError
 from envs import registry
+from envs.divergence import DivergedError
 from envs.spec import TaskSpec
 from records import layout, sidecar
 from records.files import write_atomic
@@ -31,6 +32,11 @@ POLL_S = 2.0
 MAX_FPS = 30
 PROBE_S = 60
 BACKENDS = ("egl", "osmesa")
+"""What renders without a screen, in the order in which it is tried."""
+ALLOWED = (*BACKENDS, "glfw")
+"""Words that MUJOCO_GL may hold where something is to be rendered; glfw needs a screen."""
+NOTHING = ("disabled", "disable", "off", "false", "0")
+"""Words by which MUJOCO_GL says that nothing is rendered; they choose no back end."""
 PROBE = """
 import mujoco
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom size='.1'/></worldbody></mujoco>")
@@ -75,13 +81,18 @@ def usable_gl(specs: Sequence[TaskSpec]) -> str:
     """The OpenGL back end that renders without a screen here: MUJOCO_GL's own choice, or the first that works.
 
     Raises:
-      ConfigError: none does.
+      ConfigError: none does, or MUJOCO_GL holds a word that is none.
     """
     if not any(registry.suite_module(spec.id).NEEDS_GL for spec in specs):
         return "disabled"
-    chosen = os.environ.get("MUJOCO_GL", "disabled")
+    chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if chosen and chosen not in (*ALLOWED, *NOTHING):
+        raise ConfigError(
+            f"MUJOCO_GL={os.environ['MUJOCO_GL']}: no such OpenGL back end; with eval.video=true it must be one of "
+            f"{', '.join(ALLOWED)}, or unset, which takes the first of {', '.join(BACKENDS)} that works"
+        )
     tried = {}
-    for gl in BACKENDS if chosen == "disabled" else (chosen,):
+    for gl in BACKENDS if not chosen or chosen in NOTHING else (chosen,):
         command = [sys.executable, "-c", PROBE]
         try:
             result = subprocess.run(
@@ -115,7 +126,10 @@ def film(spec: TaskSpec, episode: Recording, path: Path) -> None:
     writer.send(None)
     writer.send(np.ascontiguousarray(frame))
     for number, action in enumerate(episode.actions, 1):
-        env.step(action[: spec.action_dim] if spec.action_kind == "continuous" else int(action))
+        try:
+            env.step(action[: spec.action_dim] if spec.action_kind == "continuous" else int(action))
+        except DivergedError:  # at which the episode ended
+            break
         if number % stride == 0:
             writer.send(np.ascontiguousarray(env.render()))
     writer.close()

@@ -9,14 +9,16 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs import registry
+from envs.divergence import DivergedError, OnDivergence
 from envs.spec import SpaceSpec, TaskSpec
 
 IDLE = -1
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class EnvError(RuntimeError):
@@ -39,6 +41,7 @@ class StepArrays:
       obs: `[N, *obs_shape]`, what to act on next: the first observation of a new episode, else `next_obs`.
       reward: `[N]`, raw.
       terminated, truncated, episode_over, success: `[N]`. A terminated step need not end the episode.
+      diverged: `[N]`, whether the episode ended because its simulation diverged.
       busy_s: `[N]`, seconds that the last command took, at the first row of each worker.
       at_work: `[N]`, the row that a worker is just at, or IDLE; at the first row of each worker.
     """
@@ -54,6 +57,7 @@ class StepArrays:
     truncated: np.ndarray
     episode_over: np.ndarray
     success: np.ndarray
+    diverged: np.ndarray
     busy_s: np.ndarray
     at_work: np.ndarray
 
@@ -74,6 +78,7 @@ class StepArrays:
             "truncated": flag,
             "episode_over": flag,
             "success": flag,
+            "diverged": flag,
             "busy_s": ((num_envs,), "float64"),
             "at_work": ((num_envs,), "int64"),
         }
@@ -90,13 +95,37 @@ class StepArrays:
         )
 
 
-class EnvGroup:
-    """The environments of some rows; padding, success, truncation and same-step reset are decided here only."""
+class Rules(NamedTuple):
+    """What holds for the episodes of an environment beside what the environment itself says.
 
-    def __init__(self, arrays: StepArrays, rows: Sequence[int], specs: Sequence[TaskSpec], max_steps: Sequence[int]):
+    Attributes:
+      max_steps: an episode is truncated after so many.
+      on_divergence: what is done where the simulation diverges.
+    """
+
+    max_steps: int
+    on_divergence: OnDivergence
+
+
+class EnvGroup:
+    """The environments of some rows.
+
+    Padding, success, truncation, what happens to simulations that diverge, and same-step reset are decided here only.
+
+    Args:
+      arrays: shared with the caller.
+      rows: `[M]`, which rows of the arrays are this group's.
+      specs: `[M]`, their tasks.
+      rules: `[M]`, of their episodes.
+
+    Raises:
+      EnvError: an environment could not be built; the message names the task.
+    """
+
+    def __init__(self, arrays: StepArrays, rows: Sequence[int], specs: Sequence[TaskSpec], rules: Sequence[Rules]):
         self.arrays = arrays
         self._slot = rows[0]
-        self.members = [Member(arrays, *member) for member in zip(rows, specs, max_steps, strict=True)]
+        self.members = [Member(arrays, *member) for member in zip(rows, specs, rules, strict=True)]
         self._each(self.members, Member.make)
 
     def reset(self) -> None:
@@ -139,10 +168,17 @@ class EnvGroup:
 
 
 class Member:
-    """One row's environment, and the row's part of the shared arrays."""
+    """One row's environment, and the row's part of the shared arrays.
 
-    def __init__(self, arrays: StepArrays, row: int, spec: TaskSpec, max_steps: int):
-        self.row, self.spec, self.max_steps = row, spec, max_steps
+    Args:
+      arrays: shared with the caller.
+      row: the member's.
+      spec: its task.
+      rules: of its episodes.
+    """
+
+    def __init__(self, arrays: StepArrays, row: int, spec: TaskSpec, rules: Rules):
+        self.row, self.spec, self.rules = row, spec, rules
         self.elapsed = 0
         self._arrays = arrays
         own_obs = (row, slice(spec.obs_shape[0])) if len(spec.obs_shape) == 1 else row
@@ -150,6 +186,7 @@ class Member:
         self._continuous = spec.action_kind == "continuous"
         self._action = arrays.action[row, : spec.action_dim] if self._continuous else arrays.action
         self._outcome: tuple | None = None
+        self._divergence: DivergedError | None = None
 
     def make(self) -> None:
         """Build the row's environment."""
@@ -166,15 +203,22 @@ class Member:
     def begin_step(self) -> None:
         """Take the row's `action`, as far as the environment splits its steps."""
         action = self._action if self._continuous else int(self._action[self.row])
-        self._outcome = self._begin_step(action)
+        try:
+            self._outcome = self._begin_step(action)
+        except DivergedError as error:
+            self._divergence = error
 
     def end_step(self) -> None:
         """Fill the row's outputs; a step that ends the episode begins the next one too."""
-        arrays, row = self._arrays, self.row
-        next_obs, reward, terminated, truncated, info = self._outcome or self.env.end_step()
+        outcome = self._seen()
         self.elapsed += 1
+        if outcome is None:
+            self._cut()
+            return
+        arrays, row = self._arrays, self.row
+        next_obs, reward, terminated, truncated, info = outcome
         over = info.get("episode_over", terminated or truncated)
-        if not over and self.elapsed >= self.max_steps:
+        if not over and self.elapsed >= self.rules.max_steps:
             truncated = over = True
         self._next_obs[:] = next_obs
         arrays.reward[row] = reward
@@ -182,10 +226,45 @@ class Member:
         arrays.truncated[row] = truncated
         arrays.episode_over[row] = over
         arrays.success[row] = bool(info.get("success") or info.get("is_success") or info.get("solved"))
+        arrays.diverged[row] = False
         if over:
             self.reset()
         else:
             self._obs[:] = self._next_obs
+
+    def _seen(self) -> tuple | None:
+        """What the step that has begun leads to; None where the simulation has diverged and the episode is to end.
+
+        Raises:
+          DivergedError: it has, and the run is to end.
+        """
+        error, self._divergence = self._divergence, None
+        if error is None:
+            try:
+                outcome = self._outcome or self.env.end_step()
+            except DivergedError as raised:
+                error = raised
+            else:
+                if all_finite(outcome[0]) and abs(outcome[1]) <= LARGEST:
+                    return outcome
+                error = DivergedError("its observation or reward is not finite")
+        if self.rules.on_divergence == "stop":
+            raise error
+        return None
+
+    def _cut(self) -> None:
+        """End the episode as truncated, with the observation that was acted on and no reward; begin the next one.
+
+        The next episode gets a new environment, so that nothing of what has diverged is left in it.
+        """
+        arrays, row = self._arrays, self.row
+        self._next_obs[:] = self._obs
+        arrays.reward[row] = 0
+        arrays.terminated[row] = arrays.success[row] = False
+        arrays.truncated[row] = arrays.episode_over[row] = arrays.diverged[row] = True
+        self.env.close()
+        self.make()
+        self.reset()
 
     def replay(self, actions: np.ndarray) -> None:
         """Begin the episode and repeat its `actions` `[L, A]`."""
@@ -196,6 +275,11 @@ class Member:
             self.end_step()
 
 
+def all_finite(obs: np.ndarray) -> bool:
+    """Whether an observation has no infinite and no undefined number."""
+    return obs.dtype.kind != "f" or bool(np.logical_and.reduce(np.isfinite(obs), axis=None))
+
+
 def serve(
     connection: Connection,
     buffers: dict,
@@ -203,12 +287,22 @@ def serve(
     num_envs: int,
     rows: Sequence[int],
     specs: Sequence[TaskSpec],
-    max_steps: Sequence[int],
+    rules: Sequence[Rules],
     cpu: int | None,
 ) -> None:
     """A worker process: obeys commands and answers each, as `Channel` has them.
 
-    Ends when the caller's end of the connection closes, however the caller died. With `cpu`, stays on that core.
+    Ends when the caller's end of the connection closes, however the caller died.
+
+    Args:
+      connection: to the caller.
+      buffers: memory that caller and workers share, by the names in `StepArrays`.
+      space: of all rows.
+      num_envs: rows in all.
+      rows: this worker's.
+      specs: their tasks.
+      rules: of their episodes.
+      cpu: the core to stay on; None: any.
     """
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})
@@ -216,7 +310,7 @@ def serve(
     channel = Channel(connection)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            group = EnvGroup(arrays, rows, specs, max_steps)
+            group = EnvGroup(arrays, rows, specs, rules)
         except EnvError as error:
             channel.send(str(error))
             return

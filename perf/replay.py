@@ -131,7 +131,7 @@ def insert(replay: AnyReplay, specs: Sequence[TaskSpec], count: int) -> None:
     nothing = np.zeros(num_tasks, bool)
     for number in range(count):
         over = np.full(num_tasks, number % EPISODE == EPISODE - 1)
-        replay.insert(action, Step(obs, obs, np.ones(num_tasks, np.float32), over, nothing, over, nothing))
+        replay.insert(action, Step(obs, obs, np.ones(num_tasks, np.float32), over, nothing, over, nothing, nothing))
 
 
 def filled(kind: type[AnyReplay], specs: Sequence[TaskSpec], rows: int, n_step: int) -> AnyReplay:

@@ -17,6 +17,8 @@ TRAIN_RETURN = "train/return"
 """Undiscounted return of a training episode, by task, at the step that ended the episode."""
 TRAIN_SUCCESS = "train/success"
 """Whether a training episode succeeded, by task."""
+DIVERGENCE = "env/divergence"
+"""Episodes of a task that ended because its simulation diverged: of training at a step, or of an evaluation."""
 RETURN_SCALE = "reward/return_scale"
 """What the learner divides a task's rewards by."""
 

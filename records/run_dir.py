@@ -405,10 +405,20 @@ class RunRecord:
                 f"{self.run_dir}: was removed, moved or replaced while the run was writing it; the run has stopped"
             )
 
-    def done(self, env_steps: int, score: float | None, rows: Sequence[Row]) -> None:
-        """Mark the budget as reached; `rows` are the last evaluation's."""
+    def done(
+        self, env_steps: int, score: float | None, rows: Sequence[Row], divergences: Mapping[str, int] | None = None
+    ) -> None:
+        """Mark the budget as reached.
+
+        Args:
+          env_steps: the budget.
+          score: the last evaluation's.
+          rows: the last evaluation's.
+          divergences: by task id, how many training episodes ended because the simulation diverged; only tasks where
+            one did.
+        """
         values = {"env_steps": env_steps, "score": score, "evaluation": [row._asdict() for row in rows]}
-        write_json(self.run_dir / layout.DONE, values)
+        write_json(self.run_dir / layout.DONE, values | ({"divergences": dict(divergences)} if divergences else {}))
 
     def close(self) -> None:
         self.metrics.close()

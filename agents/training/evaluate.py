@@ -24,11 +24,13 @@ class Evaluation:
     Attributes:
       returns: `[T, episodes]`, undiscounted.
       successes: `[T, episodes]`, whether any step of the episode succeeded.
+      diverged: `[T]`, episodes that ended because the simulation diverged.
       recordings: by task id, its episode 0 for filming.
     """
 
     returns: np.ndarray
     successes: np.ndarray
+    diverged: np.ndarray
     recordings: dict[str, Recording]
 
     def scores(self, specs: Sequence[TaskSpec]) -> list[float | None]:
@@ -67,6 +69,7 @@ class Evaluator:
                 backend="inline" if self._config.env.backend == "inline" else "process",
                 workers=self._config.env.workers,
                 max_episode_steps=self._config.eval.max_episode_steps,
+                on_divergence=self._config.env.on_divergence,
             )
         return self._env
 
@@ -100,6 +103,7 @@ class Evaluator:
         rows = len(self._task_ids)
         returns = np.zeros((rows, self._quota.max()))
         successes = np.zeros((rows, self._quota.max()), bool)
+        diverged = np.zeros(rows, int)
         index = np.arange(rows)
         taken: list[np.ndarray] = []  # of each task's first row
         lengths = np.zeros(self._num_tasks, int)  # of its first episode
@@ -115,6 +119,7 @@ class Evaluator:
             step = env.wait_step()
             returns[index, episode] += np.where(active, step.reward, 0)
             successes[index, episode] |= active & step.success
+            diverged += active & step.diverged
             obs = step.obs
             if (active & step.episode_over).any():
                 progress(float(np.minimum(env.episode, self._quota).sum() / self._quota.sum()))
@@ -122,6 +127,7 @@ class Evaluator:
         return Evaluation(
             self._by_episode(returns[played]),
             self._by_episode(successes[played]),
+            diverged.reshape(self._num_tasks, self._parallel).sum(axis=1),
             {
                 spec.id: Recording(reset_seed(task * self._parallel, 0), np.stack(taken)[: lengths[task], task])
                 for task, spec in enumerate(self._specs)

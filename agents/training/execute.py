@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,9 +133,11 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
     follower = Follower(run_dir, config.tracking.uri or "") if config.tracking.on else None
     write_status(run_dir, RunOutcome.RUNNING)
     outcome, rows, score = RunOutcome.FAILED, [], None
+    divergences: dict[str, int] = {}
     try:
         lane = train(prepared, stop, filmer, device)
         outcome = lane.outcome or outcome
+        divergences = lane.divergences
         if lane.evaluated is not None:
             rows, score = lane.evaluated.rows, lane.evaluated.score
     except RunDirGoneError as error:
@@ -155,7 +157,7 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
         write_status(run_dir, RunOutcome.INTERRUPTED, signal=stop.signal)
     mirrored = follower.finish(outcome == RunOutcome.INTERRUPTED) if follower else True
     if outcome == RunOutcome.DONE:
-        print_summary(prepared, rows, score)
+        print_summary(prepared, rows, score, divergences)
     if not mirrored:
         print(f"MLflow lacks a part; send it with: python -m tracking {run_dir}", file=sys.stderr)
     if outcome == RunOutcome.INTERRUPTED:
@@ -236,18 +238,21 @@ def finish_films(filmer: Filmer) -> None:
         print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
 
 
-def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None) -> None:
+def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None, divergences: Mapping[str, int]) -> None:
     """Print the last evaluation, and where to look further.
 
     Args:
       prepared: the run.
       rows: the evaluation's.
       score: its mean normalised score.
+      divergences: training episodes that ended because the simulation diverged, by task id.
     """
     config, run_dir = prepared.config, prepared.run_dir
     print(f"done: {config.train.env_steps:,} steps, mean normalised score {as_score(score)}")
     for line in result_lines(prepared.specs, rows):
         print(line)
+    for task_id, count in divergences.items():
+        print(f"  {task_id}: {count:,} training episodes ended because the simulation diverged")
     print(f"run:    {run_dir}")
     print(f"report: {run_dir / layout.REPORT} (learning_curves.png)")
     if config.tracking.on:

@@ -36,6 +36,7 @@ from agents.training.state import (
     initial,
     to_arrays,
 )
+from envs.divergence import DivergenceWarnings
 from envs.seeding import episode_seed
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import VectorEnv
@@ -118,6 +119,8 @@ class Lane:
         self._bounds = ReturnBounds(len(specs), config.agent.discount)
         self._bounds.load(state.bounds)
         self._totals = state.totals
+        self._divergences = state.divergences
+        self._divergence_warnings = DivergenceWarnings([spec.id for spec in specs])
         self._sample_rng = generator(state.sample_rng)
         self._action_rngs = [generator(words) for words in state.action_rngs]
         self.obs = env.restore(state.episodes.split())
@@ -176,7 +179,7 @@ class Lane:
             self.evaluated = self.evaluate(progress)
         if self.evaluated is None:
             return RunOutcome.INTERRUPTED
-        self.record.done(self.env_steps, self.evaluated.score, self.evaluated.rows)
+        self.record.done(self.env_steps, self.evaluated.score, self.evaluated.rows, self.divergences)
         return RunOutcome.DONE
 
     def _told_to_stop(self) -> bool:
@@ -204,6 +207,8 @@ class Lane:
         self._clock.lap("evaluation")
         if evaluation is None:
             return None
+        played = np.full(len(self.prepared.specs), self.prepared.config.eval.episodes)
+        self._warn("evaluation", evaluation.diverged, played)
         if self._filmer is not None:
             self._filmer.record(self.env_steps, evaluation.recordings)
         scored = metrics.score_evaluation(self._now(), self.prepared.specs, evaluation)
@@ -261,6 +266,10 @@ class Lane:
         self._totals, ended = self._totals.after(step)
         self.env_steps += 1
         rows = metrics.episode_rows(self._now(), specs, ended)
+        if step.diverged.any():
+            self._divergences = self._divergences + step.diverged
+            rows += metrics.divergence_rows(self._now(), specs, step.diverged)
+            self._warn("training", self._divergences, self._env.episode)
         log = self.env_steps % config.train.log_every_steps == 0
         if log:
             rows += metrics.learner_rows(self._now(), specs, self._learner_values(), self._bounds.return_scale)
@@ -269,6 +278,16 @@ class Lane:
         self._clock.lap("insert")
         if log:
             self.record.timing.append(metrics.timing_rows(self._now(), self._clock, config.agent.updates_per_step))
+
+    def _warn(self, where: str, diverged: np.ndarray, episodes: np.ndarray) -> None:
+        for line in self._divergence_warnings.lines(where, diverged, episodes):
+            print(line, file=sys.stderr)
+
+    @property
+    def divergences(self) -> dict[str, int]:
+        """By task id, the training episodes that ended because the simulation diverged, where there are any."""
+        specs = self.prepared.specs
+        return {specs[task].id: int(self._divergences[task]) for task in np.flatnonzero(self._divergences)}
 
     def _now(self) -> Moment:
         return Moment.of(self.prepared.config, self.env_steps)
@@ -307,6 +326,7 @@ class Lane:
             learner=self._learner_state,
             bounds=self._bounds.state(),
             totals=self._totals,
+            divergences=self._divergences,
             episodes=EpisodesState.of(self._env.snapshot()),
             obs=self.obs,
             sample_rng=generator_state(self._sample_rng),
@@ -401,6 +421,7 @@ def training_env(prepared: Prepared) -> VectorEnv:
         lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
         backend="inline" if config.env.backend == "inline" else "process",
         workers=config.env.workers,
+        on_divergence=config.env.on_divergence,
     )
 
 

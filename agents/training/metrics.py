@@ -80,6 +80,7 @@ def score_evaluation(at: Moment, specs: Sequence[TaskSpec], evaluation: Evaluati
         rows.append(at.row(names.EVAL_SUCCESS, float(evaluation.successes[task].mean()), spec))
         if score is not None:
             rows.append(at.row(names.EVAL_SCORE, score, spec))
+    rows += divergence_rows(at, specs, evaluation.diverged)
     known = [score for score in scores if score is not None]
     mean = float(np.mean(known)) if known else None
     if mean is not None:
@@ -91,6 +92,11 @@ def episode_rows(at: Moment, specs: Sequence[TaskSpec], ended: Sequence[Ended]) 
     """Make the rows of the training episodes that a step ended: first their returns, then their successes."""
     returns = [at.row(names.TRAIN_RETURN, one.return_, specs[one.task]) for one in ended]
     return returns + [at.row(names.TRAIN_SUCCESS, float(one.success), specs[one.task]) for one in ended]
+
+
+def divergence_rows(at: Moment, specs: Sequence[TaskSpec], diverged: np.ndarray) -> list[Row]:
+    """Episodes `[T]` that ended because a simulation diverged, of the tasks where one did."""
+    return [at.row(names.DIVERGENCE, float(diverged[task]), specs[task]) for task in np.flatnonzero(diverged).tolist()]
 
 
 def learner_rows(

@@ -48,6 +48,7 @@ class RunState(NamedTuple):
       learner: the learner's own state.
       bounds: magnitudes of the tasks' returns.
       totals: return and success of the running episodes.
+      divergences: `[T]`, training episodes that ended because the simulation diverged.
       episodes: where the environments are.
       obs: `[T, O]`, the observations that come next; zeros before the first.
       sample_rng: `[6]`, the generator that draws from replay.
@@ -58,6 +59,7 @@ class RunState(NamedTuple):
     learner: Any
     bounds: BoundsState
     totals: EpisodeTotals
+    divergences: np.ndarray
     episodes: EpisodesState
     obs: np.ndarray
     sample_rng: np.ndarray
@@ -73,6 +75,7 @@ def initial(config: RunConfig, specs: Sequence[TaskSpec], learner: Any) -> RunSt
         learner=learner,
         bounds=ReturnBounds(tasks, config.agent.discount).state(),
         totals=EpisodeTotals(np.zeros(tasks), np.zeros(tasks, bool)),
+        divergences=np.zeros(tasks, np.int64),
         episodes=EpisodesState(
             np.zeros(tasks, np.int64), np.zeros(tasks, np.int64), np.zeros((0, *space.action_shape), space.action_dtype)
         ),

@@ -46,7 +46,7 @@ class History:
             self._push(obs[task])
         reward = self.rng.normal(size=TASKS).astype(np.float32)
         action = self.rng.integers(5, size=TASKS).astype(np.int32)
-        step = Step(next_obs, obs, reward, terminated, truncated, over, np.zeros(TASKS, bool))
+        step = Step(next_obs, obs, reward, terminated, truncated, over, *np.zeros((2, TASKS), bool))
         self.steps.append((self.obs, action, step))
         self.obs = obs
         return action, step
@@ -112,7 +112,7 @@ def test_returns_of_three_steps_by_hand():
     for time in range(10):
         terminated, truncated, over = (np.full(TASKS, flag) for flag in events.get(time, (False, False, False)))
         reward = np.full(TASKS, 2.0**time, np.float32)
-        replay.insert(np.zeros(TASKS, np.int32), Step(obs, obs, reward, terminated, truncated, over, over))
+        replay.insert(np.zeros(TASKS, np.int32), Step(obs, obs, reward, terminated, truncated, over, over, over))
     batch = transitions(replay, SPECS, 0, 10)
     # Steps that count:          3, 3, 2 to the end, 1, 2 to the lost life, 1, 3, 2 to the time limit, 1, 1 so far
     np.testing.assert_array_equal(batch.reward[:, 0], [3, 6, 8, 8, 32, 32, 192, 256, 256, 512])
@@ -171,7 +171,7 @@ def test_a_transition_of_atari_takes_less_than_7200_bytes():
     for time in range(steps):
         over = np.full(TASKS, time % 500 == 499)
         nothing = np.zeros(TASKS, bool)
-        replay.insert(np.zeros(TASKS, np.int32), Step(obs, obs, np.zeros(TASKS), over, nothing, over, nothing))
+        replay.insert(np.zeros(TASKS, np.int32), Step(obs, obs, np.zeros(TASKS), over, nothing, over, nothing, nothing))
     measured = sum(replay.nbytes().values()) / (steps * TASKS)
     assert 84 * 84 < measured <= 7_200
     assert measured == pytest.approx(specs[0].transition_bytes(1), rel=0.01)

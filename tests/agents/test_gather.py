@@ -38,7 +38,7 @@ def filled(specs: list[TaskSpec], n_step: int, surplus_actions: bool, steps: int
         action = rng.integers(1, 6, (len(specs), *space.action_shape)).astype(space.action_dtype)
         over = rng.random(len(specs)) < 0.3
         terminated, reward = over & (rng.random(len(specs)) < 0.5), rng.normal(size=len(specs))
-        replay.insert(action, Step(observe(), observe(), reward, terminated, over & ~terminated, over, over))
+        replay.insert(action, Step(observe(), observe(), reward, terminated, over & ~terminated, over, over, over))
     return replay
 
 

@@ -31,7 +31,7 @@ class History:
         truncated = over & ~terminated if truncated is None else np.asarray(truncated)
         action, reward, next_obs = draw(TASKS, ACTIONS), draw(TASKS), draw(TASKS, WIDTH) * OWN
         obs = np.where(over[:, None], draw(TASKS, WIDTH) * OWN, next_obs)
-        step = Step(next_obs, obs, reward, terminated, truncated, over, np.zeros(TASKS, bool))
+        step = Step(next_obs, obs, reward, terminated, truncated, over, *np.zeros((2, TASKS), bool))
         discount = np.where(terminated & ~truncated, 0, DISCOUNT).astype(np.float32)
         self.transitions.append(Batch(self.obs, action, reward, next_obs, discount, np.arange(TASKS)))
         self.steps.append((action, step))

@@ -14,7 +14,7 @@ def step(reward, over=(False, False), terminated=(False, False), truncated=None)
     over, terminated = np.asarray(over), np.asarray(terminated)
     truncated = over & ~terminated if truncated is None else np.asarray(truncated)
     obs = np.zeros((2, 1), np.float32)
-    return Step(obs, obs, np.asarray(reward, np.float32), terminated, truncated, over, np.zeros(2, bool))
+    return Step(obs, obs, np.asarray(reward, np.float32), terminated, truncated, over, *np.zeros((2, 2), bool))
 
 
 def test_returns_to_go_after_a_termination():

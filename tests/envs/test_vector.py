@@ -15,7 +15,7 @@ import pytest
 
 from envs import registry
 from envs.seeding import episode_seed
-from envs.vector import Step, VectorEnv, deal
+from envs.vector import Step, VectorEnv, assign_rows
 from envs.worker import EnvError, WorkerDiedError
 
 BALANCE, REACHER, CUP = "dmc/cartpole-balance", "dmc/reacher-easy", "dmc/ball_in_cup-catch"
@@ -202,7 +202,7 @@ def test_a_killed_worker_is_reported_with_its_tasks():
     env = make([BALANCE, REACHER], workers=2)
     try:
         env.reset()
-        (tasks,) = (env.specs[row].id for row in env._backend._hands[0])
+        (tasks,) = (env.specs[row].id for row in env._backend._rows_of_worker[0])
         os.kill(env._backend._processes[0].pid, signal.SIGKILL)
         with pytest.raises(EnvError, match=rf"worker of {tasks} died \(killed by SIGKILL\)"):
             advance(env, 0)
@@ -223,12 +223,12 @@ def test_an_environment_that_raises_is_reported_with_its_tasks_name(monkeypatch)
 
 def test_an_environment_that_raises_in_a_worker_is_reported_with_its_tasks_name():
     """An action that MuJoCo cannot simulate makes dm_control raise."""
-    with make([BALANCE, REACHER], workers=2) as env:
+    with make([BALANCE, REACHER], workers=2, on_divergence="stop") as env:
         env.reset()
         actions = actions_at(env, 0)
         actions[1] = np.nan
         env.start_step(actions)
-        with pytest.raises(EnvError, match=f"task {REACHER}: PhysicsError"):
+        with pytest.raises(EnvError, match=f"task {REACHER}: DivergedError: .*mjWARN_BADCTRL"):
             env.wait_step()
 
 
@@ -285,8 +285,8 @@ def test_close_leaves_no_process_and_no_memory_and_may_be_repeated():
 def test_rows_are_dealt_so_that_workers_have_as_much_to_do():
     spec = registry.spec(BALANCE)
     specs = [dataclasses.replace(spec, step_ms=cost) for cost in (1.0, 4.0, 2.0, 2.5)]
-    assert deal(specs, 2) == [[0, 1], [2, 3]]
-    assert sorted(row for hand in deal(specs, 3) for row in hand) == [0, 1, 2, 3]
+    assert assign_rows(specs, 2) == [[0, 1], [2, 3]]
+    assert sorted(row for rows in assign_rows(specs, 3) for row in rows) == [0, 1, 2, 3]
 
 
 def test_seed_of_an_episode_keeps_its_value():

@@ -15,12 +15,41 @@ from envs.video import usable_gl
 SPEC = registry.spec("dmc/cartpole-swingup")
 
 
+def test_a_wrong_word_is_one_line_with_the_variable_and_what_is_allowed(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "banana")
+    with pytest.raises(ConfigError) as caught:
+        usable_gl([SPEC])
+    assert str(caught.value) == (
+        "MUJOCO_GL=banana: no such OpenGL back end; with eval.video=true it must be one of egl, osmesa, glfw, "
+        "or unset, which takes the first of egl, osmesa that works"
+    )
+
+
+@pytest.mark.parametrize("word", ["banana", "glfw"])
+@pytest.mark.parametrize("task", ["dmc/cartpole-swingup", "metaworld/reach"])
+@pytest.mark.parametrize("mode", ["backend='inline'", "workers=1"])
+def test_the_variable_does_not_matter_where_nothing_is_rendered(task, mode, word):
+    """In a process that has yet to import a simulator, since simulators look at it then."""
+    code = f"""
+from envs import registry
+from envs.vector import VectorEnv
+if __name__ == "__main__":
+    with VectorEnv([registry.spec({task!r})], lambda row, episode: 0, {mode}) as env:
+        print(env.reset().shape)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"MUJOCO_GL": word}, capture_output=True, text=True, timeout=60
+    )
+    assert (result.returncode, result.stdout) == (0, f"{(1, *registry.spec(task).obs_shape)}\n"), result.stderr
+
+
 def test_a_missing_opengl_is_one_line_that_says_what_to_install(monkeypatch):
-    monkeypatch.setenv("MUJOCO_GL", "nonsense")
+    monkeypatch.setenv("MUJOCO_GL", "glfw")  # no screen is here
+    monkeypatch.delenv("DISPLAY", raising=False)
     with pytest.raises(ConfigError) as caught:
         usable_gl([SPEC])
     message = str(caught.value)
-    assert message.startswith("eval.video=true: no OpenGL that renders without a screen (nonsense: ")
+    assert message.startswith("eval.video=true: no OpenGL that renders without a screen (glfw: ")
     assert "apt-get install libosmesa6" in message
     assert "\n" not in message
 

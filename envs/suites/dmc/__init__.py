@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
-
-# Physics needs no renderer, and dm_control tries every GL back end on import otherwise.
-os.environ.setdefault("MUJOCO_GL", "disabled")
 
 import gymnasium
 import numpy as np
 
+from envs.divergence import DivergedError
 from envs.spec import TaskSpec
+from envs.suites.shared.mujoco_env import MujocoEnv
 
 if TYPE_CHECKING:
     from dm_control.rl import control
@@ -65,7 +63,7 @@ _SIZES: dict[str, tuple[int, int, float]] = {
     "pendulum-spin": (3, 1, 103.1),
 }
 
-# Of a step with its share of a reset, on one core that steps 80 tasks in turn, by domain.
+# Milliseconds that a step takes with its share of a reset, by domain, on one core that steps 80 tasks in turn.
 _STEP_MS = {
     "dog": 0.56, "humanoid": 0.22, "walker": 0.14, "cheetah": 0.07, "reacher": 0.07, "acrobot": 0.07, "pendulum": 0.04,
     "cartpole": 0.09, "ball_in_cup": 0.09, "finger": 0.07, "fish": 0.11, "hopper": 0.07,
@@ -93,17 +91,13 @@ TASKS = {name: _spec(name, *sizes) for name, sizes in _SIZES.items()}
 class PlainDmcEnv(gymnasium.Env):
     """One dm_control task as a gymnasium environment, as dm_control steps it; actions are in [-1, 1] already."""
 
-    def __init__(self, name: str):
-        self._env = self._load(*name.split("-", 1))
-        obs_dim, action_dim, _ = _SIZES[name]
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (obs_dim,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (action_dim,), np.float32)
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / self._env.control_timestep())}
+    def __init__(self, spec: TaskSpec):
+        from envs.suites.dmc import custom
 
-    def _load(self, domain: str, task: str) -> control.Environment:
-        from envs.suites.dmc import custom as dmc_custom
-
-        return dmc_custom.load(domain, task, task_kwargs={"random": 0})
+        self._env = custom.load(*spec.name.split("-", 1), task_kwargs={"random": 0})
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (spec.action_dim,), np.float32)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": frames_per_second(self._env)}
 
     def reset(self, *, seed: int | None = None, options=None) -> tuple[np.ndarray, dict]:
         if seed is not None:
@@ -111,7 +105,12 @@ class PlainDmcEnv(gymnasium.Env):
         return flatten(self._env.reset().observation), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        timestep = self._env.step(action)
+        from dm_control.rl import control
+
+        try:
+            timestep = self._env.step(action)
+        except control.PhysicsError as error:
+            raise DivergedError(str(error)) from error
         terminated = timestep.last() and timestep.discount == 0.0
         truncated = timestep.last() and not terminated
         return flatten(timestep.observation), float(timestep.reward), terminated, truncated, {}
@@ -124,37 +123,38 @@ class PlainDmcEnv(gymnasium.Env):
         self._env.close()
 
 
-class DmcEnv(PlainDmcEnv):
-    """The same numbers sooner, and nothing to see. All tasks end by truncation only."""
+class DmcEnv(MujocoEnv):
+    """The numbers of `PlainDmcEnv` sooner, and nothing to see. All tasks end by truncation only."""
 
-    def _load(self, domain: str, task: str) -> control.Environment:
-        from envs.suites.dmc import lean as dmc_lean
+    def __init__(self, spec: TaskSpec):
+        from envs.suites.dmc import lean
 
-        env = dmc_lean.load(domain, task)
-        self._stepper = dmc_lean.Stepper(env)
-        self._elapsed = 0
-        return env
+        self._env = lean.load(*spec.name.split("-", 1))
+        self._stepper = lean.Stepper(self._env)
+        super().__init__(spec, frames_per_second(self._env))
 
-    def reset(self, *, seed: int | None = None, options=None) -> tuple[np.ndarray, dict]:
-        self._elapsed = 0
-        return super().reset(seed=seed)
+    def begin(self, seed: int | None) -> np.ndarray:
+        if seed is not None:
+            self._env.task._random = np.random.RandomState(seed)
+        return flatten(self._env.reset().observation)
 
-    def begin_step(self, action: np.ndarray) -> None:
-        """The first half of `step`, which moves the physics."""
-        self._elapsed += 1
+    def move(self, action: np.ndarray) -> None:
         self._env.task.before_step(action, self._env.physics)
         self._stepper.step()
 
-    def end_step(self) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """The other half, which sees what has become of it."""
+    def see(self) -> tuple[np.ndarray, float, bool, dict]:
         task, physics = self._env.task, self._env.physics
         task.after_step(physics)
         reward, observation = task.get_reward(physics), task.get_observation(physics)
-        return flatten(observation), float(reward), False, self._elapsed >= MAX_EPISODE_STEPS, {}
+        return flatten(observation), reward, False, {}
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.begin_step(action)
-        return self.end_step()
+    def close(self) -> None:
+        self._env.close()
+
+
+def frames_per_second(env: control.Environment) -> int:
+    """Control steps a second of an environment, at which a film of it is in real time."""
+    return round(1 / env.control_timestep())
 
 
 def flatten(observation: dict[str, np.ndarray]) -> np.ndarray:
@@ -162,10 +162,11 @@ def flatten(observation: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([np.ravel(observation[key]) for key in sorted(observation)]).astype(np.float32)
 
 
-def make(spec: TaskSpec, *, render: bool = False) -> PlainDmcEnv:
-    return PlainDmcEnv(spec.name) if render else DmcEnv(spec.name)
+def make(spec: TaskSpec, *, render: bool = False) -> DmcEnv | PlainDmcEnv:
+    """An environment of the task; one that renders is dm_control's own, which has something to see."""
+    return PlainDmcEnv(spec) if render else DmcEnv(spec)
 
 
 def plain(spec: TaskSpec) -> PlainDmcEnv:
-    """As dm_control steps it, to compare with."""
-    return PlainDmcEnv(spec.name)
+    """The task as dm_control steps it, to compare with."""
+    return PlainDmcEnv(spec)

@@ -16,6 +16,7 @@ from dm_control.mujoco.index import Axes, FieldIndexer
 from dm_control.rl import control
 from dm_control.utils import rewards
 
+from envs.divergence import DivergedError
 from envs.suites.dmc import custom as dmc_custom
 from envs.suites.dmc import physics as dmc_physics
 from envs.suites.shared.rebinding import hstack, rebound, rebound_class
@@ -52,9 +53,16 @@ class Stepper:
         self._quick = euler and self._steps > 1 and self._model.nsensor > 0
 
     def step(self) -> None:
-        """Raises PhysicsError where the state has become invalid."""
+        """Advance the physics.
+
+        Raises:
+          DivergedError: the state has become invalid.
+        """
         if not self._quick:
-            self._physics.step(self._steps)
+            try:
+                self._physics.step(self._steps)
+            except control.PhysicsError as error:
+                raise DivergedError(str(error)) from error
             return
         before = self._warnings.tobytes()
         model, data, options = self._model, self._data, self._options
@@ -67,7 +75,7 @@ class Stepper:
         mujoco.mj_step2(model, data)
         mujoco.mj_step1(model, data)
         if self._warnings.tobytes() != before:
-            raise control.PhysicsError(f"invalid after a step: MuJoCo warned of {self._warned(before)}")
+            raise DivergedError(f"MuJoCo warned of {self._warned(before)}")
 
     def _warned(self, before: bytes) -> str:
         new = self._warnings > np.frombuffer(before, self._warnings.dtype)

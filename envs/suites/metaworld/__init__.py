@@ -7,10 +7,6 @@ rewards within 0.5 (of 10) of these. The score of an episode is whether any of i
 from __future__ import annotations
 
 import dataclasses
-import os
-
-# Physics needs no renderer, and none may be there.
-os.environ.setdefault("MUJOCO_GL", "disabled")
 
 import gymnasium
 import numpy as np
@@ -18,11 +14,13 @@ import numpy as np
 from conf.schema import MetaworldConfig
 from envs.seeding import episode_seed
 from envs.spec import TaskSpec
+from envs.suites.shared.mujoco_env import MujocoEnv, check_state
 
 PRELOAD = ("envs.suites.metaworld.lean", "metaworld.env_dict")
 NEEDS_GL = True
 MAX_EPISODE_STEPS = 200
 FRAME_SIZE = 240, 320  # height, width of a rendered frame
+RENDER_FPS = 80
 OBS_DIM = 39
 ACTION_DIM = 4
 SOURCE = "metaworld 3.1.1; random_return: mean of 100 episodes, `python -m envs.random_return`"
@@ -106,14 +104,13 @@ def configured(spec: TaskSpec, options: MetaworldConfig) -> TaskSpec:
     return dataclasses.replace(spec, options=options)
 
 
-class MetaworldEnv(gymnasium.Env):
+class MetaworldEnv(MujocoEnv):
     """One Meta-World task as a gymnasium environment whose episodes are determined by `reset(seed=...)` alone.
 
     Meta-World seeds an environment once and lets its episodes differ by what was drawn since; here the seed of each
     reset determines where objects start and what the goal is. With `goal_sampling="fixed"` every episode of every run
     starts as the first training episode of seed 0 does. BRC's release fixes goals too, but by a run's seed, and
-    evaluates on other ones; here evaluation has the goals of training. A simulation that explodes is begun anew by
-    MuJoCo without a word, as in Meta-World itself.
+    evaluates on other ones; here evaluation has the goals of training.
     """
 
     def __init__(self, spec: TaskSpec, *, render: bool = False):
@@ -121,6 +118,7 @@ class MetaworldEnv(gymnasium.Env):
 
         from envs.suites.metaworld.lean import lean
 
+        super().__init__(spec, RENDER_FPS)
         task_class = lean(ALL_V3_ENVIRONMENTS[f"{spec.name}-v3"], complete=render)
         height, width = FRAME_SIZE
         view = {"render_mode": "rgb_array", "camera_name": "corner2", "height": height, "width": width}
@@ -132,35 +130,24 @@ class MetaworldEnv(gymnasium.Env):
         # Cached with a hidden goal's bounds of [0, 0], to which steps would clip the goal.
         self._env.__dict__.pop("sawyer_observation_space", None)
         self._fixed_seed = episode_seed(0, spec.id, "train", 0) if spec.options.goal_sampling == "fixed" else None
-        self._elapsed = 0
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (OBS_DIM,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 80}
+        self._warnings = self._env.data.warning.number
 
-    def reset(self, *, seed: int | None = None, options=None) -> tuple[np.ndarray, dict]:
+    def begin(self, seed: int | None) -> np.ndarray:
         if self._fixed_seed is not None:
             self._env.seed(self._fixed_seed)
         elif seed is not None:
             self._env.seed(seed)
-        self._elapsed = 0
         obs, _ = self._env.reset()
-        return obs.astype(np.float32), {}
+        return obs
 
-    def begin_step(self, action: np.ndarray) -> None:
-        """The first half of `step`, which moves the physics."""
-        self._elapsed += 1
+    def move(self, action: np.ndarray) -> None:
         self._action = action
         self._env.begin_step(action)
+        check_state(self._warnings)
 
-    def end_step(self) -> tuple[np.ndarray, float, bool, bool, dict]:
-        """The other half, which sees what has become of it."""
+    def see(self) -> tuple[np.ndarray, float, bool, dict]:
         obs, reward, info = self._env.end_step(self._action)
-        truncated = self._elapsed >= MAX_EPISODE_STEPS
-        return obs.astype(np.float32), float(reward), False, truncated, {"success": bool(info["success"])}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self.begin_step(action)
-        return self.end_step()
+        return obs, reward, False, {"success": bool(info["success"])}
 
     def render(self) -> np.ndarray:
         """A frame `[H, W, 3]`, where made with `render`; Meta-World's cameras hang upside down."""
@@ -171,11 +158,12 @@ class MetaworldEnv(gymnasium.Env):
 
 
 def make(spec: TaskSpec, *, render: bool = False) -> MetaworldEnv:
+    """An environment of the task; one that renders has everything that there is to see."""
     return MetaworldEnv(spec, render=render)
 
 
 def plain(spec: TaskSpec) -> gymnasium.Env:
-    """As Meta-World's users step it, to compare with."""
+    """The task as Meta-World's users step it, to compare with."""
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 
     env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{spec.name}-v3-goal-observable"](seed=0)  # type: ignore[call-arg]

@@ -18,10 +18,13 @@ from agents.training import loop
 from agents.training.lane import Lane, open_lane
 from agents.training.prepare import Prepared
 from agents.training.progress import Progress
+from conf import identity
 from conf.compose import compose
 from conf.schema import RunConfig
 from envs import registry
+from envs.divergence import DivergedError
 from envs.spec import TaskSpec
+from envs.worker import EnvError
 from records import layout
 from tests.agents.training import scripted
 from tests.commands import newest_state, replay_contents, rows
@@ -152,6 +155,58 @@ def test_rows_are_the_ones_worked_out_by_hand(tmp_path: Path, scripted_suite: li
         (*row[:3], pytest.approx(row[3])) for row in last
     ]
     assert (done["env_steps"], done["score"]) == (BUDGET, pytest.approx(last[-1][3]))
+
+
+def test_an_episode_that_diverges_is_counted_and_the_run_goes_on_as_exactly_as_ever(
+    tmp_path: Path,
+    scripted_suite: list[TaskSpec],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    """Every episode of `long` whose seed is a multiple of 3 diverges at its fourth step, of training and evaluation."""
+    sound = scripted.ScriptedEnv.step
+
+    def step(self, action):
+        outcome = sound(self, action)
+        if self._name == "long" and self._seed % 3 == 0 and self._time == 4:
+            raise DivergedError("made up")
+        return outcome
+
+    monkeypatch.setattr(scripted.ScriptedEnv, "step", step)
+    config, task = compose(CONTINUOUS), "scripted/long"
+    assert train(tmp_path / "run", config, scripted_suite) == "done"
+    expected, now, episode, training = [], 0, 0, 0
+    for env_steps in range(BUDGET + 1):
+        if env_steps == now and env_steps > 0:
+            episode += 1
+        seed = scripted.episode_seed(SEED, task, "train", episode)
+        if env_steps == now:
+            now += 4 if seed % 3 == 0 else 7
+            ends_by_divergence = seed % 3 == 0
+        if env_steps + 1 == now and ends_by_divergence and env_steps < BUDGET:
+            expected.append((now, 1.0))
+            training += 1
+        if env_steps in (0, 20, 40):
+            seeds = [scripted.episode_seed(SEED, task, "eval", env_steps, number) for number in range(EPISODES)]
+            if count := sum(seed % 3 == 0 for seed in seeds):
+                expected.append((env_steps, float(count)))
+    assert training > 0
+    written = rows(tmp_path / "run" / layout.METRICS)
+    found = [(row["env_steps"], row["value"]) for row in written if row["name"] == "env/divergence"]
+    assert sorted(found) == sorted(expected)
+    assert {row["task"] for row in written if row["name"] == "env/divergence"} == {task}
+    assert json.loads((tmp_path / "run" / layout.DONE).read_text())["divergences"] == {task: training}
+    assert capsys.readouterr().err.count(f"warning: {task}: the simulation diverged") == 1
+
+    assert train(tmp_path / "cut", config, scripted_suite, kill_at=33) is None
+    assert train(tmp_path / "cut", config, scripted_suite, stop_at=43) == "interrupted"
+    assert train(tmp_path / "cut", config, scripted_suite) == "done"
+    assert_equal_runs(tmp_path / "cut", tmp_path / "run")
+
+    stopping = compose([*CONTINUOUS, "env.on_divergence=stop"])
+    with pytest.raises(EnvError, match=f"task {task}: DivergedError: made up"):
+        train(tmp_path / "stopping", stopping, scripted_suite)
+    assert identity.run_dir(stopping) == identity.run_dir(config)
 
 
 def test_the_scale_of_returns_is_that_of_the_rewards_before_and_after_an_episode(tmp_path: Path, scripted_suite):

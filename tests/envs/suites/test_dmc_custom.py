@@ -199,8 +199,8 @@ def test_all_but_the_reward_is_the_stock_tasks(domain, task):
 
 
 def test_load_takes_the_suites_arguments_and_falls_back_to_its_tasks():
-    short = dmc_custom.load("pendulum", "spin", {"time_limit": 0.1, "random": 0}, {"flat_observation": True}, True)
-    assert (short._step_limit, short._flat_observation, short.task.visualize_reward) == (5, True, True)
+    short = dmc_custom.load("pendulum", "spin", {"time_limit": 0.1, "random": 0})
+    assert short._step_limit == 5
     stock = dmc_custom.load("reacher", "easy", {"random": 1})
     assert stock.physics.model.nq == 2
     np.testing.assert_array_equal(

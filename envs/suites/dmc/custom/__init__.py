@@ -19,30 +19,21 @@ DOMAINS = {
 }
 
 
-def load(
-    domain_name: str,
-    task_name: str,
-    task_kwargs: dict[str, Any] | None = None,
-    environment_kwargs: dict[str, Any] | None = None,
-    visualize_reward: bool = False,
-) -> control.Environment:
+def load(domain_name: str, task_name: str, task_kwargs: dict[str, Any] | None = None) -> control.Environment:
     """An environment, as `dm_control.suite.load` builds it; stock tasks come from there.
 
     Args:
       domain_name: such as "cheetah".
       task_name: such as "run_backwards".
       task_kwargs: `random` (a seed or a `RandomState`) and `time_limit` (seconds), both optional.
-      environment_kwargs: of `control.Environment`.
-      visualize_reward: colours the agent by its reward in rendered frames.
+
     Raises:
       ValueError: no such domain or task.
     """
     domain = DOMAINS.get(domain_name)
     if domain is None or task_name not in domain.tasks:
-        return suite.load(domain_name, task_name, task_kwargs, environment_kwargs, visualize_reward)
+        return suite.load(domain_name, task_name, task_kwargs)
     task_kwargs = {"time_limit": domain.time_limit} | (task_kwargs or {})
     time_limit = task_kwargs.pop("time_limit")
     task = domain.tasks[task_name](**task_kwargs)
-    task.visualize_reward = visualize_reward
-    environment_kwargs = {"control_timestep": domain.control_timestep} | (environment_kwargs or {})
-    return control.Environment(domain.physics(), task, time_limit=time_limit, **environment_kwargs)
+    return control.Environment(domain.physics(), task, time_limit=time_limit, control_timestep=domain.control_timestep)
