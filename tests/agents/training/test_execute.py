@@ -34,9 +34,14 @@ def no_report(monkeypatch: pytest.MonkeyPatch):
     scripted.EVENTS.clear()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("reference")
+    """A run that nothing happened to; made by the first test that asks."""
+    runs = tmp_path_factory.getbasetemp() / "reference"
+    config = configured(runs)
+    if not runs.exists():
+        assert execute.execute(config) == ExitCode.DONE
+    return identity.run_dir(config)
 
 
 def configured(runs: Path, env_steps: int = 50) -> RunConfig:
@@ -124,6 +129,20 @@ def test_a_record_without_checkpoints_is_not_begun_anew(tmp_path: Path, capsys, 
     assert (run_dir / layout.METRICS).read_bytes() == before
 
 
+@pytest.mark.parametrize("torn", [7, -3, None], ids=["in the first row", "in the last row", "whole"])
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(
+    tmp_path: Path, capsys, reference: Path, torn: int | None
+):
+    run_dir = identity.run_dir(configured(tmp_path))
+    run_dir.mkdir(parents=True)
+    rows = (reference / layout.METRICS).read_bytes().splitlines(keepends=True)
+    first = b"".join(row for row in rows if row.startswith(b'{"env_steps":0,'))
+    assert first
+    (run_dir / layout.METRICS).write_bytes(first[:torn])
+    assert attempt(configured(tmp_path), capsys) == (ExitCode.DONE, [])
+    assert_equal_runs(run_dir, reference)
+
+
 @pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
 def test_a_run_whose_directory_goes_away_stops_and_says_so(tmp_path: Path, capsys, how: str):
     config = configured(tmp_path / "runs")
@@ -149,8 +168,6 @@ def test_a_run_whose_directory_goes_away_stops_and_says_so(tmp_path: Path, capsy
 def test_a_full_disk_fails_the_run_in_a_line_and_the_same_command_goes_on(
     tmp_path: Path, capsys, monkeypatch, for_good: bool, reference: Path
 ):
-    if not reference.joinpath("dmc").exists():
-        assert attempt(configured(reference), capsys)[0] == ExitCode.DONE
     config = configured(tmp_path)
     run_dir = identity.run_dir(config)
     for calls in (1, 6, 9, 13, 20):  # of fsync, which every file that must not be lost goes through
@@ -172,7 +189,7 @@ def test_a_full_disk_fails_the_run_in_a_line_and_the_same_command_goes_on(
         assert "No space left on device" in lines[0]
         assert state_of(run_dir) in {"failed", None}, calls
     assert attempt(config, capsys) == (ExitCode.DONE, [])
-    assert_equal_runs(run_dir, identity.run_dir(configured(reference)))
+    assert_equal_runs(run_dir, reference)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "banana"])
