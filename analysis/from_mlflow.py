@@ -10,7 +10,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from analysis.from_runs import UnreadableRunError, checked, evaluations, identity_of
+from analysis.from_runs import UnreadableRunError, checked, evaluations, identity_of, update_flops
 from analysis.table import Loaded, LoadError, Run, assemble
 from analysis.variants import BENCHMARK
 from conf.uris import SQLITE
@@ -101,6 +101,5 @@ def _read(client: Any, uri: str, mirrored: Any) -> Run:
     critic_params = manifest.sizes.get("critic_params")
     if critic_params is None:
         raise UnreadableRunError(f"{layout.MANIFEST} has no critic_params")
-    return Run(
-        str(mirrored.info.run_name), identity_of(manifest.identity_values), constants, critic_params, found, facts
-    )
+    identity, flops = identity_of(manifest.identity_values), update_flops(manifest)
+    return Run(str(mirrored.info.run_name), identity, constants, critic_params, flops, found, facts)

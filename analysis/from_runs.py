@@ -68,7 +68,15 @@ def _run_dirs(root: Path) -> Iterator[Path]:
 def _run(path: Path, entry: dict[str, Any]) -> Run:
     """The run that an entry of the cache describes, at its present place."""
     facts = entry["facts"] | {"folder": str(path.resolve())}
-    return Run(path.name, entry["identity"], entry["constants"], entry["critic_params"], entry["evaluations"], facts)
+    return Run(
+        path.name,
+        entry["identity"],
+        entry["constants"],
+        entry["critic_params"],
+        entry["update_flops"],
+        entry["evaluations"],
+        facts,
+    )
 
 
 def parsed(path: Path) -> dict[str, Any]:
@@ -106,6 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
         "identity": identity,
         "constants": constants,
         "critic_params": manifest.sizes["critic_params"],
+        "update_flops": update_flops(manifest),
         "evaluations": checked(evaluations(rows, constants), constants),
         "facts": _facts(record, manifest),
         "note": note,
@@ -164,6 +173,11 @@ def checked(evaluations: Evaluations, constants: dict[str, list[Any]]) -> Evalua
         if not np.allclose(follows, values[:, task, 2], rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE):
             raise UnreadableRunError(f"the scores of {list(constants)[task]} do not follow from its {metric}")
     return evaluations
+
+
+def update_flops(manifest: Manifest) -> float:
+    """The floating-point operations of one gradient update, as the run recorded them; NaN where it did not."""
+    return float(manifest.sizes.get("update_flops", float("nan")))
 
 
 def _facts(record: RunDir, manifest: Manifest) -> dict[str, Any]:

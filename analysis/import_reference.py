@@ -192,7 +192,7 @@ def _table(curves: pd.DataFrame) -> pd.DataFrame:
                     "family": variant,
                     "run": f"published {mode}" + single + " seed " + group["seed"].astype(str),
                     "env_steps": group["eval_index"] * known.steps_per_point,
-                    "critic_flops": np.nan,
+                    "train_flops": np.nan,
                     "return_": group["score"] if known.metric == "return" else np.nan,
                     "success": group["score"] if known.metric == "success" else np.nan,
                     "score": (group["score"] - low) / (high - low),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time only after the arguments are known, so that --help is quick
-    from analysis.figures import Plot
+    from analysis.context import Context, Plot
     from analysis.page import Shown
     from analysis.table import Loaded
 
@@ -53,20 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     arguments = parse(argv)
+    from analysis.context import ALL, Context
     from analysis.table import LoadError
 
     try:
         loaded = gather(arguments.input, arguments.reference, arguments.benchmarks)
         arguments.out.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["python", "-m", "analysis.report", *(sys.argv[1:] if argv is None else argv)])
-        page = write(loaded, arguments.out, arguments.seed, arguments.replicates, command)
+        context = Context(loaded, ALL, arguments.seed, arguments.replicates)
+        page = write(context, arguments.out, command)
     except (LoadError, OSError) as error:
         print(f"analysis.report: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     print(page)
-    from analysis.figures import omissions
-
-    lines = [*omissions(loaded), *loaded.notes]
+    lines = [*context.omissions(), *loaded.notes]
     if lines:
         print("left out, or to be known:")
     for line in lines:
@@ -125,25 +125,16 @@ def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None
     return loaded._replace(table=table, runs=runs)
 
 
-def write(loaded: Loaded, out: Path, seed: int, replicates: int, command: str) -> Path:
-    """Write the page, and every figure with its tables beside it; the page's path."""
-    from analysis.figures import ALL, benchmarks_of
+def write(context: Context, out: Path, command: str) -> Path:
+    """Write the page, and every figure with its tables beside it; return the page's path."""
     from analysis.page import render
 
-    groups = benchmarks_of(loaded)
-    parts = {name: of_benchmark(loaded, name) for name in groups} if len(groups) > 1 else {groups[0]: loaded}
-    jobs = [(part, name, len(groups) > 1, out, seed, replicates) for name, part in parts.items()]
-    shown = draw_group(loaded, ALL, False, out, seed, replicates)
-    for found in _with_progress(jobs, len(loaded.table) > ROWS_OF_ONE_PROCESS):
+    several = len(context.benchmarks) > 1
+    jobs = [(part, several, out) for part in context.benchmarks.values()]
+    shown = draw_group(context, False, out)
+    for found in _with_progress(jobs, len(context.table) > ROWS_OF_ONE_PROCESS):
         shown += found
-    page = render(loaded, shown, out, seed, replicates, command)
-    return _replace(out / PAGE, page.encode())
-
-
-def of_benchmark(loaded: Loaded, benchmark: str) -> Loaded:
-    """What was found of one benchmark."""
-    table, runs = (part.loc[part["benchmark"] == benchmark] for part in (loaded.table, loaded.runs))
-    return loaded._replace(table=table, runs=runs)
+    return _replace(out / PAGE, render(context, shown, out, command).encode())
 
 
 def _with_progress(jobs: Sequence[tuple], parallel: bool) -> Iterator[list[Shown]]:
@@ -166,19 +157,17 @@ def _with_progress(jobs: Sequence[tuple], parallel: bool) -> Iterator[list[Shown
         yield from track((futures[at].result() for at in range(len(jobs))), "figures", **options)
 
 
-def _rows(job: tuple) -> int:
+def _rows(job: tuple[Context, bool, Path]) -> int:
     return len(job[0].table)
 
 
-def draw_group(loaded: Loaded, group: str, named: bool, out: Path, seed: int, replicates: int) -> list[Shown]:
+def draw_group(context: Context, named: bool, out: Path) -> list[Shown]:
     """Draw and write the figures of one benchmark, or those over all.
 
     Args:
-      loaded: what they are of.
-      group: the benchmark, or `analysis.figures.ALL`.
+      context: what the figures are of.
       named: whether file names carry the benchmark, because there are several.
       out: the folder to write to.
-      seed, replicates: of the bootstrap.
     """
     import matplotlib as mpl
 
@@ -187,14 +176,11 @@ def draw_group(loaded: Loaded, group: str, named: bool, out: Path, seed: int, re
     from analysis.latex import latex
     from analysis.page import Shown
 
-    plots = figures.of_all(loaded, seed, replicates)
-    if group != figures.ALL:
-        plots = figures.of_benchmark(loaded, group, seed, replicates)
     shown = []
-    for plot in plots:
-        stem = f"{plot.name}-{group}" if named else plot.name
+    for plot in figures.figures(context):
+        stem = f"{plot.name}-{plot.group}" if named else plot.name
         png, pdf = images(plot)
-        table = latex(plot.summary, f"{plot.title}, {group}. {plot.caption}", f"tab:{stem}")
+        table = latex(plot.summary, f"{plot.title}, {plot.group}. {plot.caption}", f"tab:{stem}")
         files = {"png": png, "pdf": pdf, "csv": plot.values.to_csv(index=False).encode(), "tex": table.encode()}
         for suffix, content in files.items():
             _replace(out / f"{stem}.{suffix}", content)

@@ -26,7 +26,7 @@ COLUMNS = (
     "family",
     "run",
     "env_steps",
-    "critic_flops",
+    "train_flops",
     "return_",
     "success",
     "score",
@@ -36,10 +36,10 @@ COLUMNS = (
 
 `variant` names all but the seed: runs of one benchmark and variant are seeds of one another (single-task runs: of the
 same task). `family` names all but the seed and the critic's size. `mode` is "multi-task" or "single-task". `env_steps`
-are per task, `critic_flops` estimates what was spent on the critic up to then. `return_` is the mean undiscounted
-return of the evaluation's episodes, `success` the fraction that succeeded, `score` the normalised score (NaN where the
-task has no constants), and `score_metric` says which of the two raw values the task is judged by. What was not
-published (`width`, `critic_params` and so on of imported curves) is missing.
+are per task, `train_flops` counts the floating-point operations of the updates up to then. `return_` is the mean
+undiscounted return of the evaluation's episodes, `success` the fraction that succeeded, `score` the normalised score
+(NaN where the task has no constants), and `score_metric` says which of the two raw values the task is judged by. What
+was not published (`width`, `critic_params` and so on of imported curves) is missing.
 """
 RUN_COLUMNS = (
     "benchmark",
@@ -65,9 +65,6 @@ RUN_COLUMNS = (
     "settings",
 )
 """One row a run: how far it got, what it cost and ran on, where it is, and its settings (flattened identity values)."""
-FLOPS_PER_PARAMETER = 12
-"""Of the critic, for each transition of an update: 2 a forward pass, and six such passes (one for the target, three
-for the critic's own gradient, two for the action's)."""
 
 
 class LoadError(ValueError):
@@ -109,6 +106,8 @@ class Run:
     constants: dict[str, list[Any]]
     """Task id, in the run's order -> [score metric, norm_low, norm_high]; the latter None where unknown."""
     critic_params: int
+    update_flops: float
+    """Floating-point operations of one gradient update, as the run recorded; NaN where unknown."""
     evaluations: Evaluations
     facts: dict[str, Any] = field(default_factory=dict)
     """Values of `RUN_COLUMNS` that the identity does not give."""
@@ -203,8 +202,7 @@ def _rows(run: Run, variant: str, family: str) -> pd.DataFrame:
     """The run's rows of the table."""
     evaluations, tasks = run.evaluations, list(run.constants)
     each = len(tasks)
-    batch_size = run.identity.get("agent.batch_size") or float("nan")
-    flops = FLOPS_PER_PARAMETER * run.critic_params * batch_size * evaluations.update_steps
+    flops = run.update_flops * evaluations.update_steps
     values = evaluations.values.reshape(-1, 3)
     return pd.DataFrame(
         {
@@ -219,7 +217,7 @@ def _rows(run: Run, variant: str, family: str) -> pd.DataFrame:
             "family": family,
             "run": run.name,
             "env_steps": np.repeat(evaluations.env_steps, each),
-            "critic_flops": np.repeat(flops.astype(float), each),
+            "train_flops": np.repeat(flops.astype(float), each),
             "return_": values[:, 0],
             "success": values[:, 1],
             "score": values[:, 2],

@@ -4,41 +4,50 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import groups_of, rows_of
 from analysis.plots import final
-from analysis.stats import REPLICATES
-from analysis.variants import BENCHMARK, CRITIC_SIZE, SEED, TASKS
+from analysis.variants import BENCHMARK, CRITIC_SIZE, MULTI, SEED, TASKS
 from conf.typed import show
 
 COLUMNS = (*final.COLUMNS, "change")
 
 
-def compute(table: pd.DataFrame, runs: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """Final IQM of a base variant and of those that differ from it in one setting other than the critic's size.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields a figure for each mode (multi-task, single-task) that has variants with one changed setting."""
+    for mode, values in groups_of(compute(context), "mode"):
+        caption = (
+            f"{mode}, at {captions.steps(values)} env steps per task: one setting changed. {captions.iqm_over(values)}"
+        )
+        name, size = "ablation" if mode == MULTI else "ablation-single", figure_size(values)
+        yield context.plot(name, "Ablations", caption, values, draw, size, notes=context.uncompared)
+
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes the final IQM of a base variant and of those that differ in one setting, the critic's size aside.
 
     The base of a benchmark and mode has the most common value of most settings; among variants of equal claim, the
-    first in the table.
+    first in the table is the base.
 
-    Args:
-      table, runs: of `analysis.load`.
-      seed, replicates: of the bootstrap.
     Returns:
       `COLUMNS`: `change` is "key=value", of the base "base"; no rows for a benchmark without such variants.
     """
     parts = []
-    for (benchmark, mode), members in groups_of(runs, "benchmark", "mode"):
+    for (benchmark, mode), members in groups_of(context.runs, "benchmark", "mode"):
         settings = {one.variant: _comparable(one.settings) for one in rows_of(members)}
         changes = _changes(settings)
         if len(changes) < 2:
             continue
+        table = context.table
         rows = table.loc[(table["benchmark"] == benchmark) & (table["mode"] == mode) & table["variant"].isin(changes)]
-        finals = final.iqms(final.compute(rows, seed, replicates))
+        finals = final.iqms(final.compute(context.narrowed(rows)))
         parts.append(finals.assign(change=[changes[variant] for variant in finals["variant"]]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
@@ -67,12 +76,12 @@ def _changes(settings: dict[str, dict[str, str]]) -> dict[str, str]:
 
 
 def figure_size(values: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.PAGE_IN * 0.75, 0.6 + 0.24 * len(values)
 
 
 def draw(values: pd.DataFrame, figure: Figure) -> None:
-    """A bar a change, the base on top and as a line; of one benchmark and mode."""
+    """Draws a bar for each change of one benchmark and mode; the base is on top and a dashed line."""
     ax = figure.subplots()
     ordered = pd.concat([values.loc[values["change"] == "base"], values.loc[values["change"] != "base"]])
     grey, color = "0.45", next(iter(style.lines_of([""]).values()))["color"]

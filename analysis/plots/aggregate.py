@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import groups_of
-from analysis.select import Points, common_steps, points, scored
-from analysis.stats import CONFIDENCE, REPLICATES, estimate, iqm
+from analysis.select import Points, points
+from analysis.stats import estimate, iqm
 
 COLUMNS = (
     "benchmark",
@@ -28,21 +31,35 @@ COLUMNS = (
 )
 
 
-def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """The IQM of each variant at each evaluation that all its runs have reached, with its interval.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the figure, where there are scores to average."""
+    curves = compute(context)
+    if len(curves):
+        yield context.plot(
+            "aggregate",
+            "Score while learning",
+            captions.iqm_over(curves),
+            curves,
+            draw,
+            figure_size(curves),
+            notes=context.unaveraged,
+            summary=last(curves),
+        )
 
-    Args:
-      table: of `analysis.load`. Tasks without a score are left out (`analysis.select.scored`).
-      seed: of the bootstrap. Each variant's interval depends on its own scores and this number alone.
-      replicates: of the bootstrap.
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes the IQM of each variant at each evaluation that all its runs have reached, with its interval.
+
+    A variant's interval depends on its own scores and on the context's seed and number of replicates alone.
+
     Returns:
       `COLUMNS`; `low` and `high` end the 95 % stratified-bootstrap interval over seeds and are NaN with one seed,
       which allows none. `seeds` and `most_seeds` are the fewest and the most of any task.
     """
     parts = []
-    for _, group in groups_of(common_steps(scored(table).table).table, "benchmark", "variant"):
+    for _, group in groups_of(context.common.table, "benchmark", "variant"):
         found = points(group)
-        iqms = estimate(found.values, found.strata, iqm, np.random.default_rng(seed), replicates)
+        iqms = estimate(found.values, found.strata, iqm, np.random.default_rng(context.seed), context.replicates)
         parts.append(
             described(group, found).assign(env_steps=found.env_steps, value=iqms.value, low=iqms.low, high=iqms.high)[
                 list(COLUMNS)
@@ -52,7 +69,7 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
 
 
 def described(rows: pd.DataFrame, found: Points) -> pd.DataFrame:
-    """For each point of a variant, what it is of: the columns of `COLUMNS` that no statistic gives."""
+    """Returns a row for each point of a variant, with the columns of `COLUMNS` that no statistic gives."""
     first = rows.iloc[0]
     return pd.DataFrame(
         {
@@ -65,13 +82,18 @@ def described(rows: pd.DataFrame, found: Points) -> pd.DataFrame:
     )
 
 
+def last(curves: pd.DataFrame) -> pd.DataFrame:
+    """Returns the last point of each variant's curve."""
+    return curves.groupby("variant", sort=False).tail(1)
+
+
 def figure_size(curves: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.curves_size(list(style.sized(curves).values()))
 
 
 def draw(curves: pd.DataFrame, figure: Figure) -> None:
-    """A line and a band a variant; `curves` of one benchmark, from `compute`."""
+    """Draws a line and a band for each variant of one benchmark."""
     ax = figure.subplots()
     lines = style.lines_of(curves["variant"])
     for variant, group in groups_of(curves, "variant"):
@@ -84,24 +106,17 @@ def draw(curves: pd.DataFrame, figure: Figure) -> None:
 
 
 def band(ax: Axes, group: pd.DataFrame, x: str, line: dict) -> None:
-    """One line with its interval."""
+    """Draws one line with its interval.
+
+    Args:
+      ax: where to draw.
+      group: rows of one line, with the columns `x`, value, low and high.
+      x: the column of the x axis.
+      line: matplotlib's colour and line style.
+    """
     ax.plot(group[x], group["value"], **line, marker=style.marker_of(len(group)))
     if len(group) == 1:
         ax.vlines(group[x], group["low"], group["high"], color=line["color"])
     else:
         low, high = group["low"].to_numpy(float), group["high"].to_numpy(float)
         ax.fill_between(group[x], low, high, color=line["color"], alpha=0.18, linewidth=0)
-
-
-def describe(rows: pd.DataFrame) -> str:
-    """How many seeds and tasks the rows are of, and what their interval is."""
-    by_variant = rows.drop_duplicates(["benchmark", "variant"])
-    seeds = style.count([*by_variant["seeds"], *by_variant["most_seeds"]], "seed")
-    over = f"IQM over {style.count(by_variant['tasks'], 'task')} and {seeds}"
-    single = by_variant.loc[by_variant["most_seeds"] == 1, "variant"].unique()
-    interval = f"{CONFIDENCE:.0%} stratified-bootstrap interval over seeds"
-    if len(single) and max(by_variant["most_seeds"]) == 1:
-        return f"{over}. No interval: one seed says nothing about the spread over seeds."
-    if len(single):
-        return f"{over}; {interval}, none where there is one seed ({', '.join(single)})."
-    return f"{over}; {interval}."

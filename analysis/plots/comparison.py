@@ -89,7 +89,7 @@ def compute(rows: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> 
 
 
 def figure_size(values: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.COLUMN_IN * 1.2, 0.75 + 0.3 * len(values)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import distinct, groups_of, rows_of
-from analysis.select import at_end, common_steps, points, scored, shared_tasks
+from analysis.select import points
 from analysis.stats import differences
 from analysis.variants import MULTI, SINGLE, setting, short_task
 
@@ -30,33 +33,47 @@ COLUMNS = (
 )
 
 
-def pairs(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Which variants of one benchmark to compare task by task: the two modes of a setting, the best of ours with the
-    published curves of the same mode, or the only two that there are."""
-    names = table.drop_duplicates("variant").set_index("variant").filter(["mode", "agent"])
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields a figure for each pair of variants that is compared."""
+    for number, (a, b) in enumerate(pairs(context)):
+        values = compute(context, a, b)
+        if len(values):
+            name = f"differences{f'-{number + 1}' if number else ''}"
+            title, size = f"Task by task: {a} and {b}", figure_size(values)
+            yield context.plot(name, title, caption(values), values, draw, size, notes=context.uncompared)
+
+
+def pairs(context: Context) -> list[tuple[str, str]]:
+    """Chooses which variants of one benchmark are compared task by task.
+
+    Returns:
+      The two modes of each setting, and the best of our variants with the published curves of the same mode; where
+      there is neither, the only two variants that there are.
+    """
+    names = context.table.drop_duplicates("variant").set_index("variant").filter(["mode", "agent"])
     multi = [name for name in names.index if names.at[name, "mode"] == MULTI]
     found = [(name, f"{name} {SINGLE}") for name in multi if f"{name} {SINGLE}" in names.index]
     published = [name for name in names.index if str(names.at[name, "agent"]).endswith("(published)")]
-    ends = at_end(common_steps(scored(table).table).table).table if published else table.iloc[:0]
-    means = {variant: float(np.mean(group["score"])) for variant, group in groups_of(ends, "variant")}
+    ends = groups_of(context.ends.table, "variant") if published else ()
+    means = {variant: float(np.mean(group["score"])) for variant, group in ends}
     for theirs in published:
         ours = [one for one in means if one not in published and names.at[one, "mode"] == names.at[theirs, "mode"]]
         found += [(max(ours, key=lambda one: means[one]), theirs)] if ours else []
     return found or ([(names.index[0], names.index[1])] if len(names) == 2 else [])
 
 
-def compute(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
-    """A minus B in final normalised score on each task that both have, largest first.
+def compute(context: Context, a: str, b: str) -> pd.DataFrame:
+    """Computes A minus B in final normalised score on each task that both have, largest first.
 
     Args:
-      table: of `analysis.load`, of one benchmark.
-      a, b: variants.
+      context: the context of one benchmark.
+      a: the name of a variant.
+      b: the name of the variant that is subtracted.
     Returns:
       `COLUMNS`: Welch's interval and p, and `flagged` at a false-discovery rate of 5 % over the tasks
       (`analysis.stats.differences`).
     """
-    rows = at_end(common_steps(scored(table.loc[table["variant"].isin([a, b])]).table).table).table
-    both = shared_tasks(rows).table
+    both = context.narrowed(context.table.loc[context.table["variant"].isin([a, b])]).shared.table
     if len(distinct(both, "variant")) < 2:
         return pd.DataFrame(columns=list(COLUMNS))
     of_a, of_b = (points(both.loc[both["variant"] == name]) for name in (a, b))
@@ -79,12 +96,12 @@ def compute(table: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
 
 
 def figure_size(values: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.COLUMN_IN * 1.3, 0.9 + 0.115 * len(values)
 
 
 def draw(values: pd.DataFrame, figure: Figure) -> None:
-    """A mark and an interval a task, coloured where the difference stands."""
+    """Draws a mark and an interval for each task, coloured where the difference stands."""
     ax = figure.subplots()
     better, worse = (line["color"] for line in style.lines_of([MULTI, SINGLE]).values())
     colors = [style.GREY if not one.flagged else better if one.value > 0 else worse for one in rows_of(values)]
@@ -111,14 +128,14 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
 
 
 def caption(values: pd.DataFrame) -> str:
-    """Over how many tasks and seeds, and how many differences stand."""
+    """Returns sentences that say over how many tasks and seeds, and how many differences stand."""
     one = values.iloc[0]
-    seeds = [style.count(values[column], "seed") for column in ("seeds_a", "seeds_b")]
+    seeds = [captions.count(values[column], "seed") for column in ("seeds_a", "seeds_b")]
     up = np.count_nonzero(values["flagged"] & (values["value"] > 0))
     down = np.count_nonzero(values["flagged"] & (values["value"] < 0))
     untested = np.count_nonzero(values["p"].isna())
     text = (
-        f"{one.a} ({seeds[0]}) minus {one.b} ({seeds[1]}) on {style.count([len(values)], 'task')}, with Welch's 95% "
+        f"{one.a} ({seeds[0]}) minus {one.b} ({seeds[1]}) on {captions.count([len(values)], 'task')}, with Welch's 95% "
         f"interval. Coloured where it stands at a false-discovery rate of 5% over the tasks: {up} better, {down} worse."
     )
-    return f"{text} No test on {style.count([untested], 'task')} for want of seeds." if untested else text
+    return f"{text} No test on {captions.count([untested], 'task')} for want of seeds." if untested else text

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import distinct, groups_of
 from analysis.plots.aggregate import described
-from analysis.select import common_steps, points, scored
-from analysis.stats import CONFIDENCE, REPLICATES, iqm, steps_to
+from analysis.select import points
+from analysis.stats import CONFIDENCE, iqm, steps_to
 
 FRACTIONS = (0.5, 0.75, 0.9)
 COLUMNS = (
@@ -28,25 +31,34 @@ COLUMNS = (
 )
 
 
-def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """Env steps until each variant's IQM reaches fractions of the best final IQM of its benchmark.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the figure, where some variant scores above 0 at the end."""
+    values = compute(context)
+    if len(values):
+        size = figure_size(values)
+        yield context.plot(
+            "efficiency", "Sample efficiency", caption(values), values, draw, size, notes=context.unaveraged
+        )
 
-    Args:
-      table: of `analysis.load`.
-      seed, replicates: of the bootstrap, which resamples whole curves.
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes the env steps until each variant's IQM reaches fractions of the best final IQM of its benchmark.
+
+    The bootstrap resamples whole curves.
+
     Returns:
       `COLUMNS`: `value` env steps per task, infinite where the level is never reached; `reached` the share of
       replicates that reach it. No rows where the best IQM is not above 0.
     """
     parts = []
-    for _, of_benchmark in groups_of(common_steps(scored(table).table).table, "benchmark"):
+    for _, of_benchmark in groups_of(context.common.table, "benchmark"):
         found = {str(name): (rows, points(rows)) for name, rows in groups_of(of_benchmark, "variant")}
         curves = {name: iqm(one.values, one.strata.once(), one.strata) for name, (_, one) in found.items()}
         best = max(curve[-1, 0] for curve in curves.values())
         if not (best > 0 and max(of_benchmark["env_steps"]) > 0):
             continue
         for name, (rows, one) in found.items():
-            counts = one.strata.resampled(np.random.default_rng(seed), replicates)
+            counts = one.strata.resampled(np.random.default_rng(context.seed), context.replicates)
             spread = iqm(one.values, counts, one.strata)
             for fraction in FRACTIONS:
                 steps = steps_to(spread, one.env_steps, fraction * best)
@@ -69,12 +81,12 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
 
 
 def figure_size(values: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.PAGE_IN, 0.8 + 0.24 * len(distinct(values, "variant"))
 
 
 def draw(values: pd.DataFrame, figure: Figure) -> None:
-    """A panel a fraction; an arrow where a level is never reached."""
+    """Draws a panel for each fraction; an arrow stands where a level is never reached."""
     axes = figure.subplots(1, len(FRACTIONS), sharey=True, sharex=True)
     lines = style.lines_of(values["variant"])
     finite = values[["value", "low", "high"]].replace(np.inf, np.nan)
@@ -94,11 +106,11 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
 
 
 def caption(values: pd.DataFrame) -> str:
-    """What is counted."""
+    """Returns a sentence that says what is counted."""
     never = values.loc[np.isinf(values["value"].astype(float))]
-    seeds = style.count([*values["seeds"], *values["most_seeds"]], "seed")
+    seeds = captions.count([*values["seeds"], *values["most_seeds"]], "seed")
     text = (
         f"Env steps until the IQM first reaches a fraction of the best final IQM "
-        f"({style.count(values['tasks'], 'task')}, {seeds}); 95% interval of bootstrapped curves."
+        f"({captions.count(values['tasks'], 'task')}, {seeds}); 95% interval of bootstrapped curves."
     )
     return f"{text} Arrows: never reached." if len(never) else text

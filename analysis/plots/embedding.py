@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import groups_of, rows_of
 from analysis.variants import MULTI, TASKS, short_task
 from records import layout
@@ -20,19 +22,28 @@ MIN_TASKS = 3
 COLUMNS = ("benchmark", "variant", "run", "task", "x", "y", "explained_x", "explained_y", "env_steps")
 
 
-def compute(runs: pd.DataFrame) -> pd.DataFrame:
-    """Coordinates of the tasks of one run a benchmark: the largest that has learned embeddings, of the lowest seed.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the map, where a checkpoint with embeddings is found."""
+    values = compute(context)
+    if len(values):
+        yield context.plot(
+            "embedding", "Task embeddings", caption(values), values, draw, SIZE_IN, notes=context.unaveraged
+        )
+
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes coordinates of the tasks of one run of each benchmark: the largest with embeddings, of the lowest seed.
 
     Rows are divided by their norm, as the networks do.
 
-    Args:
-      runs: of `analysis.load`.
     Returns:
       `COLUMNS`: `explained_x` and `explained_y` are the components' shares of the variance. No rows for a benchmark
       without a checkpoint that has embeddings of at least three tasks.
     """
     parts = []
-    multi = runs.loc[runs["mode"] == MULTI].sort_values(["critic_params", "seed"], ascending=[False, True])
+    multi = context.runs.loc[context.runs["mode"] == MULTI].sort_values(
+        ["critic_params", "seed"], ascending=[False, True]
+    )
     for benchmark, members in groups_of(multi, "benchmark"):
         for run in rows_of(members):
             table, env_steps = _embedding(run.folder)
@@ -48,7 +59,7 @@ def compute(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _embedding(folder: str | None) -> tuple[np.ndarray | None, int]:
-    """The table `[T, D]` of a run's newest checkpoint that can be read, and its env steps."""
+    """Returns the table `[T, D]` of a run's newest checkpoint that can be read, and the checkpoint's env steps."""
     checkpoints = sorted(Path(folder or "/nonexistent").glob(f"{layout.CHECKPOINTS}/step-*"), reverse=True)
     for checkpoint in checkpoints:
         try:
@@ -63,7 +74,7 @@ def _embedding(folder: str | None) -> tuple[np.ndarray | None, int]:
 
 
 def principal_components(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first two principal components of rows `[T, D]`: `[T, 2]`, and their shares of the variance `[2]`.
+    """Computes the first two principal components of rows `[T, D]`: `[T, 2]`, and their shares of the variance `[2]`.
 
     A component's sign is free; here its largest entry is positive, so that a map is always the same.
     """
@@ -74,7 +85,7 @@ def principal_components(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(values: pd.DataFrame, figure: Figure) -> None:
-    """A named point a task, coloured by suite; of one benchmark."""
+    """Draws a named point for each task of one benchmark, coloured by suite."""
     ax = figure.subplots()
     suites = values["task"].str.split("/").str[0]
     lines = style.lines_of(suites)
@@ -90,10 +101,10 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
 
 
 def caption(values: pd.DataFrame) -> str:
-    """Whose embeddings."""
+    """Returns sentences that say whose embeddings the map shows."""
     one = values.iloc[0]
     return (
-        f"Principal components of the unit-length embeddings of {style.count([len(values)], 'task')}, run {one.run} "
+        f"Principal components of the unit-length embeddings of {captions.count([len(values)], 'task')}, run {one.run} "
         f"(one seed) at env step {one.env_steps:,}. Nearness on the map is nearness in "
         f"{one.explained_x + one.explained_y:.0%} of the variance only."
     )

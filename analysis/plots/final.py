@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import distinct, groups_of
 from analysis.plots.aggregate import described
-from analysis.select import at_end, common_steps, points, scored
-from analysis.stats import REPLICATES, STATISTICS, estimate
+from analysis.select import points
+from analysis.stats import STATISTICS, estimate
 
 COLUMNS = (
     "benchmark",
@@ -30,21 +33,32 @@ COLUMNS = (
 TITLES = {"iqm": "IQM", "mean": "mean", "median": "median", "optimality_gap": "optimality gap"}
 
 
-def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """Four statistics of each variant at the last evaluation at which its benchmark's variants compare.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the figure, where the variants have an evaluation at which they compare."""
+    finals = compute(context)
+    if len(finals):
+        over = captions.iqm_over(finals).removeprefix("IQM over")
+        caption = (
+            f"At {captions.steps(finals)} env steps per task. Over{over} The median is over tasks, of means over "
+            "seeds; the optimality gap is what is missing to 1 on average."
+        )
+        size = figure_size(finals)
+        yield context.plot("final", "Final scores", caption, finals, draw, size, notes=context.uncompared)
 
-    Args:
-      table: of `analysis.load`.
-      seed, replicates: of the bootstrap.
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes four statistics of each variant at the last evaluation at which its benchmark's variants compare.
+
     Returns:
       `COLUMNS`, four rows a variant: IQM, mean, median (over tasks) and optimality gap.
     """
     parts = []
-    for _, group in groups_of(at_end(common_steps(scored(table).table).table).table, "benchmark", "variant"):
+    for _, group in groups_of(context.ends.table, "benchmark", "variant"):
         found = points(group)
         about = described(group, found).assign(env_steps=found.env_steps)
         for name, statistic in STATISTICS.items():
-            values = estimate(found.values, found.strata, statistic, np.random.default_rng(seed), replicates)
+            rng = np.random.default_rng(context.seed)
+            values = estimate(found.values, found.strata, statistic, rng, context.replicates)
             parts.append(about.assign(statistic=name, value=values.value, low=values.low, high=values.high))
     return (
         pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
@@ -54,17 +68,17 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
 
 
 def iqms(finals: pd.DataFrame) -> pd.DataFrame:
-    """Only the interquartile means."""
+    """Returns the rows of the interquartile mean."""
     return finals.loc[finals["statistic"] == "iqm"].reset_index(drop=True)
 
 
 def figure_size(finals: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.PAGE_IN, 0.7 + 0.34 * len(distinct(finals, "variant"))
 
 
 def draw(finals: pd.DataFrame, figure: Figure) -> None:
-    """A panel a statistic, a bar a variant; `finals` of one benchmark."""
+    """Draws a panel for each statistic, with a bar for each variant of one benchmark."""
     axes = figure.subplots(1, len(STATISTICS), sharey=True)
     lines = style.lines_of(finals["variant"])
     names = style.sized(finals, lines=2)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from analysis import style
+from analysis.context import Context, Plot
 from analysis.frames import distinct, groups_of
-from analysis.select import common_steps, points, scored, shared_tasks
+from analysis.select import points, shared_tasks
 from analysis.variants import MULTI, SINGLE, short_task
 
 MAX_COLUMNS = 10
@@ -17,15 +20,26 @@ MEASURE = "multi-task minus single-task score"
 COLUMNS = ("benchmark", "variant", "row", "column", "value", "seeds", "most_seeds")
 
 
-def compute(table: pd.DataFrame) -> pd.DataFrame:
-    """What each task gains or loses by being learned together with the others, for each variant that was run both ways.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields a figure for each variant that was run both ways."""
+    for number, (_, values) in enumerate(groups_of(compute(context), "variant")):
+        name = f"interference{f'-{number + 1}' if number else ''}"
+        summary = values.pivot(index="row", columns="column", values="value").reset_index()
+        size = figure_size(values)
+        yield context.plot(
+            name, "Interference", caption(values), values, draw, size, notes=context.uncompared, summary=summary
+        )
+
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes what each task gains or loses by being learned together with the others.
 
     Returns:
       `COLUMNS`: `row` is a task, `column` env steps, `value` how much higher (or lower: interference) the task's mean
       normalised score is when it is learned together with the others than when it is learned alone.
     """
     parts = []
-    for benchmark, group in groups_of(common_steps(scored(table).table).table, "benchmark"):
+    for benchmark, group in groups_of(context.common.table, "benchmark"):
         names = set(group["variant"])
         for multi in group.loc[group["mode"] == MULTI, "variant"].unique():
             single = f"{multi} {SINGLE}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import distinct, groups_of
-from analysis.select import common_steps
 from analysis.variants import short_task
 
 FEW_TASKS = 16
@@ -26,19 +27,35 @@ COLUMNS = ("benchmark", "task", "variant", "metric", "env_steps", "mean", "seeds
 NAMES = {"return": "return", "success": "success rate"}
 
 
-def compute(table: pd.DataFrame) -> pd.DataFrame:
-    """Every seed's value at every evaluation, beside the mean over seeds.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the figure of one benchmark's tasks."""
+    curves = compute(context)
+    yield context.plot(
+        "learning_curves",
+        "Each task",
+        caption(curves),
+        curves,
+        draw,
+        figure_size(curves),
+        notes=context.common_of_all_tasks.left_out,
+        summary=final(curves),
+    )
 
-    Args:
-      table: of `analysis.load`, of one benchmark.
+
+def compute(context: Context) -> pd.DataFrame:
+    """Returns every seed's value at every evaluation, beside the mean over seeds, of one benchmark.
+
     Returns:
       Columns benchmark, task, variant, metric ("return" or "success", by which the task is judged), env_steps; mean
       and seeds: over how many seeds, where all the variant's runs have been evaluated, else NaN and 0; and a column
       "seed <n>" for each seed, NaN where a variant lacks it.
     """
+    table = context.table
     value = table["return_"].where(table["score_metric"] == "return", table["success"])
     point = ["benchmark", "task", "variant", "score_metric", "env_steps"]
-    rows = table[[*point, "seed"]].assign(value=value, averaged=table.index.isin(common_steps(table).table.index))
+    rows = table[[*point, "seed"]].assign(
+        value=value, averaged=table.index.isin(context.common_of_all_tasks.table.index)
+    )
     averaged = rows.loc[rows["averaged"]].groupby(point, sort=False)["value"].agg(["mean", "count"])
     by_seed = rows.pivot(index=point, columns="seed", values="value").add_prefix("seed ")
     order = pd.MultiIndex.from_frame(rows.drop_duplicates(point).filter(point))
@@ -48,24 +65,24 @@ def compute(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def seeds_of(curves: pd.DataFrame) -> pd.DataFrame:
-    """The columns of single seeds."""
+    """Returns the columns of single seeds."""
     return curves.drop(columns=list(COLUMNS))
 
 
 def final(curves: pd.DataFrame) -> pd.DataFrame:
-    """The last mean of each task and variant."""
+    """Returns the last mean of each task and variant."""
     means = curves.dropna(subset="mean").filter(list(COLUMNS))
     return means.drop_duplicates(["task", "variant"], keep="last")
 
 
 def figure_size(curves: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches for the tasks of `compute`'s table."""
+    """Returns width and height in inches for the tasks of `compute`'s table."""
     rows, columns, (width, height) = _grid(len(distinct(curves, "task")))
     return max(style.COLUMN_IN, width * columns), height * rows + _top_in(curves) + 0.15
 
 
 def draw(curves: pd.DataFrame, figure: Figure) -> None:
-    """One panel a task, one line a variant; `curves` of one benchmark, from `compute`."""
+    """Draws a panel for each task of one benchmark, with a line for each variant."""
     by_task = dict(groups_of(curves, "task"))
     lines = style.lines_of(curves["variant"])
     rows, columns, (width, height) = _grid(len(by_task))
@@ -130,22 +147,22 @@ def _draw_task(ax: Axes, curves: pd.DataFrame, lines: dict[str, dict[str, Any]])
 
 
 def _grid(tasks: int) -> tuple[int, int, tuple[float, float]]:
-    """Rows, columns and the size of a panel."""
+    """Returns the number of rows and of columns, and the size of a panel."""
     few = tasks <= FEW_TASKS
     columns = min(COLUMNS_OF_FEW if few else COLUMNS_OF_MANY, tasks)
     return math.ceil(tasks / columns), columns, PANEL_IN if few else SMALL_PANEL_IN
 
 
 def _top_in(curves: pd.DataFrame) -> float:
-    """Room for the legend: a line for each two variants."""
+    """Returns the height of the legend in inches: a line for each two variants."""
     return 0.12 + 0.17 * len(distinct(curves, "variant"))
 
 
 def caption(curves: pd.DataFrame) -> str:
-    """What is averaged, over how many."""
+    """Returns sentences that say what is averaged, over how many tasks and seeds."""
     seeds = [seeds_of(group).notna().any().sum() for _, group in groups_of(curves, "variant")]
     points = curves.groupby(["task", "variant"]).size()
     single = "thin: each seed" if max(points) <= DENSE else f"band, above {DENSE} evaluations: lowest to highest seed"
     what = f"Thick: mean over seeds; {single}." if max(seeds) > 1 else "One seed, so no mean over seeds."
-    tasks = style.count([len(distinct(curves, "task"))], "task")
-    return f"{tasks}, {style.count(seeds, 'seed')} a line. {what} No interval is shown."
+    tasks = captions.count([len(distinct(curves, "task"))], "task")
+    return f"{tasks}, {captions.count(seeds, 'seed')} a line. {what} No interval is shown."

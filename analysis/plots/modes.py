@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import distinct, groups_of, rows_of
 from analysis.plots import final
 from analysis.select import shared_tasks
-from analysis.stats import REPLICATES
 from analysis.variants import MULTI, setting
 
 COLUMNS = (*final.COLUMNS, "setting")
 
 
-def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """The final IQM of both modes of each setting that has both, over the tasks that both have.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the figure, where some setting was trained in both modes."""
+    values = compute(context)
+    if len(values):
+        caption = (
+            f"Final scores over the tasks that both have, at {captions.steps(values)} env steps per task. "
+            f"{captions.iqm_over(values)}"
+        )
+        title, size = "Multi-task against single-task", figure_size(values)
+        yield context.plot("modes", title, caption, values, draw, size, notes=[])
 
-    Args:
-      table: of `analysis.load`.
-      seed, replicates: of the bootstrap.
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes the final IQM of both modes of each setting that has both, over the tasks that both have.
+
     Returns:
       `COLUMNS`; two rows for each benchmark and setting.
     """
-    rows = table.assign(setting=[setting(variant) for variant in table["variant"]])
+    rows = context.table.assign(setting=[setting(variant) for variant in context.table["variant"]])
     parts = []
     for _, group in groups_of(rows, "benchmark", "setting"):
         if len(distinct(group, "mode")) == 2:
-            finals = final.iqms(final.compute(shared_tasks(group).table, seed, replicates))
+            finals = final.iqms(final.compute(context.narrowed(shared_tasks(group).table)))
             if len(finals) == 2:
                 parts.append(finals.assign(setting=group["setting"].iloc[0]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
 def figure_size(finals: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     groups = len(finals) // 2
     return min(style.PAGE_IN, max(style.COLUMN_IN, 0.9 * groups + 0.6)), 2.9
 
 
 def draw(finals: pd.DataFrame, figure: Figure) -> None:
-    """Two bars for each benchmark and setting."""
+    """Draws two bars for each benchmark and setting."""
     ax = figure.subplots()
     several = len(distinct(finals, "setting")) > 1
     groups = list(rows_of(finals.drop_duplicates(["benchmark", "setting"])))

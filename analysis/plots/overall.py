@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis import style
+from analysis.context import Context, Plot
 from analysis.frames import groups_of, rows_of
 from analysis.plots.aggregate import band
-from analysis.select import at_end, common_steps, points, scored
-from analysis.stats import REPLICATES, iqm, mean_of_benchmarks, percentile_interval
+from analysis.select import points
+from analysis.stats import iqm, mean_of_benchmarks, percentile_interval
 
 FRACTIONS = np.arange(1, 21) / 20
 SIZE_IN = (style.PAGE_IN, 2.6)
 COLUMNS = ("variant", "fraction", "value", "low", "high", "benchmarks", "names")
 
 
-def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """The mean over benchmarks of the IQM, at equal fractions of training, of variants that have several benchmarks.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the figure, where some variant was trained on several benchmarks."""
+    values = compute(context)
+    if len(values):
+        title, summary = "Over all benchmarks", final(values)
+        yield context.plot("overall", title, caption(values), values, draw, SIZE_IN, notes=[], summary=summary)
 
-    Args:
-      table: of `analysis.load`.
-      seed, replicates: of the bootstrap, which resamples each benchmark on its own.
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes the mean of the IQM over benchmarks, at equal fractions of training, of variants that have several.
+
+    The bootstrap resamples each benchmark on its own.
+
     Returns:
       `COLUMNS`: `fraction` of each benchmark's training, `benchmarks` how many, `names` which.
     """
-    rows = common_steps(scored(table).table).table
-    ends = {key: max(group["env_steps"]) for key, group in groups_of(at_end(rows).table, "benchmark", "variant")}
+    curves = {
+        (name, str(variant)): group
+        for name, part in context.benchmarks.items()
+        for variant, group in groups_of(part.common.table, "variant")
+    }
+    ends = {
+        (name, str(variant)): max(group["env_steps"])
+        for name, part in context.benchmarks.items()
+        for variant, group in groups_of(part.ends.table, "variant")
+    }
     parts = []
-    for variant, of_variant in groups_of(rows, "variant"):
-        members = [name for name in dict.fromkeys(of_variant["benchmark"]) if (name, variant) in ends]
+    for variant in dict.fromkeys(variant for _, variant in curves):
+        members = [name for name in context.benchmarks if (name, variant) in ends]
         if len(members) < 2:
             continue
         values, spreads, resampled = [], [], False
         for number, name in enumerate(members):
-            found = points(of_variant.loc[of_variant["benchmark"] == name])
+            found = points(curves[name, variant])
             # The last evaluation at or before each fraction of training.
             at = np.searchsorted(found.env_steps, FRACTIONS * ends[name, variant] * (1 + 1e-9), side="right") - 1
             known = np.where(at[:, None] >= 0, found.values[np.maximum(at, 0)], np.nan)
             values.append(iqm(known, found.strata.once(), found.strata)[:, 0])
-            counts = found.strata.resampled(np.random.default_rng([seed, number]), replicates)
+            counts = found.strata.resampled(np.random.default_rng([context.seed, number]), context.replicates)
             spreads.append(iqm(known, counts, found.strata))
             resampled |= bool(found.strata.sizes.max() > 1)
         low, high = percentile_interval(mean_of_benchmarks(spreads)) if resampled else (np.nan, np.nan)
@@ -57,7 +75,7 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
 
 
 def draw(curves: pd.DataFrame, figure: Figure) -> None:
-    """Curves, and the bars of their ends."""
+    """Draws the curves, and bars of their ends."""
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     lines = style.lines_of(curves["variant"])
     for variant, group in groups_of(curves, "variant"):
@@ -72,12 +90,12 @@ def draw(curves: pd.DataFrame, figure: Figure) -> None:
 
 
 def final(curves: pd.DataFrame) -> pd.DataFrame:
-    """The end of each curve."""
+    """Returns the end of each curve."""
     return curves.loc[curves["fraction"] == 1].reset_index(drop=True)
 
 
 def caption(curves: pd.DataFrame) -> str:
-    """Which benchmarks each average is over."""
+    """Returns a sentence that says which benchmarks each average is over."""
     members = {one.variant: one.names for one in rows_of(final(curves))}
     if len(set(members.values())) == 1:
         over = f"over {next(iter(members.values()))}"

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import groups_of
 from analysis.plots.aggregate import band, described
-from analysis.select import at_end, common_steps, points, scored
-from analysis.stats import REPLICATES, percentile_interval, performance_profile
+from analysis.select import points
+from analysis.stats import percentile_interval, performance_profile
 
 LEVELS = 101
+SUMMARY_ROWS = 10
 COLUMNS = ("benchmark", "variant", "level", "value", "low", "high", "env_steps", "seeds", "most_seeds", "tasks")
 
 
-def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """The profile of each variant's final scores, with a pointwise interval.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the figure, where the variants have an evaluation at which they compare."""
+    values = compute(context)
+    if len(values):
+        interval = captions.interval(values, "pointwise ")
+        yield context.plot(
+            "profile",
+            "Performance profile",
+            f"Final scores at {captions.steps(values)} env steps per task. {interval}",
+            values,
+            draw,
+            figure_size(values),
+            notes=context.uncompared,
+            summary=values.iloc[:: LEVELS // SUMMARY_ROWS],
+        )
 
-    Args:
-      table: of `analysis.load`.
-      seed, replicates: of the bootstrap.
+
+def compute(context: Context) -> pd.DataFrame:
+    """Computes the profile of each variant's final scores, with a pointwise interval.
+
     Returns:
       `COLUMNS`: `value` is the fraction of runs above `level`, averaged over tasks.
     """
-    rows = at_end(common_steps(scored(table).table).table).table
     parts = []
-    for _, of_benchmark in groups_of(rows, "benchmark"):
+    for _, of_benchmark in groups_of(context.ends.table, "benchmark"):
         levels = np.linspace(min(0, of_benchmark["score"].min()), max(1, of_benchmark["score"].max()), LEVELS)
         for _, group in groups_of(of_benchmark, "variant"):
             found = points(group)
             values, strata = found.values[0], found.strata
             low = high = np.nan
             if strata.sizes.max() > 1:
-                counts = strata.resampled(np.random.default_rng(seed), replicates)
+                counts = strata.resampled(np.random.default_rng(context.seed), context.replicates)
                 low, high = percentile_interval(performance_profile(values, counts, strata, levels))
             about = described(group, found).loc[[0] * LEVELS].reset_index(drop=True)
             value = performance_profile(values, strata.once(), strata, levels)[:, 0]
@@ -44,12 +61,12 @@ def compute(table: pd.DataFrame, seed: int = 0, replicates: int = REPLICATES) ->
 
 
 def figure_size(profile: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.curves_size(list(style.sized(profile).values()))
 
 
 def draw(profile: pd.DataFrame, figure: Figure) -> None:
-    """A falling line and its band for each variant; of one benchmark."""
+    """Draws a falling line and its band for each variant of one benchmark."""
     ax = figure.subplots()
     lines = style.lines_of(profile["variant"])
     for variant, group in groups_of(profile, "variant"):

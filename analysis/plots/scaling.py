@@ -2,43 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, LogFormatterSciNotation, LogLocator, NullLocator
 
-from analysis import style
+from analysis import captions, style
+from analysis.context import Context, Plot
 from analysis.frames import distinct, groups_of, rows_of
 from analysis.plots.aggregate import described
-from analysis.select import at_end, common_steps, points, scored
-from analysis.stats import REPLICATES, Fit, iqm, percentile_interval, scaling_fit
+from analysis.select import points
+from analysis.stats import Fit, iqm, percentile_interval, scaling_fit
 
 MAX_LABELLED_SIZES = 6
-AXES = {"critic_params": "critic parameters", "critic_flops": "critic's training, FLOPs (estimate)"}
+AXES = {
+    "critic_params": ("scaling", "Scaling in parameters", "critic parameters", ""),
+    "train_flops": (
+        "scaling_compute",
+        "Scaling in compute",
+        "learner's training, FLOPs",
+        " FLOPs: what one update takes, as the run recorded, times the updates.",
+    ),
+}
+"""Column of the sizes -> the figure's name, its title, the label of its axis, and the end of its caption."""
 FIT_COLUMNS = ("law", "slope", "slope_low", "slope_high", "intercept", "residual")
 
 
-def compute(table: pd.DataFrame, x: str = "critic_params", seed: int = 0, replicates: int = REPLICATES) -> pd.DataFrame:
-    """Each variant's final IQM, and the law that fits its family.
+def figures(context: Context) -> Iterator[Plot]:
+    """Yields the score over parameters and over compute, where there are at least two sizes."""
+    for x, (name, title, _, explained) in AXES.items():
+        values = compute(context, x)
+        if has_sizes(values):
+            caption = (
+                f"At {captions.steps(values)} env steps per task. {captions.iqm_over(values)}{describe_fits(values)}"
+                f"{explained}"
+            )
+            yield context.plot(name, title, caption, values, draw, figure_size(values), notes=context.uncompared)
+
+
+def compute(context: Context, x: str = "critic_params") -> pd.DataFrame:
+    """Computes each variant's final IQM, and the law that fits its family.
+
+    Rows without a size (published curves) are left out.
 
     Args:
-      table: of `analysis.load`. Rows without a size (published curves) are left out.
-      x: column of the sizes: "critic_params" or "critic_flops".
-      seed, replicates: of the bootstrap.
+      context: the context of one or more benchmarks.
+      x: the column of the sizes, a key of `AXES`.
     Returns:
       One row a variant, by family and increasing size: benchmark, variant, family, x (the column), size, env_steps,
       value, low, high, seeds, tasks, and `FIT_COLUMNS` of the family's `analysis.stats.Fit`, missing where it has
       fewer than three sizes.
     """
-    sized = table.loc[table[x].notna() & (table[x].fillna(0) > 0)]
-    rows = at_end(common_steps(scored(sized).table).table).table
+    table = context.table
+    sized = context.narrowed(table.loc[table[x].notna() & (table[x].fillna(0) > 0)])
     parts = []
-    for _, of_family in groups_of(rows, "benchmark", "family"):
+    for _, of_family in groups_of(sized.ends.table, "benchmark", "family"):
         found_rows, spreads = [], []
         for number, (_, group) in enumerate(groups_of(of_family, "variant")):
             found = points(group)
-            rng = np.random.default_rng([seed, number])  # sizes are independent, so the slope's replicates must be
-            spread = iqm(found.values, found.strata.resampled(rng, replicates), found.strata)[0]
+            rng = np.random.default_rng(
+                [context.seed, number]
+            )  # sizes are independent, so the slope's replicates must be
+            spread = iqm(found.values, found.strata.resampled(rng, context.replicates), found.strata)[0]
             has_interval = found.strata.sizes.max() > 1
             low, high = percentile_interval(spread) if has_interval else (np.nan, np.nan)
             value = iqm(found.values, found.strata.once(), found.strata)[0, 0]
@@ -56,23 +83,23 @@ def compute(table: pd.DataFrame, x: str = "critic_params", seed: int = 0, replic
 
 
 def has_sizes(values: pd.DataFrame) -> bool:
-    """Whether there is anything to draw: at least two sizes."""
+    """Says whether there is anything to draw: at least two sizes."""
     return len(distinct(values, "size")) > 1
 
 
 def fits(values: pd.DataFrame) -> dict[str, Fit]:
-    """The fitted law of each family that has one."""
+    """Returns the fitted law of each family that has one."""
     rows = values.dropna(subset="law").drop_duplicates("family") if "law" in values else values.iloc[:0]
     return {one.family: Fit(*(getattr(one, name) for name in FIT_COLUMNS)) for one in rows_of(rows)}
 
 
 def figure_size(values: pd.DataFrame) -> tuple[float, float]:
-    """Width and height in inches."""
+    """Returns width and height in inches."""
     return style.curves_size(distinct(values, "family"))
 
 
 def draw(values: pd.DataFrame, figure: Figure) -> None:
-    """A line a family of variants that differ in size alone, dotted the fitted law; of one benchmark."""
+    """Draws a line for each family of variants that differ in size alone, and dotted the family's fitted law."""
     x = values["x"].iloc[0]
     ax = figure.subplots()
     lines = style.lines_of(values["family"])
@@ -91,13 +118,13 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(EngFormatter(places=1, sep="") if x == "critic_params" else LogFormatterSciNotation())
     ax.tick_params(axis="x", labelsize=6.5)
-    ax.set_xlabel(AXES[x])
+    ax.set_xlabel(AXES[x][2])
     ax.set_ylabel("normalised score, IQM")
     style.legend(figure, lines)
 
 
 def describe_fits(values: pd.DataFrame) -> str:
-    """The fitted laws in words."""
+    """Returns the fitted laws in words."""
     found = []
     for family, fit in fits(values).items():
         interval = f" ({fit.low:.3f} to {fit.high:.3f})" if not np.isnan(fit.low) else ", no interval (one seed)"

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.figures import omissions
+from analysis.context import Context
 from analysis.load import LoadError, load
 from analysis.plots import final
 from records import layout
@@ -150,7 +150,7 @@ def test_damaged_run_is_named_and_the_others_are_used(runs: Path, write_run, dam
     assert set(loaded.table["run"]) == ({good.name} if line else {good.name, bad.name})
     assert [name.split(":")[0] for name in loaded.left_out] == ([bad.name] if line else [])
     assert all(str(line) in name for name in loaded.left_out)
-    assert final.iqms(final.compute(loaded.table))["value"].tolist() == pytest.approx([GOOD_IQM])
+    assert final.iqms(final.compute(Context(loaded)))["value"].tolist() == pytest.approx([GOOD_IQM])
 
 
 @pytest.mark.parametrize("name", [name for name, (_, line) in RUN_CASES.items() if line])
@@ -179,7 +179,7 @@ def test_copied_run_is_no_seed_and_the_interval_knows(runs: Path, write_run):
     shutil.copytree(run, runs / "toy" / "copy")
     loaded = load(runs)
     assert len(loaded.left_out) == 1
-    assert final.compute(loaded.table)[["low", "high"]].isna().all(axis=None)
+    assert final.compute(Context(loaded))[["low", "high"]].isna().all(axis=None)
 
 
 def test_seeds_of_different_commits_and_versions_are_averaged_and_said_to_be(runs: Path, write_run):
@@ -197,7 +197,7 @@ def test_single_task_runs_of_unequal_seeds_are_averaged_and_counted(runs: Path, 
     for task, seeds in (("dmc/a-walk", 3), ("dmc/b-run", 1)):
         for seed in range(seeds):
             write_run({500: [0.2 + seed / 10]}, seed=seed, tasks=(task,), name=f"{task[-3:]}{seed}")
-    values = final.compute(load(runs).table)
+    values = final.compute(Context(load(runs)))
     assert values[["seeds", "most_seeds", "tasks"]].drop_duplicates().to_numpy().tolist() == [[1, 3, 2]]
     # Task means 0.3 and 0.2, whatever the number of seeds.
     assert values.loc[values["statistic"] == "mean", "value"].tolist() == pytest.approx([0.25])
@@ -275,13 +275,13 @@ def test_flawed_curve_is_left_out_whole(tmp_path: Path, curves: pd.DataFrame, da
     path.write_bytes(gzip.compress(damage(curves).to_csv(index=False).encode()))
     loaded = load(path)
     assert loaded.left_out == ([line] if line else [])
-    values = final.compute(loaded.table)
+    values = final.compute(Context(loaded))
     assert values.loc[values["statistic"] == "mean", "value"].tolist() == pytest.approx([mean])
 
 
 def test_curves_of_unequal_length_end_where_the_shortest_does_and_say_so(tmp_path: Path, curves: pd.DataFrame):
     curves.drop(index=2).to_csv(tmp_path / "curves.csv", index=False)
-    assert omissions(load(tmp_path / "curves.csv"))[0] == (
+    assert Context(load(tmp_path / "curves.csv")).omissions()[0] == (
         "dmc_hard, BRC (published): averages up to env step 100,000; "
         "evaluations that not all runs have reached: 1 of seed 1, 1 of seed 0"
     )

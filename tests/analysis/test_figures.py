@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis import figures, style
+from analysis.context import Context
 from analysis.load import load
 from analysis.plots import (
     ablation,
@@ -44,7 +45,7 @@ def write_modes(write_run, seeds: int = 2) -> None:
 def test_final_statistics_are_of_the_last_step_that_variants_share(runs: Path, write_run):
     write_run({0: [0, 0], 500: [0.2, 0.4], 1000: [0.9, 0.9]}, width=64)
     write_run({0: [0, 0], 500: [0.5, 1.5]}, width=128)
-    values = final.compute(load(runs).table).set_index(["variant", "statistic"])["value"]
+    values = final.compute(Context(load(runs))).set_index(["variant", "statistic"])["value"]
     assert values["brc w64"].to_dict() == pytest.approx({"iqm": 0.3, "mean": 0.3, "median": 0.3, "optimality_gap": 0.7})
     assert values["brc w128"]["optimality_gap"] == pytest.approx(0.25)
 
@@ -72,13 +73,13 @@ def test_variants_are_compared_on_the_tasks_that_both_have(runs: Path, write_run
     shared = shared_tasks(only_two)
     assert set(shared.table["task"]) == set(TASKS[:2])
     assert shared.left_out == ["toy: 1 tasks that not all variants have are not compared"]
-    values = modes.compute(only_two, replicates=20).set_index("mode")["value"]
+    values = modes.compute(Context(load(runs)._replace(table=only_two), replicates=20)).set_index("mode")["value"]
     assert values.to_dict() == pytest.approx({"multi-task": 0.5, "single-task": 0.4})
 
 
 def test_modes_are_the_two_ways_to_learn_the_same_tasks(runs: Path, write_run):
     write_modes(write_run)
-    values = modes.compute(load(runs).table, replicates=20)
+    values = modes.compute(Context(load(runs), replicates=20))
     assert values[["mode", "setting", "tasks", "seeds"]].to_numpy().tolist() == [
         ["multi-task", "brc w64", 3, 2],
         ["single-task", "brc w64", 3, 2],
@@ -87,9 +88,9 @@ def test_modes_are_the_two_ways_to_learn_the_same_tasks(runs: Path, write_run):
 
 def test_differences_are_multi_minus_single_task_by_task(runs: Path, write_run):
     write_modes(write_run, seeds=4)
-    table = load(runs).table
-    assert differences.pairs(table) == [("brc w64", "brc w64 single-task")]
-    values = differences.compute(table, "brc w64", "brc w64 single-task")
+    context = Context(load(runs))
+    assert differences.pairs(context) == [("brc w64", "brc w64 single-task")]
+    values = differences.compute(context, "brc w64", "brc w64 single-task")
     assert dict(zip(values["task"], values["value"], strict=True)) == pytest.approx(
         {TASKS[0]: 0.2, TASKS[1]: 0.0, TASKS[2]: -0.1}
     )
@@ -99,7 +100,7 @@ def test_differences_are_multi_minus_single_task_by_task(runs: Path, write_run):
 
 def test_profile_falls_from_all_runs_to_none(runs: Path, write_run):
     write_run({500: [0.2, 0.6]})
-    values = profile.compute(load(runs).table).set_index("level")["value"]
+    values = profile.compute(Context(load(runs))).set_index("level")["value"]
     assert values[[0.0, 0.5, 1.0]].tolist() == [1.0, 0.5, 0.0]
 
 
@@ -107,7 +108,7 @@ def test_improvement_is_of_the_better_over_the_worse(runs: Path, write_run):
     for seed in range(3):
         write_run({500: [0.2, 0.6 + seed / 10]}, seed=seed, width=64)
         write_run({500: [0.3, 0.65]}, seed=seed, width=128)
-    (row,) = improvement.compute(load(runs).table, replicates=200).itertuples()
+    (row,) = improvement.compute(Context(load(runs), replicates=200)).itertuples()
     # On the first task always; on the second 0.65 is above one of 0.6, 0.7, 0.8.
     assert (row.x, row.y) == ("brc w128", "brc w64")
     assert row.value == pytest.approx((1 + 1 / 3) / 2)
@@ -117,7 +118,7 @@ def test_improvement_is_of_the_better_over_the_worse(runs: Path, write_run):
 def test_efficiency_is_the_first_step_at_a_fraction_of_the_best(runs: Path, write_run):
     write_run({0: [0, 0], 100: [0.5, 0.5], 200: [0.8, 0.8]}, width=64)
     write_run({0: [0, 0], 100: [0.1, 0.1], 200: [0.4, 0.4]}, width=128)
-    values = efficiency.compute(load(runs).table).set_index(["variant", "fraction"])["value"]
+    values = efficiency.compute(Context(load(runs))).set_index(["variant", "fraction"])["value"]
     assert values["brc w64"].to_dict() == {0.5: 100, 0.75: 200, 0.9: 200}
     assert values["brc w128"].to_dict() == {0.5: 200, 0.75: np.inf, 0.9: np.inf}
 
@@ -125,7 +126,7 @@ def test_efficiency_is_the_first_step_at_a_fraction_of_the_best(runs: Path, writ
 def test_overall_score_weighs_benchmarks_equally(runs: Path, write_run):
     write_run({0: [0, 0], 500: [0.2, 0.2]}, benchmark="easy")
     write_run({0: [0, 0, 0], 1000: [0.8, 0.8, 0.8]}, benchmark="hard", tasks=TASKS)
-    curves = overall.compute(load(runs).table)
+    curves = overall.compute(Context(load(runs)))
     (end,) = overall.final(curves).itertuples()
     assert (end.value, end.benchmarks, end.names) == (pytest.approx(0.5), 2, "easy, hard")
     assert curves.loc[curves["fraction"] == 0.5, "value"].tolist() == [0.0]
@@ -136,21 +137,21 @@ def test_overall_scores_over_different_benchmarks_are_said_not_to_compare(runs: 
         write_run({500: [0.2, 0.2]}, benchmark=benchmark)
     for benchmark in ("easy", "hard"):
         write_run({500: [0.2, 0.2]}, benchmark=benchmark, width=128)
-    assert "so the variants do not compare" in overall.caption(overall.compute(load(runs).table))
+    assert "so the variants do not compare" in overall.caption(overall.compute(Context(load(runs))))
 
 
 def test_scaling_has_a_fitted_law_from_three_sizes_on(runs: Path, write_run):
     for width, score in ((10, 0.3), (100, 0.5), (1000, 0.7)):
         for seed in range(2):
             write_run({500: [score + (seed - 0.5) / 50] * 2}, width=width, seed=seed)
-    table = load(runs).table
-    values = scaling.compute(table, replicates=200)
+    context = Context(load(runs), replicates=200)
+    values = scaling.compute(context)
     fit = scaling.fits(values)["brc"]
     assert (fit.law, fit.slope) == ("log", pytest.approx(0.1))  # 0.2 a decade of width, of parameters half that
     assert fit.low < 0.1 < fit.high
     assert "brc: +0.100" in scaling.describe_fits(values)
-    assert scaling.compute(table, "critic_flops", replicates=20)["size"].tolist() == pytest.approx(
-        [12 * width**2 * 32 * 4 * 500 for width in (10, 100, 1000)]  # per parameter, of the batch, in each update
+    assert scaling.compute(context, "train_flops")["size"].tolist() == pytest.approx(
+        [384 * width**2 * 4 * 500 for width in (10, 100, 1000)]  # of each update
     )
 
 
@@ -163,17 +164,17 @@ def test_ablations_change_one_setting_of_the_base(runs: Path, write_run):
         )
     write_run({500: [0.9, 0.9]}, width=128, settings={"value_loss": "categorical"}, name="wide")
     loaded = load(runs)
-    values = ablation.compute(loaded.table, loaded.runs)
+    values = ablation.compute(Context(loaded))
     assert dict(zip(values["change"], values["value"], strict=True)) == pytest.approx(
         {"base": 0.0, "agent.value_loss=squared": 0.1, "agent.discount=0.9": 0.2}
     )
 
 
-def test_transfer_is_of_held_out_tasks_or_of_runs_that_began_with_a_checkpoint(runs: Path, write_run):
+def test_transfer_is_of_benchmarks_of_held_out_tasks(runs: Path, write_run):
     write_run({0: [0.1, 0.1]}, benchmark="hard")
     write_run({0: [0.1, 0.1]}, benchmark="hard_transfer")
-    loaded = load(runs)
-    assert set(transfer.compute(loaded.table, loaded.runs)["benchmark"]) == {"hard_transfer"}
+    drawn = {name: len([*transfer.figures(part)]) for name, part in Context(load(runs)).benchmarks.items()}
+    assert drawn == {"hard": 0, "hard_transfer": 1}
 
 
 def write_embedding(run: Path, env_steps: int, table: np.ndarray) -> None:
@@ -191,7 +192,7 @@ def test_embedding_map_is_of_the_newest_whole_checkpoint_of_the_largest_run(runs
     broken = run / layout.CHECKPOINTS / "step-000000900"
     broken.mkdir()
     (broken / "state.npz").write_bytes(b"PK\x03\x04 cut short")
-    values = embedding.compute(load(runs).runs).set_index("task")
+    values = embedding.compute(Context(load(runs))).set_index("task")
     assert set(values["run"]) == {run.name}
     assert set(values["env_steps"]) == {500}
     assert values.loc[TASKS[0], ["x", "y"]].tolist() == pytest.approx(values.loc[TASKS[1], ["x", "y"]].tolist())
@@ -205,12 +206,12 @@ def test_embedding_map_is_of_the_newest_whole_checkpoint_of_the_largest_run(runs
 @pytest.mark.parametrize("table", [np.zeros((3, 4)), np.full((3, 4), np.nan), np.ones((2, 4)), np.ones(3)], ids=str)
 def test_embeddings_that_cannot_be_drawn_are_not(runs: Path, write_run, table: np.ndarray):
     write_embedding(write_run({500: [0.1, 0.1, 0.1]}, tasks=TASKS), 500, table)
-    assert embedding.compute(load(runs).runs).empty
+    assert embedding.compute(Context(load(runs))).empty
 
 
 def test_interference_is_what_learning_together_costs(runs: Path, write_run):
     write_modes(write_run)
-    values = interference.compute(load(runs).table)
+    values = interference.compute(Context(load(runs)))
     at_end_of_training = values.loc[values["column"] == 1000].set_index("row")["value"]
     assert at_end_of_training.to_dict() == pytest.approx({TASKS[0]: 0.2, TASKS[1]: 0.0, TASKS[2]: -0.1})
 
@@ -218,7 +219,7 @@ def test_interference_is_what_learning_together_costs(runs: Path, write_run):
 def test_curves_of_many_tasks_still_fit_a_page(runs: Path, write_run):
     tasks = tuple(f"dmc/task-{number}" for number in range(50))
     write_run({at: list(np.linspace(0, 1, 50)) for at in (0, 500)}, tasks=tasks)
-    width, height = learning_curves.figure_size(learning_curves.compute(load(runs).table))
+    width, height = learning_curves.figure_size(learning_curves.compute(Context(load(runs))))
     assert width <= 8
     assert height < 12
 
@@ -231,8 +232,8 @@ def test_every_figure_can_be_drawn_and_says_what_it_is_of(runs: Path, write_run)
     write_run({500: [0.5] * 3, 1000: [0.1] * 3}, tasks=TASKS, settings={"value_loss": "squared"}, name="ablated")
     write_run({500: [0.5] * 3, 1000: [0.1] * 3}, tasks=TASKS, benchmark="toy_transfer")
     loaded = load(runs)
-    plots = [*figures.of_all(loaded, 0, 20)]
-    plots += [plot for name in figures.benchmarks_of(loaded) for plot in figures.of_benchmark(loaded, name, 0, 20)]
+    plots = [*figures.figures(Context(loaded, replicates=20))]
+    plots += [plot for part in Context(loaded, replicates=20).benchmarks.values() for plot in figures.figures(part)]
     assert {plot.name.split("-")[0] for plot in plots} == {
         *("overall", "modes", "learning_curves", "aggregate", "final", "profile", "improvement", "efficiency"),
         *("differences", "scaling", "scaling_compute", "ablation", "transfer", "embedding", "interference"),
@@ -252,7 +253,9 @@ def test_captions_name_what_is_left_out(runs: Path, write_run):
     write_run({0: [0.1, 0.1], 500: [0.2, 0.2], 1000: [0.3, 0.3]}, seed=0)
     write_run({0: [0.1, 0.1], 500: [0.2, 0.2]}, seed=1)
     write_run({}, seed=2, name="waiting")
-    captions = {plot.name: plot.caption for plot in figures.of_benchmark(load(runs), "toy", 0, 20)}
+    captions = {
+        plot.name: plot.caption for plot in figures.figures(Context(load(runs), replicates=20).benchmarks["toy"])
+    }
     for name in ("aggregate", "final", "profile"):
         assert "averages up to env step 500" in captions[name]
         assert "1 run or curve could not be used." in captions[name]
@@ -265,13 +268,13 @@ def test_task_without_a_score_is_named_in_the_caption(runs: Path, write_run):
     loaded = load(runs)
     loaded.table.loc[loaded.table["task"] == "dmc/b-run", "score"] = float("nan")
     assert scored(loaded.table).left_out == ["toy: dmc/b-run has no score to average"]
-    captions = {plot.name: plot.caption for plot in figures.of_benchmark(loaded, "toy", 0, 20)}
+    captions = {plot.name: plot.caption for plot in figures.figures(Context(loaded, replicates=20).benchmarks["toy"])}
     assert "dmc/b-run has no score to average" in captions["aggregate"]
 
 
 def test_tables_of_figures_are_numbers_for_a_spreadsheet(runs: Path, write_run, tmp_path: Path):
     write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
-    (plot, *_) = figures.of_benchmark(load(runs), "toy", 0, 20)
+    (plot, *_) = figures.figures(Context(load(runs), replicates=20).benchmarks["toy"])
     plot.values.to_csv(tmp_path / "values.csv", index=False)
     back = pd.read_csv(tmp_path / "values.csv")
     assert back["mean"].tolist() == pytest.approx([100, 200, 300, 400])

@@ -209,7 +209,7 @@ def test_run_table_says_where_runs_are_and_what_they_took(runs: Path, write_run)
 def test_compute_of_a_run_is_counted_from_its_updates(runs: Path, write_run):
     write_run({0: [0.1, 0.2], 500: [0.3, 0.4]}, width=10)
     table = load(runs).table
-    assert table.groupby("env_steps")["critic_flops"].first().tolist() == [0.0, 12 * 10**2 * 32 * 2000]
+    assert table.groupby("env_steps")["train_flops"].first().tolist() == [0.0, 384 * 10**2 * 2000]
 
 
 def test_runs_in_mlflow_are_the_same_table(runs: Path, write_run, tmp_path: Path):

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from analysis import stats
+from analysis.context import Context
 from analysis.import_reference import main as import_main
 from analysis.import_reference import overlay
 from analysis.load import load
@@ -44,7 +45,9 @@ def test_published_aggregates_are_reproduced():
 @needs_reference
 def test_final_scores_of_the_report_are_the_published_ones():
     published = pd.read_csv(SUMMARY).sort_values("eval_index").groupby(["benchmark", "mode"]).last()
-    values = final.iqms(final.compute(load(CURVES).table, replicates=50)).set_index(["benchmark", "variant"])["value"]
+    values = final.iqms(final.compute(Context(load(CURVES), replicates=50))).set_index(["benchmark", "variant"])[
+        "value"
+    ]
     assert len(values) == len(published) == 10
     for (benchmark, mode), row in published.iterrows():
         assert values[benchmark, MODES[mode]] == pytest.approx(row["iqm_normalised"], abs=1e-3)
