@@ -21,6 +21,7 @@ import numpy as np
 from conf.compose import compose
 from conf.typed import ConfigError
 from envs import registry
+from envs.random_actions import random_actions
 from envs.seeding import episode_seed
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import VectorEnv, default_workers
@@ -97,14 +98,6 @@ def contender(name: str, specs: Sequence[TaskSpec], workers: int | None) -> Cont
 
         specs = adopt(specs)
     return Vectorised(specs, name, workers)
-
-
-def random_actions(space: SpaceSpec, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform actions `[*shape, A]` (discrete: `shape`)."""
-    rng = np.random.default_rng(0)
-    if space.action_kind == "continuous":
-        return rng.uniform(-1, 1, (*shape, space.action_dim)).astype(np.float32)
-    return rng.integers(space.action_dim, size=shape).astype(np.int32)
 
 
 def step_seconds(
@@ -187,7 +180,8 @@ def print_steps(
     job = progress.add_task("stepping", total=rounds)
     with contextlib.ExitStack() as stack:
         contenders = {name: stack.enter_context(contextlib.closing(contender(name, specs, workers))) for name in names}
-        actions = random_actions(SpaceSpec.of(specs), (steps, len(specs)))
+        rngs = [np.random.default_rng(row) for row in range(len(specs))]
+        actions = np.stack([random_actions(specs, rngs) for _ in range(steps)])
         seconds = step_seconds(contenders, actions, rounds, lambda: progress.advance(job))
     progress.remove_task(job)
     table = Table(title=f"{steps} steps of {len(specs)} tasks, resets included; median of {rounds} rounds")

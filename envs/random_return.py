@@ -10,6 +10,8 @@ import argparse
 import numpy as np
 
 from envs import registry
+from envs.episodes import Schedule, play
+from envs.random_actions import random_actions
 from envs.seeding import episode_seed, seed_sequence
 from envs.spec import TaskSpec
 from envs.vector import VectorEnv, default_workers
@@ -20,45 +22,32 @@ def random_episodes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Undiscounted returns and successes `[episodes]` of a task under uniformly random actions.
 
-    Environment `k` plays the episodes `k, k + num_envs, ...`; an episode depends on (seed, task, its number) alone.
+    An episode depends on (seed, task, its number) alone.
 
     Args:
       spec: the task.
       episodes: exactly the episodes 0 to `episodes - 1` are played.
-      num_envs: at once; None: one a core.
+      num_envs: environments at once; None: one a core.
       seed: of starts and actions.
     """
-    num_envs = min(num_envs or default_workers(episodes), episodes)
-    quota = np.asarray([len(range(row, episodes, num_envs)) for row in range(num_envs)])
-    returns, successes = np.zeros(episodes), np.zeros(episodes, bool)
+    schedule = Schedule([spec], episodes, min(num_envs or default_workers(episodes), episodes))
 
-    def reset_seed(row: int, episode: int) -> int:
-        return episode_seed(seed, spec.id, "train", row + episode * num_envs)
+    def reset_seed(row: int, turn: int) -> int:
+        return episode_seed(seed, spec.id, "train", schedule.number(row, turn))
 
-    def actions_of(row: int) -> np.random.Generator:
-        number = row + int(env.episode[row]) * num_envs
-        return np.random.default_rng(seed_sequence(seed, spec.id, "random_actions", number))
+    rngs: dict[int, np.random.Generator] = {}  # by the episode's number
 
-    with VectorEnv([spec] * num_envs, reset_seed) as env:
-        env.reset()
-        rngs = [actions_of(row) for row in range(num_envs)]
-        while (active := env.episode < quota).any():
-            rows = np.flatnonzero(active)
-            playing = rows + env.episode[rows] * num_envs
-            env.start_step(np.stack([uniform_action(spec, rng) for rng in rngs]), active)
-            step = env.wait_step()
-            returns[playing] += step.reward[rows]
-            successes[playing] |= step.success[rows]
-            for row in rows[step.episode_over[rows]]:
-                rngs[row] = actions_of(row)
-    return returns, successes
+    def act(_: np.ndarray) -> np.ndarray:
+        playing = [schedule.number(row, int(turn)) for row, turn in enumerate(env.episode)]
+        for number in playing:
+            if number not in rngs:
+                rngs[number] = np.random.default_rng(seed_sequence(seed, spec.id, "random_actions", number))
+        return random_actions(schedule.rows, [rngs[number] for number in playing])
 
-
-def uniform_action(spec: TaskSpec, rng: np.random.Generator) -> np.ndarray:
-    """`[A]` in [-1, 1], or `[]`, one of the discrete actions."""
-    if spec.action_kind == "continuous":
-        return rng.uniform(-1, 1, spec.action_dim).astype(np.float32)
-    return np.asarray(rng.integers(spec.action_dim), np.int32)
+    with VectorEnv(schedule.rows, reset_seed) as env:
+        played = play(env, schedule, env.reset(), act)
+    assert played is not None  # nothing tells it to stop
+    return played.returns[0], played.successes[0]
 
 
 def main() -> None:

@@ -1,9 +1,6 @@
-"""Task id -> TaskSpec and environment. Suites are imported only when one of their tasks is asked for.
+"""Finds a task's specification and makes its environments, by the task's id.
 
-A suite is a module with `TASKS` (name -> TaskSpec), `PRELOAD` (modules worth importing before workers fork),
-`make(spec, render)` and `NEEDS_GL` (whether rendering takes OpenGL). One whose environments can be configured
-(`env.<suite>.*`) has `configured(spec, options)` too, which returns the spec as those options make it; one that steps
-faster than its library has `plain(spec)`, for benchmarks.
+A suite is imported only when one of its tasks is asked for. `envs.suites` says what a suite consists of.
 """
 
 from __future__ import annotations
@@ -31,10 +28,15 @@ SUITES = {
 
 
 class UnknownTaskError(ConfigError):
-    """A task id that no suite has."""
+    """A task id names no task of any suite."""
 
 
 def suite_module(task_id: str) -> ModuleType:
+    """The module of the suite that a task id names.
+
+    Raises:
+      UnknownTaskError: there is no such suite.
+    """
     suite, _, _ = task_id.partition("/")
     if suite not in SUITES:
         raise UnknownTaskError(f"{task_id}: no suite {suite!r}; suites: {', '.join(SUITES)}")
@@ -57,7 +59,7 @@ def spec(task_id: str, env: EnvConfig | None = None) -> TaskSpec:
 
 
 def specs(task_ids: Iterable[str], env: EnvConfig | None = None) -> list[TaskSpec]:
-    """`spec` of each task."""
+    """The specification of each task, as `spec` gives it."""
     return [spec(task_id, env) for task_id in task_ids]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conf.schema import RunConfig
+from envs.episodes import Schedule, play
 from envs.seeding import episode_seed
 from envs.spec import TaskSpec
 from envs.vector import ResetSeed, VectorEnv
@@ -42,29 +43,21 @@ class Evaluation:
 class Evaluator:
     """Plays evaluation episodes in environments that it builds when they are first wanted, and keeps.
 
-    Row `(task, k)` plays episodes `k, k + P, ...` of its task, with `P = eval.parallel_episodes` (or fewer), so
-    exactly the episodes 0 to `eval.episodes - 1` are played, whichever ends first. An episode's seed depends on the
-    run's seed, the task, the evaluation's environment steps and the episode's number.
+    Exactly the episodes 0 to `eval.episodes - 1` of each task are played, by `eval.parallel_episodes` rows (or fewer).
+    An episode's seed depends on the run's seed, the task, the evaluation's environment steps and the episode's number.
     """
 
     def __init__(self, config: RunConfig, specs: Sequence[TaskSpec]):
         self._config = config
-        self._specs = specs
-        self._num_tasks = len(specs)
-        self._episodes = config.eval.episodes
-        self._parallel = min(config.eval.parallel_episodes, config.eval.episodes)
-        rows = [(spec, copy) for spec in specs for copy in range(self._parallel)]
-        self._rows = rows
-        self._task_ids = np.repeat(np.arange(self._num_tasks, dtype=np.int32), self._parallel)
-        self._quota = np.asarray([len(range(copy, self._episodes, self._parallel)) for _, copy in rows])
-        self._film = config.eval.video
+        parallel = min(config.eval.parallel_episodes, config.eval.episodes)
+        self._schedule = Schedule(specs, config.eval.episodes, parallel)
         self._env: VectorEnv | None = None
 
     def prepare(self) -> VectorEnv:
         """The environments, which worker processes begin to build while the caller goes on."""
         if self._env is None:
             self._env = VectorEnv(
-                [spec for spec, _ in self._rows],
+                self._schedule.rows,
                 self._reset_seeds(0),
                 backend="inline" if self._config.env.backend == "inline" else "process",
                 workers=self._config.env.workers,
@@ -75,11 +68,11 @@ class Evaluator:
 
     def _reset_seeds(self, env_steps: int) -> ResetSeed:
         """The seeds of the evaluation's episodes, by row and the row's turn."""
+        schedule = self._schedule
+        rows = schedule.rows
 
         def reset_seed(row: int, turn: int) -> int:
-            spec, copy = self._rows[row]
-            number = copy + turn * self._parallel
-            return episode_seed(self._config.seed, spec.id, "eval", env_steps, number)
+            return episode_seed(self._config.seed, rows[row].id, "eval", env_steps, schedule.number(row, turn))
 
         return reset_seed
 
@@ -98,47 +91,28 @@ class Evaluator:
           stop: asked at every step.
           progress: told the finished fraction.
         """
-        env, reset_seed = self.prepare(), self._reset_seeds(env_steps)
-        obs = env.reset(reset_seed)
-        rows = len(self._task_ids)
-        returns = np.zeros((rows, self._quota.max()))
-        successes = np.zeros((rows, self._quota.max()), bool)
-        diverged = np.zeros(rows, int)
-        index = np.arange(rows)
-        taken: list[np.ndarray] = []  # of each task's first row
-        lengths = np.zeros(self._num_tasks, int)  # of its first episode
-        while (active := env.episode < self._quota).any():
-            if stop():
-                return None
-            episode = np.minimum(env.episode, self._quota - 1)
-            actions = act(obs, self._task_ids)
-            env.start_step(actions, active)
-            if self._film:
-                lengths += env.episode[:: self._parallel] == 0
-                taken.append(actions[:: self._parallel])
-            step = env.wait_step()
-            returns[index, episode] += np.where(active, step.reward, 0)
-            successes[index, episode] |= active & step.success
-            diverged += active & step.diverged
-            obs = step.obs
-            if (active & step.episode_over).any():
-                progress(float(np.minimum(env.episode, self._quota).sum() / self._quota.sum()))
-        played = np.arange(self._quota.max()) < self._quota[:, None]
-        return Evaluation(
-            self._by_episode(returns[played]),
-            self._by_episode(successes[played]),
-            diverged.reshape(self._num_tasks, self._parallel).sum(axis=1),
-            {
-                spec.id: Recording(reset_seed(task * self._parallel, 0), np.stack(taken)[: lengths[task], task])
-                for task, spec in enumerate(self._specs)
-                if self._film
-            },
-        )
+        env, schedule, reset_seed = self.prepare(), self._schedule, self._reset_seeds(env_steps)
+        task_ids, film = schedule.task_ids, self._config.eval.video
+        taken: list[np.ndarray] = []  # actions of each task's first row
+        lengths = np.zeros(len(schedule.specs), int)  # of its first episode
 
-    def _by_episode(self, values: np.ndarray) -> np.ndarray:
-        """`[T, episodes]` in order of episode number, from values in order of (row, turn)."""
-        numbers = np.concatenate([np.arange(copy, self._episodes, self._parallel) for copy in range(self._parallel)])
-        return values.reshape(self._num_tasks, self._episodes)[:, np.argsort(numbers)]
+        def recorded(obs: np.ndarray) -> np.ndarray:
+            nonlocal lengths
+            actions = act(obs, task_ids)
+            if film:
+                lengths = lengths + (env.episode[:: schedule.parallel] == 0)
+                taken.append(actions[:: schedule.parallel])
+            return actions
+
+        played = play(env, schedule, env.reset(reset_seed), recorded, stop, progress)
+        if played is None:
+            return None
+        recordings = {
+            spec.id: Recording(reset_seed(task * schedule.parallel, 0), np.stack(taken)[: lengths[task], task])
+            for task, spec in enumerate(schedule.specs)
+            if film
+        }
+        return Evaluation(played.returns, played.successes, played.diverged.sum(axis=1), recordings)
 
     def check(self) -> None:
         """Raises WorkerDiedError if a worker is no more."""

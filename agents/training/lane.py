@@ -37,8 +37,9 @@ from agents.training.state import (
     to_arrays,
 )
 from envs.divergence import DivergenceWarnings
+from envs.random_actions import random_actions
 from envs.seeding import episode_seed
-from envs.spec import SpaceSpec, TaskSpec
+from envs.spec import TaskSpec
 from envs.vector import VectorEnv
 from envs.video import Filmer
 from records import layout
@@ -220,7 +221,7 @@ class Lane:
     def act(self) -> Array:
         """Choose actions `[T, A]`, at first random ones, then the policy's, which the device may still compute."""
         if self.env_steps < self.prepared.config.train.random_steps:
-            actions = random_actions(self.prepared.specs, self._env.space, self._action_rngs)
+            actions = random_actions(self.prepared.specs, self._action_rngs)
             self._clock.lap("act")
             return actions
         params, now = self._learner.policy(self._learner_state), np.int32(self.env_steps)
@@ -481,22 +482,3 @@ def read_meta(checkpoint: Checkpoint) -> tuple[Coverage, Clock, ScoredEvaluation
         raise DamagedError(
             f"the checkpoint's manifest has another form than this version writes ({type(error).__name__}: {error})"
         ) from None
-
-
-def random_actions(
-    specs: Sequence[TaskSpec], space: SpaceSpec, rngs: Sequence[np.random.Generator]
-) -> np.ndarray:  # fmt: skip
-    """Draw uniform actions `[T, A]`, each task's from a generator of its own.
-
-    Args:
-      specs: the tasks, `T` of them.
-      space: the arrays' common form.
-      rngs: a generator for each task, which moves on.
-    """
-    actions = np.zeros((len(specs), *space.action_shape), space.action_dtype)
-    for task, (spec, rng) in enumerate(zip(specs, rngs, strict=True)):
-        if spec.action_kind == "continuous":
-            actions[task, : spec.action_dim] = rng.uniform(-1, 1, spec.action_dim)
-        else:
-            actions[task] = rng.integers(spec.action_dim)
-    return actions

@@ -1,1 +1,15 @@
-"""One module or package a suite. `envs.registry` says what each has: `TASKS`, `PRELOAD`, `NEEDS_GL` and `make`."""
+"""The suites, each a module or a package, which only `envs.registry` imports, when a task is asked for.
+
+A suite has
+
+* `TASKS`: the name of each task -> its `TaskSpec`;
+* `PRELOAD`: names of modules that are worth importing once before worker processes fork;
+* `NEEDS_GL`: whether its environments need OpenGL to render;
+* `make(spec, *, render=False)`: a fresh environment of a task, whose episode is determined by `reset(seed=...)` alone.
+  It may split its step into `begin_step(action)` and `end_step()`, and raises `envs.divergence.DivergedError` where its
+  simulation diverges. `envs.suites.shared.mujoco_env.MujocoEnv` is a base for suites on MuJoCo.
+
+A suite whose environments can be configured (`env.<suite>.*`) also has `configured(spec, options)`, which returns the
+spec as those options make it. A suite that steps faster than its library also has `plain(spec)`, the task as the
+library's users step it, for comparison.
+"""
