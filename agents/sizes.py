@@ -72,7 +72,12 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
         critic_products=critic - encoder + encoder_products,
         learner_bytes=learner,
         device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
-        replay_bytes=replay_bytes(specs, config.train.replay_capacity, config.train.env_steps, surplus_actions=True),
+        replay_bytes=replay_bytes(
+            specs,
+            config.train.replay_capacity,
+            config.train.env_steps,
+            surplus_actions=config.agent.surplus_actions == "keep",
+        ),
     )
 
 

@@ -46,6 +46,8 @@ class AgentConfig:
     """Continuous: initial entropy temperature."""
     target_entropy_per_dim: float | None
     """Continuous: target entropy in nats per (padded) action dimension."""
+    surplus_actions: Annotated[Literal["keep", "zero"], Since("keep")]
+    """Continuous: beyond a task's own action components the critic sees the policy's (as BRC's release) or zeros."""
     num_bins: Annotated[int, Range(ge=2)]
     """Return bins of the categorical critic."""
     v_max: Annotated[float, Range(gt=0)]
@@ -360,6 +362,10 @@ def check_agent(config: RunConfig) -> None:
             f"agent.backup={show(agent.backup)}"
         )
     if agent.actions == "discrete":
+        if agent.surplus_actions != "keep":
+            raise ConfigError(
+                f"agent.surplus_actions={agent.surplus_actions}: these actions have no components; allowed: keep"
+            )
         if agent.reward_scale in ("release", "paper"):
             raise ConfigError(
                 f"agent.reward_scale={agent.reward_scale}: corrects for an entropy that agent={agent.name} has not; "

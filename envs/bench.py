@@ -103,7 +103,14 @@ def contender(name: str, specs: Sequence[TaskSpec], workers: int | None) -> Cont
 def step_seconds(
     contenders: dict[str, Contender], actions: np.ndarray, rounds: int, advance: Callable[[], None]
 ) -> dict[str, list[float]]:
-    """Seconds that each contender takes in each round for `actions` `[steps, N, A]`, in turns of `TURN` steps."""
+    """Seconds that each contender takes in each round; contenders take turns of `TURN` steps.
+
+    Args:
+      contenders: by name.
+      actions: `[steps, N, A]`, of a round.
+      rounds: how many.
+      advance: called after each round.
+    """
     for one in contenders.values():
         one.reset()
     seconds: dict[str, list[float]] = {name: [0.0] * rounds for name in contenders}
@@ -139,7 +146,14 @@ def start_elsewhere(name: str, overrides: Sequence[str]) -> dict[str, float]:
 
 
 def print_start(names: Sequence[str], specs: Sequence[TaskSpec], overrides: Sequence[str], progress: Progress) -> None:
-    """The table of starts: time until all environments are ready, and memory."""
+    """Measure and print the table of starts: time until all environments are ready, and memory.
+
+    Args:
+      names: of the contenders.
+      specs: the tasks.
+      overrides: of the command line, for the fresh processes that are measured.
+      progress: shows how far it is.
+    """
     from rich.table import Table
 
     sampled = specs[:: -(-len(specs) // SAMPLED_PROCESSES)]
@@ -174,7 +188,16 @@ def print_steps(
     rounds: int,
     progress: Progress,
 ) -> None:
-    """The table of rates."""
+    """Measure and print the table of rates.
+
+    Args:
+      names: of the contenders.
+      specs: the tasks.
+      workers: processes of the vector environment; None: one a core.
+      steps: in a round.
+      rounds: how many.
+      progress: shows how far it is.
+    """
     from rich.table import Table
 
     job = progress.add_task("stepping", total=rounds)
@@ -215,6 +238,11 @@ def main() -> int:
 
 
 def bench(arguments: argparse.Namespace) -> int:
+    """Run the benchmark that the command line asks for, and return the exit status.
+
+    Raises:
+      ConfigError: something in the command line is wrong.
+    """
     config = compose(arguments.overrides)
     specs = registry.specs(config.benchmark.task_ids, config.env)
     if arguments.start:

@@ -10,7 +10,7 @@ from envs.spec import SpaceSpec, TaskSpec
 
 
 def random_actions(specs: Sequence[TaskSpec], rngs: Sequence[np.random.Generator]) -> np.ndarray:
-    """Uniform actions `[T, A]` (discrete ones: `[T]`), each task's from a generator of its own, zero beyond its width."""
+    """Uniform actions `[T, A]` (discrete ones: `[T]`), each task's from its own generator, zero beyond its width."""
     space = SpaceSpec.of(specs)
     actions = np.zeros((len(specs), *space.action_shape), space.action_dtype)
     for row, (spec, rng) in enumerate(zip(specs, rngs, strict=True)):

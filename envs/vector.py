@@ -313,6 +313,7 @@ def assign_rows(specs: Sequence[TaskSpec], workers: int) -> list[list[int]]:
 
 
 def describe_exit(exitcode: int | None) -> str:
+    """How a process ended, in words: by which signal, or with which exit status."""
     if exitcode is not None and exitcode < 0:
         return f"killed by {signal.Signals(-exitcode).name}"
     return f"exit status {exitcode}"

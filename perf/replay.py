@@ -135,7 +135,14 @@ def insert(replay: AnyReplay, specs: Sequence[TaskSpec], count: int) -> None:
 
 
 def filled(kind: type[AnyReplay], specs: Sequence[TaskSpec], rows: int, n_step: int) -> AnyReplay:
-    """A replay whose ring has come round, of episodes of `EPISODE` steps."""
+    """A replay whose ring has come round, of episodes of `EPISODE` steps.
+
+    Args:
+      kind: ragged or padded.
+      specs: the tasks.
+      rows: transitions per task that it holds.
+      n_step: rewards in a return.
+    """
     space = SpaceSpec.of(specs)
     replay = kind(specs, rows, 10**6, discount=0.99, n_step=n_step)
     replay.start(np.ones((len(specs), *space.obs_shape), space.obs_dtype))

@@ -42,5 +42,6 @@ def settings_from(config: RunConfig, specs: Sequence[TaskSpec]) -> Any:
         "obs_dim": space.obs_shape[0],
         "obs_shape": space.obs_shape,
         "action_dim": space.action_dim,
+        "action_widths": tuple(spec.action_width for spec in specs),
     }
     return settings(**{field.name: values[field.name] for field in dataclasses.fields(settings)})

@@ -63,6 +63,8 @@ class LearnerSettings(ValueSettings):
     temperature_learning_rate: float = 3e-4
     target_entropy_per_dim: float = -0.5
     actor_network: Literal["bronet", "mlp"] = "bronet"
+    surplus_actions: Literal["keep", "zero"] = "keep"
+    action_widths: tuple[int, ...] = ()
 
     @property
     def target_entropy(self) -> float:
@@ -86,6 +88,9 @@ def critic_outputs(
     settings: LearnerSettings, params: Params, obs: jax.Array, action: jax.Array, task_ids: jax.Array
 ) -> jax.Array:
     """Logits `[E, B, K]`, or values `[E, B, 1]` with the squared loss."""
+    if settings.surplus_actions == "zero":
+        own = jnp.arange(settings.action_dim) < jnp.asarray(settings.action_widths)[task_ids][:, None]
+        action = jnp.where(own, action, 0.0)
     features = task_features(settings, params["conditioning"], task_ids)
     inputs = jnp.concatenate([obs, action, features], axis=-1)
     return settings.critic_network.apply({"params": params["ensemble"]}, inputs, task_ids)  # type: ignore[return-value]

@@ -390,6 +390,7 @@ def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | Non
             config.train.env_steps,
             discount=config.agent.discount,
             n_step=config.agent.n_step,
+            surplus_actions=config.agent.surplus_actions == "keep",
         )
         state = initial_state(prepared) if checkpoint is None else restored_state(prepared, checkpoint)
         if checkpoint is not None:

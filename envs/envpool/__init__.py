@@ -135,6 +135,7 @@ def open_pool(spec: TaskSpec, seed: int, number: int) -> Any:
 
 
 def make(spec: TaskSpec, *, render: bool = False) -> EnvPoolEnv:
+    """An environment of the task, stepped by EnvPool, which does not render."""
     if render:
         raise ValueError(f"{spec.id}: EnvPool's environments are not rendered; use the native family")
     return EnvPoolEnv(spec)

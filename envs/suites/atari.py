@@ -180,4 +180,5 @@ class AtariEnv(gymnasium.Env):
 
 
 def make(spec: TaskSpec, *, render: bool = False) -> AtariEnv:
+    """An environment of the game; every one can render."""
     return AtariEnv(spec.name, spec.options)

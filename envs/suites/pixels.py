@@ -97,5 +97,6 @@ class CatchEnv(gymnasium.Env):
 
 
 def make(spec: TaskSpec, *, render: bool = False) -> CatchEnv:
+    """An environment of the task; every one can render."""
     direction, _ = _TASKS[spec.name]
     return CatchEnv(direction)

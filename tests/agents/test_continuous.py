@@ -116,6 +116,22 @@ def test_heads_choose_each_rows_own_outputs():
     np.testing.assert_array_equal(networks.select_head(x, 3, jnp.asarray([2, 0])), [[4, 5], [6, 7]])
 
 
+@pytest.mark.parametrize(("surplus_actions", "matters"), [("keep", True), ("zero", False)])
+def test_the_critic_sees_surplus_actions_only_where_they_are_kept(surplus_actions, matters):
+    """Of two tasks the second has one action component of its own."""
+    widths = (TINY.action_dim, 1, *[TINY.action_dim] * (TINY.num_tasks - 2))
+    settings = variant(surplus_actions=surplus_actions, action_widths=widths)
+    critic = init(settings).critic
+    obs, action = np.ones((2, settings.obs_dim), np.float32), np.full((2, settings.action_dim), 0.3, np.float32)
+    task_ids, other = np.arange(2, dtype=np.int32), action.copy()
+    other[:, 1:] = -0.7  # surplus in the second row
+    changed = continuous.critic_outputs(settings, critic, obs, action, task_ids) != continuous.critic_outputs(
+        settings, critic, obs, other, task_ids
+    )
+    assert changed[:, 0].any()
+    assert changed[:, 1].any() == matters
+
+
 def test_minimum_ensemble_takes_the_member_of_least_value_row_by_row():
     settings = variant(num_bins=3, v_max=1.0, ensemble_target="min")
     logits = jnp.log(jnp.asarray([[[0.1, 0.1, 0.8], [0.6, 0.2, 0.2]], [[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]]))

@@ -61,6 +61,7 @@ def test_identity_is_unchanged_by_how_and_how_long_a_run_is_executed(override):
         "eval.episodes=11",
         "eval.max_episode_steps=10",
         "env.metaworld.goal_sampling=fixed",
+        "agent.surplus_actions=zero",
     ],
 )
 def test_identity_changes_with_what_determines_results(override):

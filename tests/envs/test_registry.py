@@ -29,7 +29,7 @@ def sweep(prefix: str = "") -> list:
 
 @pytest.mark.parametrize("task_id", sweep())
 def test_environment_keeps_its_specification(task_id):
-    """Spaces, types, finite values; ended by termination or cut at the limit; an episode repeats from its seed, after another one too."""
+    """Spaces, types, finite values; ended or cut at the limit; an episode repeats from its seed, after another too."""
     spec = registry.spec(task_id)
     env = registry.make(spec)
     obs_space, action_space = env.observation_space, env.action_space

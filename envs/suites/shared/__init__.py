@@ -1,9 +1,9 @@
 """What several suites on MuJoCo have in common.
 
-The lean steppers (`dmc.lean`, `dmc.physics`, `metaworld.lean`, `shared.rebinding`) change no number, but to be quick they
-reach for names that their libraries do not promise to keep. Here are all of these names, with the versions that they
-were tried with (those in constraints.txt). Whoever raises a version should look for each name, and run the slow tests in
-`tests/envs/suites/test_lean.py`, which compare every task with its library bit by bit.
+The lean steppers (`dmc.lean`, `dmc.physics`, `metaworld.lean`, `shared.rebinding`) change no number, but to be quick
+they reach for names that their libraries do not promise to keep. Here are all of these names, with the versions that
+they were tried with (those in constraints.txt). Whoever raises a version should look for each name, and run the slow
+tests in `tests/envs/suites/test_lean.py`, which compare every task with its library.
 
 dm_control 1.0.28
     `suite._DOMAINS`                                    the module of a domain, whose functions build its tasks

@@ -17,7 +17,7 @@ HEIGHT = 1.2  # m, of what is to be up
 
 
 def height(physics: cheetah.Physics, body: str) -> float:
-    """Of the body's frame above the ground, in metres."""
+    """The height of the body's frame above the ground, in metres."""
     return physics.named.data.xpos[body, "z"]
 
 

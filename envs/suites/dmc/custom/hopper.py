@@ -13,6 +13,8 @@ HOP_SPEED = 1.0  # m/s
 
 
 class HopBackwards(hopper.Hopper):
+    """The hopper is rewarded for hopping backwards while it stands."""
+
     def __init__(self, random=None):
         super().__init__(hopping=True, random=random)
 

@@ -12,6 +12,8 @@ SPEED = 9.0  # rad/s
 
 
 class Spin(pendulum.SwingUp):
+    """The pendulum is rewarded for its speed, in either direction."""
+
     def get_reward(self, physics):
         return rewards.tolerance(
             abs(physics.angular_velocity().item()),
