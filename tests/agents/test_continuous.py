@@ -141,6 +141,15 @@ def test_minimum_ensemble_takes_the_member_of_least_value_row_by_row():
     np.testing.assert_allclose(value.expected_value(mean, logits), [0.35, 0.15], atol=1e-6)
 
 
+def test_an_update_moves_the_running_entropy_of_the_tasks_in_its_batch():
+    state, expected = fresh(TINY), 0.0
+    for seed in (0, 1):
+        batch = make_batch(TINY, 1, 6, seed=seed)._replace(task_ids=np.full((1, 6), 1, np.int32))
+        state, metrics = continuous.update(TINY, state, batch, RETURN_SCALE)
+        expected = 0.99 * expected + 0.01 * float(metrics["actor/entropy"])
+    np.testing.assert_allclose(state.entropy, [0, expected, 0], rtol=1e-5)
+
+
 def test_running_entropy_moves_tasks_of_the_batch_only():
     log_prob, task_ids = jnp.asarray([-5.0, 4.0, -7.0]), jnp.asarray([0, 2, 0])
     found = continuous.running_entropy(jnp.asarray([1.0, 2.0, 3.0]), log_prob, task_ids)
