@@ -376,7 +376,11 @@ class RunRecord:
     def __init__(self, run_dir: Path, covered: Coverage | None = None):
         self.run_dir = run_dir
         if covered is not None:
-            cut(run_dir / layout.METRICS, covered.metrics, covered.metrics_sha256)
+            try:
+                cut(run_dir / layout.METRICS, covered.metrics, covered.metrics_sha256)
+            except LostRowsError as error:
+                cure = "put the file back as it was, or move the run's directory away to begin anew"
+                raise LostRowsError(f"{error}; {cure}") from None
             try:
                 cut(run_dir / layout.TIMING, covered.timing)
             except LostRowsError as error:

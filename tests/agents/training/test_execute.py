@@ -98,6 +98,7 @@ def test_metrics_that_a_checkpoint_covers_are_refused_where_they_are_not_as_writ
         assert str(metrics) in lines[0]
         assert said in lines[0]
         assert f"{size:,} bytes" in lines[0]
+        assert "put the file back as it was, or move the run's directory away" in lines[0]
         assert state_of(run_dir) == "failed"
         assert (metrics.read_bytes() if metrics.exists() else None) == before
 
