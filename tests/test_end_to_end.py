@@ -53,7 +53,8 @@ def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     assert mirrored.data.params["agent.discount"] == "0.99"
     assert mirrored.data.params["model.width"] == "8"
     assert {"git_commit", "host", "device", "version.jax", "identity"} <= mirrored.data.tags.keys()
-    assert [artifact.path for artifact in client.list_artifacts(mirrored.info.run_id)] == ["report"]
+    artifacts = {artifact.path for artifact in client.list_artifacts(mirrored.info.run_id)}
+    assert artifacts == {layout.MANIFEST, layout.TASKS, layout.REPORT}
     assert any(key.startswith("system/") for key in mirrored.data.metrics)
     mirrored_once(run_dir)
 
