@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 import traceback
@@ -139,8 +140,9 @@ class EnvGroup:
         processor's caches, where turn by turn they drive each other out (measured: 8% of 50 Meta-World tasks' time).
         """
         active = [member for member in self.members if self.arrays.active[member.row]]
-        self._each(active, Member.begin_step)
-        self._each(active, Member.end_step)
+        with np.errstate(over="ignore", invalid="ignore"):  # a simulation that diverges is told of in other words
+            self._each(active, Member.begin_step)
+            self._each(active, Member.end_step)
 
     def replay(self, actions: dict[int, np.ndarray]) -> None:
         """Reset each row with its `next_seed` and repeat `actions[row]`, `[L, A]`, of an unfinished episode."""
@@ -181,7 +183,8 @@ class Member:
         self.row, self.spec, self.rules = row, spec, rules
         self.elapsed = 0
         self._arrays = arrays
-        own_obs = (row, slice(spec.obs_shape[0])) if len(spec.obs_shape) == 1 else row
+        self._frames = len(spec.obs_shape) > 1
+        own_obs = row if self._frames else (row, slice(spec.obs_shape[0]))
         self._obs, self._next_obs = arrays.obs[own_obs], arrays.next_obs[own_obs]
         self._continuous = spec.action_kind == "continuous"
         self._action = arrays.action[row, : spec.action_dim] if self._continuous else arrays.action
@@ -245,7 +248,7 @@ class Member:
             except DivergedError as raised:
                 error = raised
             else:
-                if all_finite(outcome[0]) and abs(outcome[1]) <= LARGEST:
+                if (self._frames or all_finite(outcome[0])) and abs(outcome[1]) <= LARGEST:
                     return outcome
                 error = DivergedError("its observation or reward is not finite")
         if self.rules.on_divergence == "stop":
@@ -275,9 +278,10 @@ class Member:
             self.end_step()
 
 
-def all_finite(obs: np.ndarray) -> bool:
-    """Whether an observation has no infinite and no undefined number."""
-    return obs.dtype.kind != "f" or bool(np.logical_and.reduce(np.isfinite(obs), axis=None))
+def all_finite(vector: np.ndarray) -> bool:
+    """Whether an observation `[O]` has no infinite and no undefined number."""
+    # A sum of squares takes a quarter of the time; where it is too large, each number is looked at.
+    return math.isfinite(vector.dot(vector)) or bool(np.isfinite(vector).all())
 
 
 def serve(

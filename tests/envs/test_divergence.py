@@ -91,9 +91,9 @@ def test_numbers_that_are_not_finite_are_a_divergence(monkeypatch, obs, reward):
 
 
 def test_large_numbers_are_finite():
-    assert all_finite(np.asarray([1e30, -1e38], np.float32))
-    assert all_finite(np.zeros((4, 2, 2), np.uint8))
-    assert not all_finite(np.asarray([1e30, -np.inf], np.float32))
+    with np.errstate(over="ignore"):  # as where environments are stepped
+        assert all_finite(np.asarray([1e30, -1e38], np.float32))
+    assert not all_finite(np.asarray([1.0, -np.inf], np.float32))
 
 
 def test_a_task_is_warned_of_once_and_loudly_once_where_it_diverges_often():
