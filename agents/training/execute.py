@@ -180,7 +180,7 @@ def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str
       Exception: whatever `open_lane` and the loop raise.
     """
     from agents.training import loop
-    from agents.training.lane import open_lane
+    from agents.training.opening import open_lane
     from agents.training.progress import Progress
     from records.run_dir import write_manifest
 

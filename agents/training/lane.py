@@ -9,18 +9,16 @@ import contextlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from agents.learner.api import learner_of, settings_from
 from agents.learner.types import Array, Batch, Metrics
 from agents.replay.ring import Replay
 from agents.training import metrics
-from agents.training.checkpoint import Checkpoint, CheckpointStore, DamagedError, write_arrays
+from agents.training.checkpoint import CheckpointStore, write_arrays
 from agents.training.clock import Clock
 from agents.training.evaluate import Evaluator
 from agents.training.metrics import Moment, ScoredEvaluation
@@ -30,21 +28,17 @@ from agents.training.reward_scale import ReturnBounds
 from agents.training.state import (
     EpisodesState,
     RunState,
-    from_arrays,
     generator,
     generator_state,
-    initial,
     to_arrays,
 )
 from envs.divergence import DivergenceWarnings
 from envs.random_actions import random_actions
-from envs.seeding import episode_seed
-from envs.spec import TaskSpec
 from envs.vector import VectorEnv
 from envs.video import Filmer
 from records import layout
 from records.layout import RunOutcome
-from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
+from records.run_dir import RunRecord
 
 EVAL_STREAM = 2**32 - 1  # folded into the key for acting, as no env step is
 WATCH_S = 1.0  # between looks at the environments' workers and the run's directory
@@ -63,10 +57,13 @@ class Update(NamedTuple):
 class Lane:
     """Holds one run: environments, replay, magnitudes of returns, generators, record, stop flag and clock.
 
-    `open_lane` makes a lane. For every step, the loop calls `act`, `sample`, `start`, `update`, `take` in this order.
+    `agents.training.opening.open_lane` makes a lane. For every step, the loop calls `act`, `sample`, `start`, `update`
+    and `take`, in this order.
 
     Args:
       prepared: the run.
+      learner: the module of `agents.learner.api.LEARNERS` that learns.
+      settings: what the learner's functions take first.
       state: where the run stands.
       replay: the transitions up to there.
       evaluated: the newest evaluation up to there, None before the first.
@@ -90,6 +87,8 @@ class Lane:
     def __init__(
         self,
         prepared: Prepared,
+        learner: Any,
+        settings: Any,
         state: RunState,
         *,
         replay: Replay,
@@ -106,7 +105,7 @@ class Lane:
         self.prepared, self.record = prepared, record
         self._store, self._stop, self._filmer = store, stop, filmer
         self._env, self._evaluator, self._replay = env, evaluator, replay
-        self._learner, self._settings = learner_of(config), settings_from(config, specs)
+        self._learner, self._settings = learner, settings
         self._act_key = jax.random.split(jax.random.key(config.seed))[0]
         self._task_ids = np.arange(len(specs), dtype=np.int32)
         self.outcome: Ending | None = None
@@ -355,131 +354,3 @@ class Lane:
         self.record.durable({"metrics": covered.metrics, "timing": covered.timing})
         self._clock.lap("checkpoint")
         self._checkpointed = time.monotonic()
-
-
-def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | None = None) -> Lane:
-    """Begin the run, or take it up where its newest whole checkpoint is.
-
-    Args:
-      prepared: the run, whose directory the caller holds the lock of.
-      stop: asked where it is safe to stop.
-      filmer: takes recorded evaluation episodes.
-    Raises:
-      DamagedError: there are checkpoints, and none is whole or of this form.
-      LostRowsError: the record is not the one that the checkpoint covers, or goes on where there is no checkpoint.
-      EnvError: an environment raised or its process died.
-      RuntimeError: an environment did not come back to the observation it was left at.
-    """
-    config, specs, run_dir = prepared.config, prepared.specs, prepared.run_dir
-    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
-    checkpoint, problems = store.load()
-    for problem in problems:
-        print(f"warning: {problem}; using the one before it", file=sys.stderr)
-    if checkpoint is None:
-        check_begins_nothing_anew(run_dir)
-    covered, clock, evaluated = (NO_ROWS, None, None) if checkpoint is None else read_meta(checkpoint)
-    with contextlib.ExitStack() as opened:
-        record = opened.enter_context(contextlib.closing(RunRecord(run_dir, covered)))
-        env = opened.enter_context(contextlib.closing(training_env(prepared)))
-        evaluator = opened.enter_context(contextlib.closing(Evaluator(config, specs)))
-        if checkpoint is None:
-            evaluator.prepare()  # its worker processes build environments while this process initialises the learner
-        replay = Replay(
-            specs,
-            config.train.replay_capacity,
-            config.train.env_steps,
-            discount=config.agent.discount,
-            n_step=config.agent.n_step,
-            surplus_actions=config.agent.surplus_actions == "keep",
-        )
-        state = initial_state(prepared) if checkpoint is None else restored_state(prepared, checkpoint)
-        if checkpoint is not None:
-            checkpoint.fill(replay)
-        lane = Lane(
-            prepared,
-            state,
-            replay=replay,
-            evaluated=evaluated,
-            clock=clock or Clock(),
-            env=env,
-            evaluator=evaluator,
-            record=record,
-            store=store,
-            stop=stop,
-            filmer=filmer,
-        )
-        if checkpoint is not None:
-            check_same_obs(specs, lane.obs, state.obs)
-            print(f"continuing from {lane.env_steps:,} steps", file=sys.stderr)
-        opened.pop_all()  # the lane closes them
-    return lane
-
-
-def training_env(prepared: Prepared) -> VectorEnv:
-    """Build the environments that training steps, in worker processes while the caller goes on."""
-    config, specs = prepared.config, prepared.specs
-    return VectorEnv(
-        prepared.train_specs,
-        lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
-        backend="inline" if config.env.backend == "inline" else "process",
-        workers=config.env.workers,
-        on_divergence=config.env.on_divergence,
-    )
-
-
-def initial_state(prepared: Prepared) -> RunState:
-    """Return the state before the first step."""
-    init, key = learner_init(prepared)
-    return initial(prepared.config, prepared.specs, init(key))
-
-
-def restored_state(prepared: Prepared, checkpoint: Checkpoint) -> RunState:
-    """Return the state that a checkpoint holds, without initialising a learner that would be thrown away.
-
-    Raises:
-      DamagedError: the checkpoint's arrays are not those of this run.
-    """
-    init, key = learner_init(prepared)
-    template = initial(prepared.config, prepared.specs, jax.eval_shape(init, key))
-    arrays = {name: array for name, array in checkpoint.arrays.items() if name != layout.TASK_EMBEDDING}
-    return from_arrays(template, arrays)
-
-
-def learner_init(prepared: Prepared) -> tuple[Callable[[jax.Array], Any], jax.Array]:
-    """Return the function that initialises the run's learner, and the key that it takes."""
-    config = prepared.config
-    key = jax.random.split(jax.random.key(config.seed))[1]
-    return partial(learner_of(config).init, settings_from(config, prepared.specs)), key
-
-
-def check_same_obs(specs: Sequence[TaskSpec], found: np.ndarray, expected: np.ndarray) -> None:
-    """Compare the observations `[T, O]` that repeated episodes have led to with those of the checkpoint.
-
-    Raises:
-      RuntimeError: they differ; the error names the tasks.
-    """
-    if changed := [spec.id for spec, a, b in zip(specs, found, expected, strict=True) if (a != b).any()]:
-        raise RuntimeError(
-            f"{', '.join(changed)}: repeating the episode did not lead back to the checkpoint's observation; "
-            "was the run begun on another machine or with other versions? See manifest.json"
-        )
-
-
-def read_meta(checkpoint: Checkpoint) -> tuple[Coverage, Clock, ScoredEvaluation | None]:
-    """Read the part of a checkpoint that is JSON: the rows that it covers, the clock, and the newest evaluation.
-
-    Raises:
-      DamagedError: it has another form.
-    """
-    meta = checkpoint.meta
-    try:
-        evaluated = meta["evaluated"]
-        return (
-            Coverage(**meta["covered"]),
-            Clock.from_json(meta["clock"]),
-            None if evaluated is None else ScoredEvaluation.from_json(evaluated),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedError(
-            f"the checkpoint's manifest has another form than this version writes ({type(error).__name__}: {error})"
-        ) from None

@@ -13,9 +13,9 @@ import pytest
 
 from agents.learner.types import Batch
 from agents.sizes import run_size
-from agents.training import lane as lane_module
-from agents.training import loop
-from agents.training.lane import Lane, open_lane
+from agents.training import loop, opening
+from agents.training.lane import Lane
+from agents.training.opening import open_lane
 from agents.training.prepare import Prepared
 from agents.training.progress import Progress
 from conf import identity
@@ -289,7 +289,7 @@ def test_acting_uses_every_earlier_update_and_learning_every_earlier_step(
 ):
     """The order is act, start, update, await, insert: by what ends up in replay, in batches and in evaluations."""
     learner = CountingLearner()
-    monkeypatch.setattr(lane_module, "learner_of", lambda config: learner)
+    monkeypatch.setattr(opening, "learner_of", lambda config: learner)
     random_steps, budget = 1, 400
     config = compose([*CONTINUOUS, f"train.random_steps={random_steps}", f"train.env_steps={budget}"])
     assert train(tmp_path / "run", config, scripted_suite) == "done"
@@ -324,7 +324,7 @@ def test_a_value_that_is_not_finite_ends_the_run_and_its_batch_is_kept(
             return actions + np.float32(np.nan) if where == "actions" and int(params) == 24 else actions
 
     learner = Failing()
-    monkeypatch.setattr(lane_module, "learner_of", lambda config: learner)
+    monkeypatch.setattr(opening, "learner_of", lambda config: learner)
     what = {"metrics": "critic/loss", "actions": "the policy's actions"}[where]
     with pytest.raises(FloatingPointError, match=f"not finite at 20 steps: {what}$"):
         train(tmp_path / "run", compose(CONTINUOUS), scripted_suite)

@@ -1,0 +1,147 @@
+"""Opens a run's lane: begins the run, or takes it up where its newest whole checkpoint is."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import numpy as np
+
+from agents.learner.api import learner_of, settings_from
+from agents.replay.ring import Replay
+from agents.training.checkpoint import Checkpoint, CheckpointStore, DamagedError
+from agents.training.clock import Clock
+from agents.training.evaluate import Evaluator
+from agents.training.lane import Lane
+from agents.training.metrics import ScoredEvaluation
+from agents.training.prepare import Prepared
+from agents.training.state import RunState, from_arrays, initial
+from envs.seeding import episode_seed
+from envs.spec import TaskSpec
+from envs.vector import VectorEnv
+from envs.video import Filmer
+from records import layout
+from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
+
+
+def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | None = None) -> Lane:
+    """Begin the run, or take it up where its newest whole checkpoint is.
+
+    Args:
+      prepared: the run, whose directory the caller holds the lock of.
+      stop: asked where it is safe to stop.
+      filmer: takes recorded evaluation episodes.
+    Raises:
+      DamagedError: there are checkpoints, and none is whole or of this form.
+      LostRowsError: the record is not the one that the checkpoint covers, or goes on where there is no checkpoint.
+      EnvError: an environment raised or its process died.
+      RuntimeError: an environment did not come back to the observation it was left at.
+    """
+    config, specs, run_dir = prepared.config, prepared.specs, prepared.run_dir
+    store = CheckpointStore(run_dir / layout.CHECKPOINTS)
+    checkpoint, problems = store.load()
+    for problem in problems:
+        print(f"warning: {problem}; using the one before it", file=sys.stderr)
+    if checkpoint is None:
+        check_begins_nothing_anew(run_dir)
+    covered, clock, evaluated = (NO_ROWS, None, None) if checkpoint is None else read_meta(checkpoint)
+    with contextlib.ExitStack() as opened:
+        record = opened.enter_context(contextlib.closing(RunRecord(run_dir, covered)))
+        env = opened.enter_context(contextlib.closing(training_env(prepared)))
+        evaluator = opened.enter_context(contextlib.closing(Evaluator(config, specs)))
+        if checkpoint is None:
+            evaluator.prepare()  # its worker processes build environments while this process initialises the learner
+        replay = Replay(
+            specs,
+            config.train.replay_capacity,
+            config.train.env_steps,
+            discount=config.agent.discount,
+            n_step=config.agent.n_step,
+            surplus_actions=config.agent.surplus_actions == "keep",
+        )
+        learner, settings = learner_of(config), settings_from(config, specs)
+        init, key = partial(learner.init, settings), jax.random.split(jax.random.key(config.seed))[1]
+        if checkpoint is None:
+            state = initial(config, specs, init(key))
+        else:
+            # Shapes are enough to restore: nothing is initialised that would be thrown away.
+            state = restored(initial(config, specs, jax.eval_shape(init, key)), checkpoint)
+            checkpoint.fill(replay)
+        lane = Lane(
+            prepared,
+            learner,
+            settings,
+            state,
+            replay=replay,
+            evaluated=evaluated,
+            clock=clock or Clock(),
+            env=env,
+            evaluator=evaluator,
+            record=record,
+            store=store,
+            stop=stop,
+            filmer=filmer,
+        )
+        if checkpoint is not None:
+            check_same_obs(specs, lane.obs, state.obs)
+            print(f"continuing from {lane.env_steps:,} steps", file=sys.stderr)
+        opened.pop_all()  # the lane closes them
+    return lane
+
+
+def training_env(prepared: Prepared) -> VectorEnv:
+    """Build the environments that training steps, in worker processes while the caller goes on."""
+    config, specs = prepared.config, prepared.specs
+    return VectorEnv(
+        prepared.train_specs,
+        lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
+        backend="inline" if config.env.backend == "inline" else "process",
+        workers=config.env.workers,
+        on_divergence=config.env.on_divergence,
+    )
+
+
+def restored(template: RunState, checkpoint: Checkpoint) -> RunState:
+    """Return the state that a checkpoint holds; `template` is one of the same form.
+
+    Raises:
+      DamagedError: the checkpoint's arrays are not those of this run.
+    """
+    arrays = {name: array for name, array in checkpoint.arrays.items() if name != layout.TASK_EMBEDDING}
+    return from_arrays(template, arrays)
+
+
+def check_same_obs(specs: Sequence[TaskSpec], found: np.ndarray, expected: np.ndarray) -> None:
+    """Compare the observations `[T, O]` that repeated episodes have led to with those of the checkpoint.
+
+    Raises:
+      RuntimeError: they differ; the error names the tasks.
+    """
+    if changed := [spec.id for spec, a, b in zip(specs, found, expected, strict=True) if (a != b).any()]:
+        raise RuntimeError(
+            f"{', '.join(changed)}: repeating the episode did not lead back to the checkpoint's observation; "
+            "was the run begun on another machine or with other versions? See manifest.json"
+        )
+
+
+def read_meta(checkpoint: Checkpoint) -> tuple[Coverage, Clock, ScoredEvaluation | None]:
+    """Read the part of a checkpoint that is JSON: the rows that it covers, the clock, and the newest evaluation.
+
+    Raises:
+      DamagedError: it has another form.
+    """
+    meta = checkpoint.meta
+    try:
+        evaluated = meta["evaluated"]
+        return (
+            Coverage(**meta["covered"]),
+            Clock.from_json(meta["clock"]),
+            None if evaluated is None else ScoredEvaluation.from_json(evaluated),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(
+            f"the checkpoint's manifest has another form than this version writes ({type(error).__name__}: {error})"
+        ) from None
