@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.learner import architecture
+from agents.learner.architecture import Size
+from conf.agents import BrcConfig, BrcDiscreteConfig
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs.spec import SpaceSpec, TaskSpec
@@ -14,7 +17,12 @@ CRITIC_COPIES = 5  # parameters, target, two Adam moments, gradient
 ACTOR_COPIES = 4  # the same without a target
 ACTIVATIONS_PER_LAYER = 4  # kept for the gradient: product, norm, its input, ReLU
 DEVICE_OVERHEAD_BYTES = 600 * 2**20  # CUDA's context, compiled programs and work space
-ENCODER_STAGES, ENCODER_BLOCKS = 3, 2
+CRITIC_PASSES = 6
+"""Passes through the critic in an update with an actor: a target, three for its gradient, two for the action's."""
+ACTOR_PASSES = 4
+"""Passes through the actor: one for the next action, three for its own gradient."""
+DISCRETE_CRITIC_PASSES = 5
+"""Passes through the critic without an actor: one chooses the next action, one is the target, three the gradient."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +33,16 @@ class RunSize:
     """With the task embedding and the image encoder."""
     actor_params: int
     critic_products: int
-    """Multiplications of one transition's way through the critic, roughly; a convolution uses each weight often."""
+    """Multiplications of one transition's way through the critic; a convolution uses each weight often."""
+    update_flops: int
+    """Floating-point operations of one gradient update: two for each multiplication, over all passes and the batch."""
     learner_bytes: int
     replay_bytes: int
     device_bytes: int
 
 
 def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
-    """Sizes of the run's networks and replay; exact for parameters, an estimate for the learner's memory.
+    """Work out the sizes of the run's networks and replay: exact for parameters, an estimate for the learner's memory.
 
     `device_bytes` is what a GPU must hold: the learner, one update's activations (`batch x ensemble x width`, four for
     each of the `1 + 2 depth` layers, and two of the outputs' logits) and an overhead.
@@ -49,34 +59,39 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
     heads = num_tasks if config.conditioning == "heads" else 1
     outputs = agent.num_bins if agent.value_loss == "categorical" else 1
 
-    actor = encoder = encoder_products = 0
-    if agent.actions == "discrete":
-        encoder, encoder_products = encoder_size(space.obs_shape, *encoder_shape(config))
-        critic_in = encoder_features(encoder_shape(config)[0]) + conditioning
+    actor, encoder = Size(0, 0), Size(0, 0)
+    if isinstance(agent, BrcDiscreteConfig):
+        channels, stride = encoder_shape(config)
+        encoder = architecture.encoder(space.obs_shape, channels, stride)
+        critic_in = architecture.encoder_features(channels) + conditioning
         outputs *= space.action_dim
+        passes = DISCRETE_CRITIC_PASSES
     else:
         obs_dim = space.obs_shape[0]
         critic_in = obs_dim + space.action_dim + conditioning
-        assert agent.actor_network is not None
-        actor = torso_params(agent.actor_network, obs_dim + conditioning, model.actor_width, model.actor_depth)
-        actor += 2 * dense_params(model.actor_width, heads * space.action_dim)
-    member = torso_params(agent.network, critic_in, model.width, model.depth)
-    member += dense_params(model.width, heads * outputs)
-    critic = encoder + agent.ensemble_size * member + table
-    learner = FLOAT_BYTES * (CRITIC_COPIES * critic + ACTOR_COPIES * actor)
+        network = agent.actor_network if isinstance(agent, BrcConfig) else agent.network
+        actor = architecture.torso(network, obs_dim + conditioning, model.actor_width, model.actor_depth)
+        actor += architecture.dense(model.actor_width, heads * space.action_dim) * 2
+        passes = CRITIC_PASSES
+    member = architecture.torso(agent.network, critic_in, model.width, model.depth)
+    member += architecture.dense(model.width, heads * outputs)
+    critic = encoder + member * agent.ensemble_size + Size(table, 0)
+    learner = FLOAT_BYTES * (CRITIC_COPIES * critic.params + ACTOR_COPIES * actor.params)
     layers = ACTIVATIONS_PER_LAYER * (1 + 2 * model.depth) * model.width + 2 * heads * outputs
     activations = FLOAT_BYTES * config.batch_size * agent.ensemble_size * layers
+    products = passes * critic.products + ACTOR_PASSES * actor.products
     return RunSize(
-        critic_params=critic,
-        actor_params=actor,
-        critic_products=critic - encoder + encoder_products,
+        critic_params=critic.params,
+        actor_params=actor.params,
+        critic_products=critic.products,
+        update_flops=2 * products * config.batch_size,
         learner_bytes=learner,
         device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
         replay_bytes=replay_bytes(
             specs,
             config.train.replay_capacity,
             config.train.env_steps,
-            surplus_actions=config.agent.surplus_actions == "keep",
+            surplus_actions=config.agent.keeps_surplus_actions,
         ),
     )
 
@@ -102,36 +117,6 @@ def encoder_shape(config: RunConfig) -> tuple[int, int]:
     return channels, stride
 
 
-def encoder_features(channels: int) -> int:
-    """Width of what the image encoder says; 256 for Impala's own 16 channels."""
-    return 16 * channels
-
-
-def encoder_stage(channels: int, stride: int, stage: int) -> tuple[int, int, int]:
-    """Channels, kernel size and stride of a stage's first convolution."""
-    if stage == 0:
-        return channels, 3 if stride == 1 else 2 * stride, stride
-    return 2 * channels, 3, 1
-
-
-def encoder_size(obs_shape: Sequence[int], channels: int, stride: int) -> tuple[int, int]:
-    """Parameters of the image encoder, and the multiplications of one pass."""
-    width, height, side = obs_shape[0], *obs_shape[1:]
-    params = products = 0
-    for stage in range(ENCODER_STAGES):
-        out, kernel, step = encoder_stage(channels, stride, stage)
-        height, side = -(-height // step), -(-side // step)
-        first = kernel**2 * width * out
-        products += first * height * side
-        height, side = -(-height // 2), -(-side // 2)  # pooled
-        blocks = 2 * ENCODER_BLOCKS * 9 * out**2
-        products += blocks * height * side
-        params += first + blocks + (1 + 2 * ENCODER_BLOCKS) * out
-        width = out
-    dense = dense_params(height * side * width, encoder_features(channels))
-    return params + dense + 2 * encoder_features(channels), products + dense
-
-
 def replay_bytes(specs: Sequence[TaskSpec], capacity: int, budget: int, *, surplus_actions: bool) -> int:
     """Memory that replay will have taken when `budget` steps per task are in it.
 
@@ -144,15 +129,6 @@ def replay_bytes(specs: Sequence[TaskSpec], capacity: int, budget: int, *, surpl
     widest = max(spec.action_width for spec in specs)
     transitions = (spec.transition_bytes(widest if surplus_actions else spec.action_width) for spec in specs)
     return (min(capacity, budget) + 1) * sum(transitions)
-
-
-def dense_params(inputs: int, outputs: int) -> int:
-    return inputs * outputs + outputs
-
-
-def torso_params(network: str, inputs: int, width: int, depth: int) -> int:
-    norm = 2 * width if network == "bronet" else 0
-    return dense_params(inputs, width) + norm + depth * 2 * (dense_params(width, width) + norm)
 
 
 def check_memory(sizes: Sequence[RunSize], available: int) -> None:

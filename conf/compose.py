@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -115,6 +115,7 @@ def _single(values: dict[str, Any]) -> schema.RunConfig:
     for key, value in values.items():
         if key not in groups():
             _set(data, key, value)
+    schema.check_actions(data)
     config = _narrow(build(schema.RunConfig, data))
     if config.sweep.params and "sweep" not in values:
         raise ConfigError(
@@ -226,10 +227,9 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def field_at(key: str, value: Any) -> Field:
     """The schema's field at a dotted key; keys below a free-form field belong to it."""
-    cls: Any = schema.RunConfig
+    fields = fields_of(schema.RunConfig)
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        fields = fields_of(cls)
         if part not in fields:
             prefix = "".join(f"{name}." for name in parts[:depth])
             names = [f"{prefix}{name}" for name in fields]
@@ -237,23 +237,27 @@ def field_at(key: str, value: Any) -> Field:
         field = fields[part]
         if field.type is dict:
             return field
-        if not dataclasses.is_dataclass(field.type):
+        below = field.nested()
+        if below is None:
             if depth < len(parts) - 1:
                 raise ConfigError(f"{key}={show(value)}: {'.'.join(parts[: depth + 1])} holds a value, not keys")
             return field
-        cls = field.type
-    raise ConfigError(f"{key}={show(value)}: a group of keys: {', '.join(f'{key}.{name}' for name in fields_of(cls))}")
+        fields = below
+    raise ConfigError(f"{key}={show(value)}: a group of keys: {', '.join(f'{key}.{name}' for name in fields)}")
 
 
 @cache
-def _all_keys(cls: type = schema.RunConfig, prefix: str = "") -> tuple[str, ...]:
-    keys: list[str] = list(groups()) if not prefix else []
-    for name, field in fields_of(cls).items():
-        if dataclasses.is_dataclass(field.type):
-            keys += _all_keys(field.type, f"{prefix}{name}.")  # type: ignore[arg-type]
+def _all_keys() -> tuple[str, ...]:
+    return (*groups(), *_keys_below(fields_of(schema.RunConfig), ""))
+
+
+def _keys_below(fields: dict[str, Field], prefix: str) -> Iterator[str]:
+    for name, field in fields.items():
+        below = field.nested()
+        if below is None:
+            yield f"{prefix}{name}"
         else:
-            keys.append(f"{prefix}{name}")
-    return tuple(keys)
+            yield from _keys_below(below, f"{prefix}{name}.")
 
 
 def _set(data: dict, key: str, value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+from collections.abc import Container
 from functools import cache
 
 from conf import schema
@@ -29,15 +30,36 @@ def description(group: str, name: str) -> str:
     return ""
 
 
-def key_lines(cls: type = schema.RunConfig, prefix: str = "") -> list[str]:
-    """One line a key: name, what it allows, what it means."""
+def key_lines(cls: type = schema.RunConfig, prefix: str = "", known: Container[str] = ()) -> list[str]:
+    """One line a key: name, what the key allows, what it means.
+
+    Args:
+      cls: the dataclass whose keys are listed.
+      prefix: what stands before their names.
+      known: keys that are left out.
+    """
     lines = []
     for name, field in fields_of(cls).items():
-        if dataclasses.is_dataclass(field.type):
+        if name in known:
+            continue
+        if field.variants is not None:
+            lines += key_lines(field.type, f"{prefix}{name}.")
+            for choice, variant in field.variants.classes.items():
+                lines.append(f"  {f'with {prefix}{name}.{field.variants.key}={choice}':32s} also")
+                lines += key_lines(variant, f"{prefix}{name}.", fields_of(field.type))
+        elif dataclasses.is_dataclass(field.type):
             lines += key_lines(field.type, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
-            lines.append(f"  {prefix + name:32s} {field_docs(cls).get(name, '')} [{describe(field)}]")
+            lines.append(f"  {prefix + name:32s} {docs_of(cls).get(name, '')} [{describe(field)}]")
     return lines
+
+
+def docs_of(cls: type) -> dict[str, str]:
+    """The text under each field of a dataclass, inherited ones included."""
+    docs: dict[str, str] = {}
+    for one in reversed(cls.__mro__[:-1]):
+        docs |= field_docs(one)
+    return docs
 
 
 @cache

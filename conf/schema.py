@@ -8,96 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from conf.typed import ConfigError, NotIdentity, Range, Since, show
+from conf.agents import AGENTS, AgentConfig, ModelConfig
+from conf.typed import ConfigError, NotIdentity, Range, Since, Variants
 from conf.uris import check_database, check_tracking_uri, is_web
-
-
-@dataclass(frozen=True)
-class AgentConfig:
-    """The algorithm. Defaults: BRC, arXiv:2505.23150, and its release."""
-
-    name: str
-    """What the run directory and MLflow call it."""
-    actions: Annotated[Literal["continuous", "discrete"], Since("continuous")]
-    """Which learner, by the kind of actions that the tasks take."""
-    discount: Annotated[float, Range(ge=0, lt=1)]
-    """Of future rewards, per environment step."""
-    tau: Annotated[float, Range(gt=0, le=1)]
-    """Step of the target critic towards the critic, per update."""
-    n_step: Annotated[int, Range(ge=1), Since(1)]
-    """Rewards summed in a target before it bootstraps; fewer where an episode ends."""
-    clip_rewards: Annotated[bool, Since(False)]
-    """Learn from the rewards' signs; scores stay unclipped."""
-    batch_size: Annotated[int | None, Range(ge=1)]
-    """Transitions per update; null: batch_per_task for each task or, without, 1024 with several tasks, 256 with one."""
-    batch_per_task: Annotated[int | None, Range(ge=1), Since(None)]
-    """Transitions per update and task, where batch_size is null."""
-    updates_per_step: Annotated[int, Range(ge=0)]
-    """Gradient updates per environment step (one step = one transition of every task)."""
-    learning_rate: Annotated[float, Range(gt=0)]
-    """AdamW, actor and critic."""
-    weight_decay: Annotated[float, Range(ge=0)]
-    """AdamW, actor and critic."""
-    temperature_learning_rate: Annotated[float | None, Range(gt=0)]
-    """Continuous: Adam with b1 = 0.5, entropy temperature."""
-    init_temperature: Annotated[float | None, Range(gt=0)]
-    """Continuous: initial entropy temperature."""
-    target_entropy_per_dim: float | None
-    """Continuous: target entropy in nats per (padded) action dimension."""
-    surplus_actions: Annotated[Literal["keep", "zero"], Since("keep")]
-    """Continuous: beyond a task's own action components the critic sees the policy's (as BRC's release) or zeros."""
-    num_bins: Annotated[int, Range(ge=2)]
-    """Return bins of the categorical critic."""
-    v_max: Annotated[float, Range(gt=0)]
-    """The bins span [-v_max, v_max] in normalised return."""
-    ensemble_size: Annotated[int, Range(ge=1)]
-    """Independent critics."""
-    ensemble_target: Literal["mean", "min"]
-    """How the ensemble becomes one value: mean distribution, or the member of least value."""
-    embedding_dim: Annotated[int, Range(ge=1)]
-    """Width of a learned task embedding."""
-    value_loss: Literal["categorical", "squared"]
-    """Cross-entropy on return bins, or squared error on a scalar."""
-    conditioning: Literal["embedding", "one_hot", "none", "heads"]
-    """How the networks know the task; a single task always has none."""
-    reward_scale: Literal["release", "paper", "return", "off"]
-    """Per-task reward normalisation, by whose entropy correction; return: by none; off: raw rewards."""
-    network: Literal["bronet", "mlp"]
-    """Critic torso."""
-    actor_network: Literal["bronet", "mlp"] | None
-    """Continuous: actor torso."""
-    backup: Annotated[Literal["greedy", "soft"] | None, Since(None)]
-    """Discrete: targets follow the best next action, or softmax(Q / soft_temperature) with its entropy as a bonus."""
-    soft_temperature: Annotated[float | None, Range(gt=0), Since(None)]
-    """Discrete: of backup=soft, in normalised return."""
-    epsilon: Annotated[float | None, Range(ge=0, le=1), Since(None)]
-    """Discrete: share of random actions in training after epsilon_steps; it falls linearly from 1."""
-    epsilon_steps: Annotated[int | None, Range(ge=1), Since(None)]
-    """Discrete: environment steps, from the run's first, over which epsilon falls."""
-    eval_epsilon: Annotated[float | None, Range(ge=0, le=1), Since(None)]
-    """Discrete: share of random actions in evaluation."""
-    image_shift: Annotated[int | None, Range(ge=0), Since(None)]
-    """Discrete: images are shifted at random by up to so many pixels in updates; 0: not."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of the networks."""
-
-    width: Annotated[int, Range(ge=1)]
-    """Critic width: the scaling axis."""
-    depth: Annotated[int, Range(ge=0)]
-    """Critic residual blocks."""
-    actor_width: Annotated[int, Range(ge=1)]
-    """Actor width."""
-    actor_depth: Annotated[int, Range(ge=0)]
-    """Actor residual blocks."""
-    encoder_channels: Annotated[int | None, Range(ge=1), Since(None)]
-    """Channels of the image encoder's first stage; the other two have twice as many."""
-    encoder_stride: Annotated[int | None, Range(ge=1), Since(None)]
-    """Of the image encoder's first convolution: 1 sees every pixel, 4 is ten times as fast on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +210,7 @@ class RunConfig:
 
     seed: Annotated[int, Range(ge=0, lt=2**32)]
     """Of every random stream."""
-    agent: AgentConfig
+    agent: Annotated[AgentConfig, Variants("learner", AGENTS)]
     model: ModelConfig
     benchmark: BenchmarkConfig
     train: TrainConfig
@@ -330,50 +245,22 @@ class RunConfig:
         return self.agent.conditioning if len(self.benchmark.task_ids) > 1 else "none"
 
 
-CONTINUOUS_ONLY = ("temperature_learning_rate", "init_temperature", "target_entropy_per_dim", "actor_network")
-DISCRETE_ONLY = ("backup", "epsilon", "epsilon_steps", "eval_epsilon", "image_shift")
-
-
-def check_agent(config: RunConfig) -> None:
-    """Settings that one kind of agent has and the other has not.
+def check_actions(values: dict[str, Any]) -> None:
+    """Refuse an agent that cannot act in the benchmark's tasks, in composed values that are not typed yet.
 
     Raises:
-      ConfigError: names the key.
+      ConfigError: names agent and benchmark.
     """
-    agent = config.agent
-    if agent.actions != config.benchmark.actions:
-        others = {"continuous": "brc", "discrete": "brc_discrete"}
+    agent, benchmark = values.get("agent"), values.get("benchmark")
+    if not isinstance(agent, dict) or not isinstance(benchmark, dict):
+        return
+    cls, needed = AGENTS.get(str(agent.get("learner"))), benchmark.get("actions", "continuous")
+    if cls is not None and needed in ("continuous", "discrete") and cls.actions != needed:
+        others = [name for name, one in AGENTS.items() if one.actions == needed]
         raise ConfigError(
-            f"agent={agent.name}: takes {agent.actions} actions, benchmark={config.benchmark.name} has "
-            f"{config.benchmark.actions} ones: agent={others[config.benchmark.actions]}"
+            f"agent={agent.get('name')}: takes {cls.actions} actions, benchmark={benchmark.get('name')} has "
+            f"{needed} ones: agent={' or '.join(others)}"
         )
-    needed, absent = CONTINUOUS_ONLY, DISCRETE_ONLY
-    if agent.actions == "discrete":
-        needed, absent = absent, needed
-    for name in needed:
-        if getattr(agent, name) is None:
-            raise ConfigError(f"agent.{name}=null: needed where agent.actions={agent.actions}")
-    for name in absent:
-        if (value := getattr(agent, name)) is not None:
-            raise ConfigError(f"agent.{name}={value}: must be null where agent.actions={agent.actions}")
-    if (agent.backup == "soft") != (agent.soft_temperature is not None):
-        raise ConfigError(
-            f"agent.soft_temperature={show(agent.soft_temperature)}: a number with agent.backup=soft, else null; "
-            f"agent.backup={show(agent.backup)}"
-        )
-    if agent.actions == "discrete":
-        if agent.surplus_actions != "keep":
-            raise ConfigError(
-                f"agent.surplus_actions={agent.surplus_actions}: these actions have no components; allowed: keep"
-            )
-        if agent.reward_scale in ("release", "paper"):
-            raise ConfigError(
-                f"agent.reward_scale={agent.reward_scale}: corrects for an entropy that agent={agent.name} has not; "
-                "allowed here: return, off"
-            )
-        for name in ("encoder_channels", "encoder_stride"):
-            if getattr(config.model, name) is None:
-                raise ConfigError(f"model.{name}=null: needed where agent.actions=discrete")
 
 
 def check(config: RunConfig) -> None:
@@ -413,7 +300,7 @@ def check(config: RunConfig) -> None:
             f"train.replay_capacity={config.train.replay_capacity}: "
             f"at least train.random_steps, which is {config.train.random_steps}"
         )
-    check_agent(config)
+    config.agent.check(config.model)
     if not config.env.atari.full_action_set and len(config.benchmark.task_ids) > 1:
         raise ConfigError(
             "env.atari.full_action_set=false: the games' own sets differ, so for a single task only; "

@@ -60,6 +60,49 @@ class Since:
 
 
 @dataclass(frozen=True)
+class Variants:
+    """Marks a field that is one of several dataclasses, chosen by the value of a key that all of them have.
+
+    Attributes:
+      key: the name of that key.
+      classes: value of the key -> dataclass.
+    """
+
+    key: str
+    classes: dict[str, type]
+
+    __hash__ = object.__hash__
+
+    def fields(self) -> dict[str, Field]:
+        """The fields of all the classes by name; of one that several have, the first class's."""
+        found: dict[str, Field] = {}
+        for cls in self.classes.values():
+            found = found | {name: field for name, field in fields_of(cls).items() if name not in found}
+        return found
+
+    def chosen(self, values: Any, prefix: str) -> type:
+        """The class that nested values are of.
+
+        Raises:
+          ConfigError: the key is missing or names no class, or a value is of a key that only other classes have.
+        """
+        if not isinstance(values, dict):
+            raise ConfigError(f"{prefix.rstrip('.')}={show(values)}: must be a group of keys")
+        choice = values.get(self.key)
+        if not isinstance(choice, str) or choice not in self.classes:
+            raise ConfigError(f"{prefix}{self.key}={show(choice)}: must be one of {', '.join(self.classes)}")
+        for name, value in values.items():
+            if name not in fields_of(self.classes[choice]):
+                others = [one for one, cls in self.classes.items() if name in fields_of(cls)]
+                if others:
+                    raise ConfigError(
+                        f"{prefix}{name}={show(value)}: {prefix}{self.key}={choice} has no such key; "
+                        f"it is a key of {prefix}{self.key}={', '.join(others)}"
+                    )
+        return self.classes[choice]
+
+
+@dataclass(frozen=True)
 class Field:
     """One field of the schema: its plain type and its marks."""
 
@@ -67,6 +110,13 @@ class Field:
     range: Range | None
     identity: bool
     since: Since | None
+    variants: Variants | None
+
+    def nested(self) -> dict[str, Field] | None:
+        """The fields below this one; None where the field holds a value."""
+        if self.variants is not None:
+            return self.variants.fields()
+        return fields_of(self.type) if dataclasses.is_dataclass(self.type) else None
 
 
 @cache
@@ -82,7 +132,7 @@ def _field(hint: Any) -> Field:
         hint, *marks_list = typing.get_args(hint)
         marks = tuple(marks_list)
     of = lambda kind: next((mark for mark in marks if isinstance(mark, kind)), None)  # noqa: E731
-    return Field(hint, of(Range), of(NotIdentity) is None, of(Since))
+    return Field(hint, of(Range), of(NotIdentity) is None, of(Since), of(Variants))
 
 
 def build(cls: type[T], values: Any, prefix: str = "") -> T:
@@ -100,7 +150,10 @@ def build(cls: type[T], values: Any, prefix: str = "") -> T:
     built = {}
     for name, field in fields.items():
         key = f"{prefix}{name}"
-        if dataclasses.is_dataclass(field.type):
+        if field.variants is not None:
+            below = values.get(name, {})
+            built[name] = build(field.variants.chosen(below, f"{key}."), below, f"{key}.")
+        elif dataclasses.is_dataclass(field.type):
             built[name] = build(field.type, values.get(name, {}), f"{key}.")  # type: ignore[arg-type]
         elif name not in values:
             if field.since is None:

@@ -14,9 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from agents.learner import brc as continuous
-from agents.learner import losses
+from agents.learner import brc, losses
 from agents.learner.types import Batch
+from conf.compose import compose
+from envs.spec import TaskSpec
 
 UPDATES, TASKS, OBS, ACTION = 4, 4, 24, 6
 REPEATS, CALLS = 7, 10
@@ -35,7 +36,13 @@ def milliseconds(function: Callable[[], Any]) -> float:
     return statistics.median(times)
 
 
+def task(number: int) -> TaskSpec:
+    """Return a task of the sizes that are timed."""
+    return TaskSpec(f"timed/{number}", (OBS,), ACTION, 1000, "return", 0.0, 1000.0, None, "perf/update.py")
+
+
 def batches(batch_size: int) -> Batch:
+    """Return random batches `[U, B, ...]`."""
     rng = np.random.default_rng(0)
     shape = (UPDATES, batch_size)
     return Batch(
@@ -49,23 +56,23 @@ def batches(batch_size: int) -> Batch:
 
 
 def time_updates(width: int, batch_size: int) -> None:
-    settings = continuous.LearnerSettings(
-        num_tasks=TASKS, obs_dim=OBS, action_dim=ACTION, width=width, depth=2, actor_width=width, actor_depth=1
-    )
-    state = continuous.init(settings, jax.random.key(0))
+    """Print what an update takes, in one call for several and one by one."""
+    config = compose(["benchmark=dmc_hard", f"model.width={width}", f"model.actor_width={width}"])
+    settings = brc.settings(config, [task(number) for number in range(TASKS)])
+    state = brc.init(settings, jax.random.key(0))
     scale = np.ones(TASKS, np.float32)
     together = batches(batch_size)
     single = [jax.tree.map(lambda values, index=index: values[index : index + 1], together) for index in range(UPDATES)]
 
     def scanned() -> Any:
         nonlocal state
-        state, metrics = continuous.update(settings, state, together, scale)
+        state, metrics = brc.update(settings, state, together, scale)
         return metrics
 
     def one_by_one() -> Any:
         nonlocal state
         for batch in single:
-            state, metrics = continuous.update(settings, state, batch, scale)
+            state, metrics = brc.update(settings, state, batch, scale)
         return metrics
 
     scan_ms, single_ms = milliseconds(scanned) / UPDATES, milliseconds(one_by_one) / UPDATES

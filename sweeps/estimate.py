@@ -2,10 +2,9 @@
 
 The formula, for one environment step of all tasks:
 
-    tasks x ENV_STEP_S / cores + U x (overhead + 2 B (6 critic products + 4 actor parameters) / speed)
+    tasks x ENV_STEP_S / cores + U x (overhead + operations of an update / speed)
 
-where U updates follow a step and B transitions are a batch; a forward pass takes 2 operations a parameter and
-transition, the critic is passed through 6 times (target 1, forward and backward 3, to the action 2), the actor 4.
+where U updates follow a step; `agents.sizes` counts an update's operations.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ ENV_STEP_S = 5e-4  # a light task; a dog takes three times as long
 # Cautious for a data-centre GPU, float32 inputs.
 GPU_UPDATE_OVERHEAD_S = 1e-3
 GPU_FLOPS = 20e12
-CRITIC_PASSES = 6
-ACTOR_PASSES = 4
 
 Key = str
 Rates = Mapping[tuple[Key, bool], float]
@@ -70,7 +67,6 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
     rate = rates.get((speed_key(identity.values_of(config)), on_slurm)) if rates else None
     if rate is not None:
         return Estimate(config.train.env_steps / rate, "measured")
-    products = CRITIC_PASSES * size.critic_products + ACTOR_PASSES * size.actor_params
     if on_slurm:
         cores = int_or(config.launcher.slurm.get("cpus_per_task"), 1) / config.launcher.runs_per_gpu
         gpu = any("gpu" in str(key) and value for key, value in config.launcher.slurm.items()) or "gpu" in str(
@@ -80,7 +76,7 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
         cores, gpu = max(1, len(os.sched_getaffinity(0)) // parallel), False
     speed = GPU_FLOPS / config.launcher.runs_per_gpu if gpu else FLOPS_PER_CORE * cores
     overhead = GPU_UPDATE_OVERHEAD_S if gpu else CPU_UPDATE_OVERHEAD_S
-    update_s = overhead + 2 * products * config.batch_size / speed
+    update_s = overhead + size.update_flops / speed
     step_s = len(config.benchmark.task_ids) * ENV_STEP_S / cores + config.agent.updates_per_step * update_s
     return Estimate(config.train.env_steps * step_s, "formula")
 

@@ -1,21 +1,25 @@
-"""The learner for continuous actions: BRC's soft actor-critic. Pure functions of an explicit state."""
+"""The learner `brc`, for continuous actions: a soft actor-critic. Pure functions of an explicit state."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from agents.learner import critic as value
-from agents.learner import losses
-from agents.learner.critic import ValueSettings, expected_value, task_features
+from agents.learner import critic, losses
+from agents.learner.critic import CriticSettings, expected_value, task_features
 from agents.learner.networks import Actor, init_params
-from agents.learner.types import Array, Batch, Metrics, Params
+from agents.learner.types import Array, Batch, Learner, Metrics, Params, check_batches, settings_of
+from conf.agents import BrcConfig
+from conf.schema import RunConfig
+from envs.spec import TaskSpec
 
 ENTROPY_DECAY = 0.99  # of the running per-task policy entropy that the paper's reward scale needs
 
@@ -44,7 +48,7 @@ class LearnerState(NamedTuple):
     update_steps: jax.Array
 
 
-class Policy(NamedTuple):
+class ActingParams(NamedTuple):
     """What acting needs of a `LearnerState`: actor parameters and the conditioning part of the critic's."""
 
     actor: Params
@@ -52,19 +56,16 @@ class Policy(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnerSettings(ValueSettings):
-    """Static settings of the two compiled functions: the agent's and model's configuration, and the tasks' sizes."""
+class Settings(CriticSettings, BrcConfig):
+    """Static settings of the two compiled functions: agent and model of the configuration, and the tasks' sizes.
+
+    Attributes:
+      obs_dim: the padded width of an observation.
+      action_widths: `[T]`, the components of each task's own actions.
+    """
 
     obs_dim: int
-    actor_width: int
-    actor_depth: int
-    discount: float = 0.99
-    init_temperature: float = 0.1
-    temperature_learning_rate: float = 3e-4
-    target_entropy_per_dim: float = -0.5
-    actor_network: Literal["bronet", "mlp"] = "bronet"
-    surplus_actions: Literal["keep", "zero"] = "keep"
-    action_widths: tuple[int, ...] = ()
+    action_widths: tuple[int, ...]
 
     @property
     def target_entropy(self) -> float:
@@ -72,78 +73,102 @@ class LearnerSettings(ValueSettings):
         return self.target_entropy_per_dim * self.action_dim
 
     @cached_property
-    def critic_network(self) -> nn.Module:
-        return value.critic_network(self, self.num_outputs)
+    def critic_ensemble(self) -> nn.Module:
+        """The critics `[B, I] -> [E, B, K]`."""
+        return critic.make_critic(self, self.num_outputs)
 
     @cached_property
-    def actor_network_module(self) -> nn.Module:
+    def actor(self) -> nn.Module:
+        """The actor, from features `[B, I]` to mean and log standard deviation, each `[B, A]`."""
         return Actor(self.actor_network, self.actor_width, self.actor_depth, self.action_dim, self.num_heads)
 
     @cached_property
     def temperature_optimiser(self) -> optax.GradientTransformation:
+        """The optimiser of the logarithm of the temperature."""
         return optax.adam(self.temperature_learning_rate, b1=0.5)
 
 
 def critic_outputs(
-    settings: LearnerSettings, params: Params, obs: jax.Array, action: jax.Array, task_ids: jax.Array
+    settings: Settings, params: Params, obs: jax.Array, action: jax.Array, task_ids: jax.Array
 ) -> jax.Array:
-    """Logits `[E, B, K]`, or values `[E, B, 1]` with the squared loss."""
+    """Return logits `[E, B, K]`, or values `[E, B, 1]` with the squared loss.
+
+    Args:
+      settings: static.
+      params: the critics' parameters.
+      obs: `[B, O]`.
+      action: `[B, A]`.
+      task_ids: `[B]`.
+    """
     if settings.surplus_actions == "zero":
         own = jnp.arange(settings.action_dim) < jnp.asarray(settings.action_widths)[task_ids][:, None]
         action = jnp.where(own, action, 0.0)
     features = task_features(settings, params["conditioning"], task_ids)
     inputs = jnp.concatenate([obs, action, features], axis=-1)
-    return settings.critic_network.apply({"params": params["ensemble"]}, inputs, task_ids)  # type: ignore[return-value]
+    return settings.critic_ensemble.apply({"params": params["ensemble"]}, inputs, task_ids)  # type: ignore[return-value]
 
 
 def policy_distribution(
-    settings: LearnerSettings, policy: Policy, obs: jax.Array, task_ids: jax.Array
+    settings: Settings, params: ActingParams, obs: jax.Array, task_ids: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Mean and log standard deviation `[B, A]` before tanh. The conditioning gets no gradient from here."""
-    features = jax.lax.stop_gradient(task_features(settings, policy.conditioning, task_ids))
+    """Return mean and log standard deviation `[B, A]` before tanh; the conditioning gets no gradient from here.
+
+    Args:
+      settings: static.
+      params: what acting needs.
+      obs: `[B, O]`.
+      task_ids: `[B]`.
+    """
+    features = jax.lax.stop_gradient(task_features(settings, params.conditioning, task_ids))
     inputs = jnp.concatenate([obs, features], axis=-1)
-    return settings.actor_network_module.apply({"params": policy.actor}, inputs, task_ids)  # type: ignore[return-value]
+    return settings.actor.apply({"params": params.actor}, inputs, task_ids)  # type: ignore[return-value]
 
 
-def reward_factor(
-    settings: LearnerSettings, return_scale: jax.Array, temperature: jax.Array, entropy: jax.Array
+def entropy_reward_factor(
+    settings: Settings, return_scale: jax.Array, temperature: jax.Array, entropy: jax.Array
 ) -> jax.Array:
-    """`value.reward_factor` `[T]` with the entropy that the return holds too.
+    """Return `critic.reward_factor` `[T]`, where the return holds the entropy too.
 
     `lambda_i` is the release's `-temperature * target_entropy / (2 (1 - discount))` or the paper's
     `temperature * entropy_i / (1 - discount)`.
+
+    Args:
+      settings: static.
+      return_scale: `[T]`, magnitudes of raw returns.
+      temperature: scalar.
+      entropy: `[T]`, each task's policy entropy in nats.
     """
     horizon = 1 / (1 - settings.discount)
     if settings.reward_scale == "paper":
-        return value.reward_factor(settings, return_scale, temperature * entropy * horizon)
+        return critic.reward_factor(settings, return_scale, temperature * entropy * horizon)
     if settings.reward_scale == "release":
-        return value.reward_factor(settings, return_scale, -temperature * settings.target_entropy / 2 * horizon)
-    return value.reward_factor(settings, return_scale, 0.0)
+        return critic.reward_factor(settings, return_scale, -temperature * settings.target_entropy / 2 * horizon)
+    return critic.reward_factor(settings, return_scale, 0.0)
 
 
-def init(settings: LearnerSettings, key: jax.Array) -> LearnerState:
-    """A fresh state; everything in it is a function of `settings` and `key`."""
+def init(settings: Settings, key: jax.Array) -> LearnerState:
+    """Return a fresh state, which is a function of `settings` and `key` alone."""
     key_critic, key_table, key_actor, key_updates = jax.random.split(key, 4)
     obs, action = jnp.zeros((1, settings.obs_dim)), jnp.zeros((1, settings.action_dim))
     task_ids = jnp.zeros((1,), jnp.int32)
 
-    conditioning = value.init_conditioning(settings, key_table)
+    conditioning = critic.init_conditioning(settings, key_table)
     features = task_features(settings, conditioning, task_ids)
     inputs = jnp.concatenate([obs, action, features], axis=-1)
-    critic = {
+    critic_params = {
         "conditioning": conditioning,
-        "ensemble": init_params(settings.critic_network, key_critic, inputs, task_ids),
+        "ensemble": init_params(settings.critic_ensemble, key_critic, inputs, task_ids),
     }
     inputs = jnp.concatenate([obs, features], axis=-1)
-    actor = init_params(settings.actor_network_module, key_actor, inputs, task_ids)
+    actor = init_params(settings.actor, key_actor, inputs, task_ids)
     log_temperature = jnp.log(jnp.float32(settings.init_temperature))
     return LearnerState(
         actor=actor,
-        critic=critic,
-        target_critic=jax.tree.map(jnp.copy, critic),
+        critic=critic_params,
+        target_critic=jax.tree.map(jnp.copy, critic_params),
         log_temperature=log_temperature,
         actor_opt=settings.optimiser.init(actor),
-        critic_opt=settings.optimiser.init(critic),
+        critic_opt=settings.optimiser.init(critic_params),
         temperature_opt=settings.temperature_optimiser.init(log_temperature),
         entropy=jnp.zeros(settings.num_tasks),
         key=jax.random.key_data(key_updates),
@@ -156,15 +181,15 @@ def task_embedding(state: LearnerState) -> jax.Array | None:
     return state.critic["conditioning"].get("embedding")
 
 
-def policy(state: LearnerState) -> Policy:
-    """The part of the state that acting reads."""
-    return Policy(state.actor, state.critic["conditioning"])
+def acting_params(state: LearnerState) -> ActingParams:
+    """Return the part of the state that acting reads."""
+    return ActingParams(state.actor, state.critic["conditioning"])
 
 
 @partial(jax.jit, static_argnames=("settings", "deterministic"))
 def act(
-    settings: LearnerSettings,
-    policy: Policy,
+    settings: Settings,
+    params: ActingParams,
     obs: Array,
     task_ids: Array,
     key: jax.Array,
@@ -172,11 +197,20 @@ def act(
     *,
     deterministic: bool,
 ) -> jax.Array:
-    """Actions `[N, A]` in (-1, 1) for observations `[N, O]` of tasks `[N]`; the mode if `deterministic`.
+    """Return actions `[N, A]` in (-1, 1).
 
-    `step` is folded into `key`.
+    Args:
+      settings: static.
+      params: what acting needs.
+      obs: `[N, O]`.
+      task_ids: `[N]`.
+      key: of the run's acting.
+      step: a number that is folded into `key`.
+      deterministic: whether the actions are the policy's mode, without noise.
     """
-    mean, log_std = policy_distribution(settings, policy, jnp.asarray(obs), jnp.asarray(task_ids))
+    chex.assert_rank([obs, task_ids], [2, 1])
+    chex.assert_axis_dimension(obs, 1, settings.obs_dim)
+    mean, log_std = policy_distribution(settings, params, jnp.asarray(obs), jnp.asarray(task_ids))
     if deterministic:
         return jnp.tanh(mean)
     noise = jax.random.normal(jax.random.fold_in(key, step), mean.shape)
@@ -184,22 +218,29 @@ def act(
 
 
 def update_once(
-    settings: LearnerSettings, state: LearnerState, batch: Batch, return_scale: jax.Array
+    settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array
 ) -> tuple[LearnerState, Metrics]:
-    """One gradient update: critic, target critic (towards the new critic), actor (with the new critic), temperature."""
-    key_target, key_actor = jax.random.split(value.update_key(state.key, state.update_steps))
+    """Do one gradient update: critic, target critic (towards the new critic), actor (with the new critic), temperature.
+
+    Args:
+      settings: static.
+      state: before the update.
+      batch: `[B, ...]`.
+      return_scale: `[T]`, magnitudes of raw returns.
+    """
+    key_target, key_actor = jax.random.split(critic.update_key(state.key, state.update_steps))
     temperature = jnp.exp(state.log_temperature)
 
     # Critic
-    factor = reward_factor(settings, return_scale, temperature, state.entropy)
-    mean, log_std = policy_distribution(settings, policy(state), batch.next_obs, batch.task_ids)
+    factor = entropy_reward_factor(settings, return_scale, temperature, state.entropy)
+    mean, log_std = policy_distribution(settings, acting_params(state), batch.next_obs, batch.task_ids)
     noise = jax.random.normal(key_target, mean.shape)
     next_action, next_log_prob = losses.sample_tanh_gaussian(mean, log_std, noise)
     next_outputs = critic_outputs(settings, state.target_critic, batch.next_obs, next_action, batch.task_ids)
-    target, target_value = value.critic_target(
+    target, target_value = critic.critic_target(
         settings, next_outputs, batch.reward * factor[batch.task_ids], batch.discount, -temperature * next_log_prob
     )
-    critic, target_critic, critic_opt, metrics = value.fit_critic(
+    critic_params, target_critic, critic_opt, metrics = critic.fit_critic(
         settings,
         lambda params: critic_outputs(settings, params, batch.obs, batch.action, batch.task_ids),
         target,
@@ -211,10 +252,11 @@ def update_once(
 
     # Actor
     def actor_objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        mean, log_std = policy_distribution(settings, Policy(params, critic["conditioning"]), batch.obs, batch.task_ids)
+        acting = ActingParams(params, critic_params["conditioning"])
+        mean, log_std = policy_distribution(settings, acting, batch.obs, batch.task_ids)
         noise = jax.random.normal(key_actor, mean.shape)
         action, log_prob = losses.sample_tanh_gaussian(mean, log_std, noise)
-        q = expected_value(settings, critic_outputs(settings, critic, batch.obs, action, batch.task_ids))
+        q = expected_value(settings, critic_outputs(settings, critic_params, batch.obs, action, batch.task_ids))
         return losses.actor_loss(q, log_prob, temperature), (q, log_prob)
 
     (actor_loss, (q, log_prob)), actor_grad = jax.value_and_grad(actor_objective, has_aux=True)(state.actor)
@@ -240,7 +282,7 @@ def update_once(
     }
     state = LearnerState(
         actor=actor,
-        critic=critic,
+        critic=critic_params,
         target_critic=target_critic,
         log_temperature=log_temperature,  # type: ignore[arg-type]
         actor_opt=actor_opt,
@@ -254,7 +296,7 @@ def update_once(
 
 
 def running_entropy(entropy: jax.Array, log_prob: jax.Array, task_ids: jax.Array) -> jax.Array:
-    """`[T]`, moved towards each task's mean entropy in the batch; a task absent from the batch keeps its value."""
+    """Return the entropies `[T]`, moved towards each task's mean in the batch; other tasks keep their values."""
     one_hot = jax.nn.one_hot(task_ids, entropy.shape[0])
     count = one_hot.sum(axis=0)
     batch_mean = -(log_prob @ one_hot) / jnp.maximum(count, 1)
@@ -263,14 +305,30 @@ def running_entropy(entropy: jax.Array, log_prob: jax.Array, task_ids: jax.Array
 
 @partial(jax.jit, static_argnames=("settings",), donate_argnames=("state",))
 def update(
-    settings: LearnerSettings, state: LearnerState, batches: Batch, return_scale: Array
+    settings: Settings, state: LearnerState, batches: Batch, return_scale: Array
 ) -> tuple[LearnerState, Metrics]:
-    """`U` updates on `batches` `[U, B, ...]` with raw returns' magnitudes `return_scale` `[T]`.
+    """Do `U` updates in one compiled call.
 
-    Returns the new state (the old one is donated) and each metric's mean over the `U` updates, on the device;
-    parameter norms are of the new state.
+    Args:
+      settings: static.
+      state: before the updates; its memory is taken.
+      batches: `[U, B, ...]`.
+      return_scale: `[T]`, magnitudes of raw returns.
+    Returns:
+      The new state, and each metric's mean over the `U` updates, on the device; parameter norms are the new state's.
     """
+    check_batches(batches, settings.num_tasks, return_scale)
+    chex.assert_shape([batches.obs, batches.next_obs], (*batches.reward.shape, settings.obs_dim))
+    chex.assert_shape(batches.action, (*batches.reward.shape, settings.action_dim))
     once = lambda carry, batch: update_once(settings, carry, batch, jnp.asarray(return_scale))  # noqa: E731
-    state, metrics = value.scan_updates(once, state, batches)
+    state, metrics = critic.scan_updates(once, state, batches)
     norms = {"critic/param_norm": optax.tree.norm(state.critic), "actor/param_norm": optax.tree.norm(state.actor)}
     return state, metrics | norms
+
+
+def settings(config: RunConfig, specs: Sequence[TaskSpec]) -> Settings:
+    """Return the static settings of a run."""
+    return settings_of(Settings, config, specs)
+
+
+LEARNER = Learner(settings, init, acting_params, act, update, task_embedding)

@@ -1,4 +1,4 @@
-"""The learner for discrete actions and pixels: BRC's critic with a value for each action, and no actor.
+"""The learner `brc_discrete`, for discrete actions and pixels: BRC's critic with a value for each action, no actor.
 
 One image encoder for all tasks feeds the ensemble of BRC's residual, categorical critics; the task embedding joins its
 features. Targets are those of distributional double Q-learning: the online critic chooses the next action, the target
@@ -7,20 +7,24 @@ critic says what it is worth (van Hasselt et al. 2016, arXiv:1509.06461; Bellema
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from agents.learner import critic as value
-from agents.learner import losses
-from agents.learner.critic import ValueSettings, expected_value, task_features
+from agents.learner import critic, losses
+from agents.learner.critic import CriticSettings, expected_value, task_features
 from agents.learner.networks import Encoder, init_params
-from agents.learner.types import Array, Batch, Metrics, Params
+from agents.learner.types import Array, Batch, Learner, Metrics, Params, check_batches, settings_of
+from conf.agents import BrcDiscreteConfig
+from conf.schema import RunConfig
+from envs.spec import TaskSpec
 
 
 class LearnerState(NamedTuple):
@@ -41,54 +45,60 @@ class LearnerState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnerSettings(ValueSettings):
-    """Static settings of the two compiled functions: the agent's and model's configuration, and the tasks' sizes."""
+class Settings(CriticSettings, BrcDiscreteConfig):
+    """Static settings of the two compiled functions: agent and model of the configuration, and the tasks' sizes.
+
+    Attributes:
+      obs_shape: `(stack, H, W)`.
+    """
 
     obs_shape: tuple[int, ...]
     encoder_channels: int
     encoder_stride: int
-    reward_scale: Literal["release", "paper", "return", "off"] = "return"
-    backup: Literal["greedy", "soft"] = "greedy"
-    soft_temperature: float | None = None
-    epsilon: float = 0.01
-    epsilon_steps: int = 50_000
-    eval_epsilon: float = 0.001
-    image_shift: int = 0
 
     @cached_property
     def encoder(self) -> nn.Module:
+        """The image encoder, from frames `[B, stack, H, W]` to features."""
         return Encoder(self.encoder_channels, self.encoder_stride)
 
     @cached_property
-    def critic_network(self) -> nn.Module:
-        return value.critic_network(self, self.action_dim * self.num_outputs)
+    def critic_ensemble(self) -> nn.Module:
+        """The critics `[B, I] -> [E, B, A * K]`."""
+        return critic.make_critic(self, self.action_dim * self.num_outputs)
 
 
-def critic_outputs(settings: LearnerSettings, params: Params, obs: jax.Array, task_ids: jax.Array) -> jax.Array:
-    """Logits `[E, B, A, K]` of every action, or values `[E, B, A, 1]` with the squared loss."""
+def critic_outputs(settings: Settings, params: Params, obs: jax.Array, task_ids: jax.Array) -> jax.Array:
+    """Return logits `[E, B, A, K]` of every action, or values `[E, B, A, 1]` with the squared loss.
+
+    Args:
+      settings: static.
+      params: the parameters of encoder, embedding and ensemble.
+      obs: `[B, stack, H, W]`.
+      task_ids: `[B]`.
+    """
     features: Any = settings.encoder.apply({"params": params["encoder"]}, obs)
     inputs = jnp.concatenate([features, task_features(settings, params["conditioning"], task_ids)], axis=-1)
-    outputs: Any = settings.critic_network.apply({"params": params["ensemble"]}, inputs, task_ids)
+    outputs: Any = settings.critic_ensemble.apply({"params": params["ensemble"]}, inputs, task_ids)
     return outputs.reshape(*outputs.shape[:-1], settings.action_dim, settings.num_outputs)
 
 
-def init(settings: LearnerSettings, key: jax.Array) -> LearnerState:
-    """A fresh state; everything in it is a function of `settings` and `key`."""
+def init(settings: Settings, key: jax.Array) -> LearnerState:
+    """Return a fresh state, which is a function of `settings` and `key` alone."""
     key_encoder, key_critic, key_table, key_updates = jax.random.split(key, 4)
     obs, task_ids = jnp.zeros((1, *settings.obs_shape), jnp.uint8), jnp.zeros((1,), jnp.int32)
-    conditioning = value.init_conditioning(settings, key_table)
+    conditioning = critic.init_conditioning(settings, key_table)
     encoder = init_params(settings.encoder, key_encoder, obs)
     features: Any = jax.eval_shape(settings.encoder.apply, {"params": encoder}, obs)
     inputs = jnp.concatenate([jnp.zeros(features.shape), task_features(settings, conditioning, task_ids)], axis=-1)
-    critic = {
+    critic_params = {
         "conditioning": conditioning,
         "encoder": encoder,
-        "ensemble": init_params(settings.critic_network, key_critic, inputs, task_ids),
+        "ensemble": init_params(settings.critic_ensemble, key_critic, inputs, task_ids),
     }
     return LearnerState(
-        critic=critic,
-        target_critic=jax.tree.map(jnp.copy, critic),
-        critic_opt=settings.optimiser.init(critic),
+        critic=critic_params,
+        target_critic=jax.tree.map(jnp.copy, critic_params),
+        critic_opt=settings.optimiser.init(critic_params),
         key=jax.random.key_data(key_updates),
         update_steps=jnp.int32(0),
     )
@@ -99,21 +109,21 @@ def task_embedding(state: LearnerState) -> jax.Array | None:
     return state.critic["conditioning"].get("embedding")
 
 
-def policy(state: LearnerState) -> Params:
-    """The part of the state that acting reads: the critic."""
+def acting_params(state: LearnerState) -> Params:
+    """Return the part of the state that acting reads: the critic."""
     return state.critic
 
 
-def exploration(settings: LearnerSettings, env_steps: jax.Array) -> jax.Array:
-    """Share of random actions: linear from 1 to `epsilon` over the run's first `epsilon_steps`."""
+def exploration(settings: Settings, env_steps: jax.Array) -> jax.Array:
+    """Return the share of random actions: linear from 1 to `epsilon` over the run's first `epsilon_steps`."""
     fraction = jnp.minimum(env_steps / settings.epsilon_steps, 1.0)
     return 1.0 + fraction * (settings.epsilon - 1.0)
 
 
 @partial(jax.jit, static_argnames=("settings", "deterministic"))
 def act(
-    settings: LearnerSettings,
-    policy: Params,
+    settings: Settings,
+    params: Params,
     obs: Array,
     task_ids: Array,
     key: jax.Array,
@@ -121,13 +131,19 @@ def act(
     *,
     deterministic: bool,
 ) -> jax.Array:
-    """Actions `[N]`, int32, for observations `[N, stack, H, W]` of tasks `[N]`: the best, or now and then a random one.
+    """Return actions `[N]`, int32: the best ones, now and then a random one, and -1 where a value is not finite.
 
-    -1 where a value is not finite, so that whoever acts sees it at once.
-    `step` is folded into `key`. Unless `deterministic`, it is the number of env steps so far, on which exploration
-    depends; `deterministic` explores by `eval_epsilon`.
+    Args:
+      settings: static.
+      params: what acting needs.
+      obs: `[N, stack, H, W]`.
+      task_ids: `[N]`.
+      key: of the run's acting.
+      step: a number that is folded into `key`; in training the env steps so far, on which exploration depends.
+      deterministic: whether the share of random actions is `eval_epsilon`.
     """
-    q = expected_value(settings, critic_outputs(settings, policy, jnp.asarray(obs), jnp.asarray(task_ids)))
+    chex.assert_rank([obs, task_ids], [4, 1])
+    q = expected_value(settings, critic_outputs(settings, params, jnp.asarray(obs), jnp.asarray(task_ids)))
     epsilon = settings.eval_epsilon if deterministic else exploration(settings, jnp.asarray(step))
     key_whether, key_which = jax.random.split(jax.random.fold_in(key, step))
     random = jax.random.randint(key_which, q.shape[:1], 0, settings.action_dim)
@@ -136,13 +152,13 @@ def act(
     return jnp.where(jnp.isfinite(q).all(axis=-1), chosen, -1).astype(jnp.int32)
 
 
-def next_value(settings: LearnerSettings, next_outputs: jax.Array, next_q: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What the next state is worth by the configured backup.
+def next_value(settings: Settings, next_outputs: jax.Array, next_q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return what the next state is worth by the configured backup.
 
     Args:
       settings: static.
-      next_outputs: `[E, B, A, K]`, the target critic's.
-      next_q: `[B, A]`, the online critic's values, which choose the action.
+      next_outputs: `[E, B, A, K]`, from the target critic.
+      next_q: `[B, A]`, values of the online critic, which choose the action.
     Returns:
       Outputs `[E, B, K]` and an entropy bonus `[B]` (0 with the greedy backup).
     """
@@ -150,15 +166,15 @@ def next_value(settings: LearnerSettings, next_outputs: jax.Array, next_q: jax.A
         return losses.of_action(next_outputs, jnp.argmax(next_q, axis=-1)), jnp.zeros(next_q.shape[0])
     assert settings.soft_temperature is not None
     log_policy = jax.nn.log_softmax(next_q / settings.soft_temperature)
-    policy = jnp.exp(log_policy)
-    bonus = -settings.soft_temperature * jnp.sum(policy * log_policy, axis=-1)
+    action_probs = jnp.exp(log_policy)
+    bonus = -settings.soft_temperature * jnp.sum(action_probs * log_policy, axis=-1)
     if settings.value_loss == "squared":
-        return jnp.sum(next_outputs * policy[None, :, :, None], axis=-2), bonus
+        return jnp.sum(next_outputs * action_probs[None, :, :, None], axis=-2), bonus
     return losses.mixed_over_actions(next_outputs, log_policy), bonus
 
 
 def shifted(frames: jax.Array, key: jax.Array, pixels: int) -> jax.Array:
-    """Images `[B, stack, H, W]`, each moved by up to `pixels` either way, its edge repeated.
+    """Return images `[B, stack, H, W]`, each moved by up to `pixels` either way, its edge repeated.
 
     Kostrikov et al. 2020 (arXiv:2004.13649). All frames of a stack move alike.
     """
@@ -174,21 +190,28 @@ def shifted(frames: jax.Array, key: jax.Array, pixels: int) -> jax.Array:
 
 
 def update_once(
-    settings: LearnerSettings, state: LearnerState, batch: Batch, return_scale: jax.Array
+    settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array
 ) -> tuple[LearnerState, Metrics]:
-    """One gradient update: critic, target critic (towards the new critic)."""
-    key_obs, key_next = jax.random.split(value.update_key(state.key, state.update_steps))
+    """Do one gradient update: critic, target critic (towards the new critic).
+
+    Args:
+      settings: static.
+      state: before the update.
+      batch: `[B, ...]`.
+      return_scale: `[T]`, magnitudes of raw returns.
+    """
+    key_obs, key_next = jax.random.split(critic.update_key(state.key, state.update_steps))
     obs = shifted(batch.obs, key_obs, settings.image_shift)
     next_obs = shifted(batch.next_obs, key_next, settings.image_shift)
 
     next_q = expected_value(settings, critic_outputs(settings, state.critic, next_obs, batch.task_ids))
     target_outputs = critic_outputs(settings, state.target_critic, next_obs, batch.task_ids)
     next_outputs, bonus = next_value(settings, target_outputs, next_q)
-    factor = value.reward_factor(settings, return_scale, 0.0)
-    target, target_value = value.critic_target(
+    factor = critic.reward_factor(settings, return_scale, 0.0)
+    target, target_value = critic.critic_target(
         settings, next_outputs, batch.reward * factor[batch.task_ids], batch.discount, bonus
     )
-    critic, target_critic, critic_opt, metrics = value.fit_critic(
+    critic_params, target_critic, critic_opt, metrics = critic.fit_critic(
         settings,
         lambda params: losses.of_action(critic_outputs(settings, params, obs, batch.task_ids), batch.action),
         target,
@@ -199,18 +222,34 @@ def update_once(
     )
     best = jnp.max(next_q, axis=-1)
     metrics |= {"critic/q_mean": jnp.mean(best), "critic/q_std": jnp.std(best)}
-    return LearnerState(critic, target_critic, critic_opt, state.key, state.update_steps + 1), metrics
+    return LearnerState(critic_params, target_critic, critic_opt, state.key, state.update_steps + 1), metrics
 
 
 @partial(jax.jit, static_argnames=("settings",), donate_argnames=("state",))
 def update(
-    settings: LearnerSettings, state: LearnerState, batches: Batch, return_scale: Array
+    settings: Settings, state: LearnerState, batches: Batch, return_scale: Array
 ) -> tuple[LearnerState, Metrics]:
-    """`U` updates on `batches` `[U, B, ...]` with raw returns' magnitudes `return_scale` `[T]`.
+    """Do `U` updates in one compiled call.
 
-    Returns the new state (the old one is donated) and each metric's mean over the `U` updates, on the device;
-    parameter norms are of the new state.
+    Args:
+      settings: static.
+      state: before the updates; its memory is taken.
+      batches: `[U, B, ...]`.
+      return_scale: `[T]`, magnitudes of raw returns.
+    Returns:
+      The new state, and each metric's mean over the `U` updates, on the device; parameter norms are the new state's.
     """
+    check_batches(batches, settings.num_tasks, return_scale)
+    chex.assert_shape(batches.obs, (*batches.reward.shape, *settings.obs_shape))
+    chex.assert_shape(batches.action, batches.reward.shape)
     once = lambda carry, batch: update_once(settings, carry, batch, jnp.asarray(return_scale))  # noqa: E731
-    state, metrics = value.unrolled_updates(once, state, batches)
+    state, metrics = critic.unrolled_updates(once, state, batches)
     return state, metrics | {"critic/param_norm": optax.tree.norm(state.critic)}
+
+
+def settings(config: RunConfig, specs: Sequence[TaskSpec]) -> Settings:
+    """Return the static settings of a run."""
+    return settings_of(Settings, config, specs)
+
+
+LEARNER = Learner(settings, init, acting_params, act, update, task_embedding)

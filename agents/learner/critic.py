@@ -1,12 +1,13 @@
-"""What the two learners share: how the critic knows the task, its ensemble, its targets and its step (BRC)."""
+"""What learners with a critic share: how the critic knows the task, the ensemble, the targets and the step (BRC)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,30 +16,22 @@ import optax
 from agents.learner import losses
 from agents.learner.networks import critic_ensemble
 from agents.learner.types import Batch, Metrics, Params
+from conf.agents import AgentConfig, ModelConfig
 
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValueSettings:
-    """Static settings of a critic and its updates; each learner adds its own."""
+class CriticSettings(AgentConfig, ModelConfig):
+    """Static settings of a critic and its updates: what the configuration says, and the tasks' sizes.
+
+    Attributes:
+      num_tasks: tasks of the run.
+      action_dim: the padded width of a continuous action, or the number of discrete ones.
+    """
 
     num_tasks: int
     action_dim: int
-    width: int
-    depth: int
-    tau: float = 0.005
-    learning_rate: float = 3e-4
-    weight_decay: float = 1e-4
-    num_bins: int = 101
-    v_max: float = 10.0
-    ensemble_size: int = 2
-    ensemble_target: Literal["mean", "min"] = "mean"
-    embedding_dim: int = 32
-    value_loss: Literal["categorical", "squared"] = "categorical"
-    conditioning: Literal["embedding", "one_hot", "none", "heads"] = "embedding"
-    reward_scale: Literal["release", "paper", "return", "off"] = "release"
-    network: Literal["bronet", "mlp"] = "bronet"
 
     @property
     def num_heads(self) -> int:
@@ -59,8 +52,8 @@ class ValueSettings:
         return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
 
 
-def critic_network(settings: ValueSettings, num_outputs: int) -> nn.Module:
-    """The ensemble `[B, I] -> [E, B, num_outputs]`."""
+def make_critic(settings: CriticSettings, num_outputs: int) -> nn.Module:
+    """Return the ensemble `[B, I] -> [E, B, num_outputs]`."""
     return critic_ensemble(
         settings.ensemble_size,
         network=settings.network,
@@ -71,16 +64,16 @@ def critic_network(settings: ValueSettings, num_outputs: int) -> nn.Module:
     )
 
 
-def init_conditioning(settings: ValueSettings, key: jax.Array) -> Params:
-    """The task embedding's table, where there is one."""
+def init_conditioning(settings: CriticSettings, key: jax.Array) -> Params:
+    """Return the initial table of the task embedding, where there is one."""
     if settings.conditioning != "embedding":
         return {}
     shape = (settings.num_tasks, settings.embedding_dim)
     return {"embedding": nn.linear.default_embed_init(key, shape, jnp.float32)}
 
 
-def task_features(settings: ValueSettings, conditioning: Params, task_ids: jax.Array) -> jax.Array:
-    """What tells the networks the task, `[B, C]`: unit-norm embedding rows, one-hot rows, or nothing (`C = 0`)."""
+def task_features(settings: CriticSettings, conditioning: Params, task_ids: jax.Array) -> jax.Array:
+    """Return what tells the networks the task, `[B, C]`: unit-norm embeddings, one-hot rows, or nothing (`C = 0`)."""
     if settings.conditioning == "embedding":
         rows = conditioning["embedding"][task_ids]
         return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
@@ -89,8 +82,8 @@ def task_features(settings: ValueSettings, conditioning: Params, task_ids: jax.A
     return jnp.zeros((*task_ids.shape, 0))
 
 
-def expected_value(settings: ValueSettings, outputs: jax.Array) -> jax.Array:
-    """`Q` `[...]`, normalised, of `outputs` `[E, ..., K]`: expectation of the ensemble's mean (or its mean value)."""
+def expected_value(settings: CriticSettings, outputs: jax.Array) -> jax.Array:
+    """Return `Q` `[...]`, normalised, of `outputs` `[E, ..., K]`: the expectation of the ensemble's mean."""
     if settings.value_loss == "squared":
         return reduce_ensemble(settings, outputs[..., 0])
     if settings.ensemble_target == "min":
@@ -98,12 +91,13 @@ def expected_value(settings: ValueSettings, outputs: jax.Array) -> jax.Array:
     return jnp.mean(jax.nn.softmax(outputs), axis=0) @ settings.bins
 
 
-def reduce_ensemble(settings: ValueSettings, values: jax.Array) -> jax.Array:
+def reduce_ensemble(settings: CriticSettings, values: jax.Array) -> jax.Array:
+    """Return the members' values `[E, ...]` as one `[...]`."""
     return jnp.min(values, axis=0) if settings.ensemble_target == "min" else jnp.mean(values, axis=0)
 
 
-def target_probs(settings: ValueSettings, logits: jax.Array) -> jax.Array:
-    """Target distribution `[B, K]` of `logits` `[E, B, K]`: the ensemble's mean, or the member of least value."""
+def target_probs(settings: CriticSettings, logits: jax.Array) -> jax.Array:
+    """Return the target `[B, K]` of `logits` `[E, B, K]`: the ensemble's mean, or the member of least value."""
     probs = jax.nn.softmax(logits)
     if settings.ensemble_target == "mean":
         return jnp.mean(probs, axis=0)
@@ -111,8 +105,8 @@ def target_probs(settings: ValueSettings, logits: jax.Array) -> jax.Array:
     return jnp.take_along_axis(probs, jnp.argmin(values, axis=0)[None, :, None], axis=0)[0]
 
 
-def reward_factor(settings: ValueSettings, return_scale: jax.Array, entropy_return: jax.Array | float) -> jax.Array:
-    """Factor `[T]` that turns raw into normalised rewards: `v_max / max(G_i + lambda_i, 1)`.
+def reward_factor(settings: CriticSettings, return_scale: jax.Array, entropy_return: jax.Array | float) -> jax.Array:
+    """Return the factor `[T]` that turns raw into normalised rewards: `v_max / max(G_i + lambda_i, 1)`.
 
     `G_i` is `return_scale`, `lambda_i` is `entropy_return`. The floor of 1 is ours: returns can be all zero for long.
     """
@@ -122,9 +116,9 @@ def reward_factor(settings: ValueSettings, return_scale: jax.Array, entropy_retu
 
 
 def critic_target(
-    settings: ValueSettings, next_outputs: jax.Array, reward: jax.Array, discount: jax.Array, bonus: jax.Array
+    settings: CriticSettings, next_outputs: jax.Array, reward: jax.Array, discount: jax.Array, bonus: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """What the critic is fitted to, without gradient, and its expectation `[B]`.
+    """Return what the critic is fitted to, without gradient, and its expectation `[B]`.
 
     Args:
       settings: static.
@@ -135,17 +129,19 @@ def critic_target(
     Returns:
       A distribution `[B, K]`, or the value `[B]` with the squared loss.
     """
+    chex.assert_rank([next_outputs, reward], [3, 1])
+    chex.assert_equal_shape([reward, discount, bonus])
     if settings.value_loss == "categorical":
         bins = settings.bins
         target = losses.categorical_target(target_probs(settings, next_outputs), reward, discount, bonus, bins)
         target = jax.lax.stop_gradient(target)
         return target, target @ bins
-    value = jax.lax.stop_gradient(reward + discount * (reduce_ensemble(settings, next_outputs[..., 0]) + bonus))
-    return value, value
+    target_value = jax.lax.stop_gradient(reward + discount * (reduce_ensemble(settings, next_outputs[..., 0]) + bonus))
+    return target_value, target_value
 
 
 def fit_critic(
-    settings: ValueSettings,
+    settings: CriticSettings,
     outputs_of: Callable[[Params], jax.Array],
     target: jax.Array,
     target_value: jax.Array,
@@ -153,13 +149,13 @@ def fit_critic(
     target_critic: Params,
     optimiser_state: Any,
 ) -> tuple[Params, Params, Any, Metrics]:
-    """One step of critic and target critic (towards the new critic).
+    """Take one step of critic and target critic (towards the new critic).
 
     Args:
       settings: static.
       outputs_of: parameters -> outputs `[E, B, K]` for the batch.
-      target, target_value: of `critic_target`.
-      critic, target_critic, optimiser_state: before the step.
+      target, target_value: what `critic_target` returns.
+      critic, target_critic, optimiser_state: what they are before the step.
     Returns:
       The three after the step, and metrics.
     """
@@ -183,12 +179,12 @@ def fit_critic(
 
 
 def update_key(key_data: jax.Array, update_steps: jax.Array) -> jax.Array:
-    """The key of one update: its number folded into the run's."""
+    """Return the key of one update: its number folded into the run's."""
     return jax.random.fold_in(jax.random.wrap_key_data(key_data), update_steps)
 
 
 def scan_updates(update_once: Callable[[S, Batch], tuple[S, Metrics]], state: S, batches: Batch) -> tuple[S, Metrics]:
-    """`U` updates on `batches` `[U, B, ...]` in one compiled loop; each metric is their mean."""
+    """Do `U` updates on `batches` `[U, B, ...]` in one compiled loop; each metric is their mean."""
     state, metrics = jax.lax.scan(update_once, state, batches)
     return state, {name: values.mean() for name, values in metrics.items()}
 
@@ -196,7 +192,7 @@ def scan_updates(update_once: Callable[[S, Batch], tuple[S, Metrics]], state: S,
 def unrolled_updates(
     update_once: Callable[[S, Batch], tuple[S, Metrics]], state: S, batches: Batch
 ) -> tuple[S, Metrics]:
-    """As `scan_updates`, one after the other: inside a loop, XLA runs a CPU's convolutions three times as slowly."""
+    """Do the same as `scan_updates`, unrolled: in a loop, XLA runs a CPU's convolutions three times as slowly."""
     collected = []
     for number in range(len(batches.reward)):
         batch = jax.tree.map(lambda values, number=number: values[number], batches)

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from agents.sizes import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encoder_stage
+from agents.learner.architecture import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encoder_stage
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
 

@@ -193,7 +193,7 @@ class Lane:
 
     def evaluate(self, progress: Progress) -> ScoredEvaluation | None:
         """Evaluate the newest parameters; return None where the run was told to stop meanwhile."""
-        params = self._learner.policy(self._learner_state)
+        params = self._learner.acting_params(self._learner_state)
         eval_key = jax.random.fold_in(self._act_key, EVAL_STREAM)
         key, steps = jax.random.fold_in(eval_key, self.env_steps), itertools.count()
 
@@ -223,7 +223,7 @@ class Lane:
             actions = random_actions(self.prepared.specs, self._action_rngs)
             self._clock.lap("act")
             return actions
-        params, now = self._learner.policy(self._learner_state), np.int32(self.env_steps)
+        params, now = self._learner.acting_params(self._learner_state), np.int32(self.env_steps)
         return self._learner.act(
             self._settings, params, self.obs, self._task_ids, self._act_key, now, deterministic=False
         )

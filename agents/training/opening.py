@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import numpy as np
 
-from agents.learner.api import learner_of, settings_from
+from agents.learner.api import learner_of
 from agents.replay.ring import Replay
 from agents.training.checkpoint import Checkpoint, CheckpointStore, DamagedError
 from agents.training.clock import Clock
@@ -60,9 +60,10 @@ def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | Non
             config.train.env_steps,
             discount=config.agent.discount,
             n_step=config.agent.n_step,
-            surplus_actions=config.agent.surplus_actions == "keep",
+            surplus_actions=config.agent.keeps_surplus_actions,
         )
-        learner, settings = learner_of(config), settings_from(config, specs)
+        learner = learner_of(config)
+        settings = learner.settings(config, specs)
         init, key = partial(learner.init, settings), jax.random.split(jax.random.key(config.seed))[1]
         if checkpoint is None:
             state = initial(config, specs, init(key))

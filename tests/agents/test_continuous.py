@@ -10,15 +10,15 @@ import pytest
 
 from agents import sizes
 from agents.learner import brc as continuous
-from agents.learner import critic as value
-from agents.learner import losses, networks
-from agents.learner.api import settings_from
-from agents.learner.brc import LearnerSettings, LearnerState, Policy
+from agents.learner import critic, losses, networks
+from agents.learner.api import learner_of
+from agents.learner.brc import ActingParams, LearnerState, Settings
 from agents.learner.types import Batch
 from conf.compose import compose
 from envs.spec import TaskSpec
+from tests.agents.settings import brc_settings
 
-TINY = LearnerSettings(
+TINY = brc_settings(
     num_tasks=3,
     obs_dim=4,
     action_dim=2,
@@ -34,7 +34,7 @@ KEY = jax.random.key(0)
 RETURN_SCALE = np.asarray([0.0, 20.0, 300.0], np.float32)
 
 
-def make_batch(settings: LearnerSettings, *shape: int, seed: int = 0) -> Batch:
+def make_batch(settings: Settings, *shape: int, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     draw = lambda *tail: rng.normal(size=(*shape, *tail)).astype(np.float32)  # noqa: E731
     return Batch(
@@ -48,7 +48,7 @@ def make_batch(settings: LearnerSettings, *shape: int, seed: int = 0) -> Batch:
 
 
 @functools.cache
-def init(settings: LearnerSettings) -> LearnerState:
+def init(settings: Settings) -> LearnerState:
     """A state with random kernels: compiling orthogonal ones takes seconds for every new shape."""
     rng = np.random.default_rng(0)
     draw = lambda key, shape, scale: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32)  # noqa: E731
@@ -57,12 +57,12 @@ def init(settings: LearnerSettings) -> LearnerState:
         return jax.device_get(continuous.init(settings, KEY))
 
 
-def fresh(settings: LearnerSettings) -> LearnerState:
+def fresh(settings: Settings) -> LearnerState:
     """A copy on the device, since `update` takes its state's memory."""
     return jax.device_put(init(settings))
 
 
-def variant(**changes) -> LearnerSettings:
+def variant(**changes) -> Settings:
     return dataclasses.replace(TINY, **changes)
 
 
@@ -71,22 +71,24 @@ def variant(**changes) -> LearnerSettings:
 
 def test_embedding_rows_have_unit_norm_as_used():
     conditioning = {"embedding": jnp.asarray([[3.0, 4.0], [0.0, -0.1], [1e3, 0.0]])}
-    found = value.task_features(TINY, conditioning, jnp.asarray([0, 1, 2, 0]))
+    found = critic.task_features(TINY, conditioning, jnp.asarray([0, 1, 2, 0]))
     np.testing.assert_allclose(found, [[0.6, 0.8], [0, -1], [1, 0], [0.6, 0.8]], rtol=1e-6)
 
 
 def test_embedding_gets_its_gradient_from_the_critic_and_none_from_the_actor():
     state, batch = init(TINY), make_batch(TINY, 6)
-    policy = continuous.policy(state)
+    policy = continuous.acting_params(state)
 
     @jax.jit
     @functools.partial(jax.grad, argnums=(0, 1))
     def actor_gradients(conditioning, actor):
         """As in the update, but for every parameter that the actor's objective sees through its policy."""
-        mean, log_std = continuous.policy_distribution(TINY, Policy(actor, conditioning), batch.obs, batch.task_ids)
+        mean, log_std = continuous.policy_distribution(
+            TINY, ActingParams(actor, conditioning), batch.obs, batch.task_ids
+        )
         action, log_prob = losses.sample_tanh_gaussian(mean, log_std, jnp.ones_like(mean))
         outputs = continuous.critic_outputs(TINY, state.critic, batch.obs, action, batch.task_ids)
-        return losses.actor_loss(value.expected_value(TINY, outputs), log_prob, jnp.float32(0.1))
+        return losses.actor_loss(critic.expected_value(TINY, outputs), log_prob, jnp.float32(0.1))
 
     @jax.jit
     @jax.grad
@@ -106,7 +108,9 @@ def test_embedding_gets_its_gradient_from_the_critic_and_none_from_the_actor():
 def test_a_task_is_told_apart_unless_conditioning_is_none(conditioning):
     settings = variant(conditioning=conditioning)
     obs = np.ones((3, 4), np.float32)
-    actions = continuous.act(settings, continuous.policy(init(settings)), obs, np.arange(3), KEY, 0, deterministic=True)
+    actions = continuous.act(
+        settings, continuous.acting_params(init(settings)), obs, np.arange(3), KEY, 0, deterministic=True
+    )
     same = np.array_equal(actions[0], actions[1])
     assert same == (conditioning == "none")
 
@@ -135,10 +139,10 @@ def test_the_critic_sees_surplus_actions_only_where_they_are_kept(surplus_action
 def test_minimum_ensemble_takes_the_member_of_least_value_row_by_row():
     settings = variant(num_bins=3, v_max=1.0, ensemble_target="min")
     logits = jnp.log(jnp.asarray([[[0.1, 0.1, 0.8], [0.6, 0.2, 0.2]], [[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]]))
-    np.testing.assert_allclose(value.target_probs(settings, logits), [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]], atol=1e-6)
-    np.testing.assert_allclose(value.expected_value(settings, logits), [0, -0.4], atol=1e-6)
+    np.testing.assert_allclose(critic.target_probs(settings, logits), [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]], atol=1e-6)
+    np.testing.assert_allclose(critic.expected_value(settings, logits), [0, -0.4], atol=1e-6)
     mean = dataclasses.replace(settings, ensemble_target="mean")
-    np.testing.assert_allclose(value.expected_value(mean, logits), [0.35, 0.15], atol=1e-6)
+    np.testing.assert_allclose(critic.expected_value(mean, logits), [0.35, 0.15], atol=1e-6)
 
 
 def test_an_update_moves_the_running_entropy_of_the_tasks_in_its_batch():
@@ -175,7 +179,7 @@ def test_named_sizes_have_the_parameters_they_say(model, params):
     assert abs(found / params - 1) < 0.1
 
 
-def shapes_of_init(settings: LearnerSettings) -> LearnerState:
+def shapes_of_init(settings: Settings) -> LearnerState:
     """The state's shapes, without drawing a number."""
     return jax.eval_shape(lambda key: continuous.init(settings, key), KEY)
 
@@ -199,7 +203,7 @@ def test_planned_sizes_are_the_real_ones(monkeypatch, conditioning, value_loss, 
     monkeypatch.setattr(
         continuous, "init_params", lambda network, key, *inputs: network.init(key, *inputs)["params"]
     )  # which only its shapes are taken of
-    state = shapes_of_init(settings_from(config, specs))
+    state = shapes_of_init(learner_of(config).settings(config, specs))
     size = sizes.run_size(config, specs)
     assert size.critic_params == networks.num_params(state.critic)
     assert size.actor_params == networks.num_params(state.actor)
@@ -265,15 +269,15 @@ def test_update_compiles_once_and_act_twice():
     obs, task_ids = np.zeros((3, 4), np.float32), np.arange(3, dtype=np.int32)
     for time in range(4):
         step = np.int32(time)
-        continuous.act(settings, continuous.policy(state), obs, task_ids, KEY, step, deterministic=False)
+        continuous.act(settings, continuous.acting_params(state), obs, task_ids, KEY, step, deterministic=False)
         state, _ = continuous.update(settings, state, make_batch(settings, 2, 6, seed=time), RETURN_SCALE)
-        continuous.act(settings, continuous.policy(state), obs, task_ids, KEY, step, deterministic=True)
+        continuous.act(settings, continuous.acting_params(state), obs, task_ids, KEY, step, deterministic=True)
     assert continuous.update._cache_size() - updates == 1
     assert continuous.act._cache_size() - acts == 2
 
 
 def test_act_is_inside_the_box_and_deterministic_when_asked():
-    policy = continuous.policy(init(TINY))
+    policy = continuous.acting_params(init(TINY))
     obs, task_ids = np.full((3, 4), 2.0, np.float32), np.arange(3, dtype=np.int32)
     sure = [continuous.act(TINY, policy, obs, task_ids, KEY, step, deterministic=True) for step in range(2)]
     drawn = [continuous.act(TINY, policy, obs, task_ids, KEY, step, deterministic=False) for step in range(2)]

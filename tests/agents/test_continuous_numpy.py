@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from agents.learner import brc as continuous
-from agents.learner.brc import LearnerSettings
 from agents.learner.networks import num_params
 from agents.learner.types import Batch
+from tests.agents.settings import brc_settings
 
-SETTINGS = LearnerSettings(
+SETTINGS = brc_settings(
     num_tasks=2,
     obs_dim=2,
     action_dim=2,

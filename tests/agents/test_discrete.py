@@ -11,16 +11,16 @@ import rlax
 
 from agents import sizes
 from agents.learner import brc_discrete as discrete
-from agents.learner import critic as value
-from agents.learner import losses, networks
-from agents.learner.api import settings_from
-from agents.learner.brc_discrete import LearnerSettings, LearnerState
+from agents.learner import critic, losses, networks
+from agents.learner.api import learner_of
+from agents.learner.brc_discrete import LearnerState, Settings
 from agents.learner.types import Batch
 from conf.compose import compose
 from envs.spec import TaskSpec
+from tests.agents.settings import discrete_settings
 
 SIDE = 12
-TINY = LearnerSettings(
+TINY = discrete_settings(
     num_tasks=3,
     obs_shape=(2, SIDE, SIDE),
     action_dim=4,
@@ -52,11 +52,11 @@ def whole_encoder():
     """Asks for all three stages."""
 
 
-def variant(**changes) -> LearnerSettings:
+def variant(**changes) -> Settings:
     return dataclasses.replace(TINY, **changes)
 
 
-def make_batch(settings: LearnerSettings, *shape: int, seed: int = 0) -> Batch:
+def make_batch(settings: Settings, *shape: int, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     frames = lambda: rng.integers(0, 256, (*shape, *settings.obs_shape), np.uint8)  # noqa: E731
     return Batch(
@@ -70,7 +70,7 @@ def make_batch(settings: LearnerSettings, *shape: int, seed: int = 0) -> Batch:
 
 
 @functools.cache
-def init(settings: LearnerSettings) -> LearnerState:
+def init(settings: Settings) -> LearnerState:
     """A state with random kernels (compiling orthogonal ones takes seconds a shape), and a target that differs."""
     rng = np.random.default_rng(0)
     draw = lambda key, shape, scale: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32)  # noqa: E731
@@ -81,7 +81,7 @@ def init(settings: LearnerSettings) -> LearnerState:
     return jax.device_get(state._replace(target_critic=shaken))
 
 
-def fresh(settings: LearnerSettings) -> LearnerState:
+def fresh(settings: Settings) -> LearnerState:
     """A copy on the device, since `update` takes its state's memory."""
     return jax.device_put(init(settings))
 
@@ -105,7 +105,7 @@ def test_greedy_target_and_loss_are_those_of_rlax():
     discount = jnp.asarray(np.where(rng.random(batch) < 0.7, 0.9, 0), jnp.float32)
 
     next_outputs, bonus = discrete.next_value(settings, next_logits, selector)
-    target, target_value = value.critic_target(settings, next_outputs, reward, discount, bonus)
+    target, target_value = critic.critic_target(settings, next_outputs, reward, discount, bonus)
     found = losses.cross_entropy(losses.of_action(logits, action), target)
 
     loss = jax.jit(jax.vmap(rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0)))
@@ -118,7 +118,7 @@ def test_target_distribution_is_the_members_mean_at_the_online_critics_action():
     settings = variant(num_bins=3, v_max=1.0)
     probs = jnp.asarray([[[[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]]], [[[0.4, 0.1, 0.5], [0.1, 0.1, 0.8]]]])  # [2, 1, 2, 3]
     outputs, bonus = discrete.next_value(settings, jnp.log(probs), jnp.asarray([[1.0, 0.9]]))
-    target, target_value = value.critic_target(settings, outputs, jnp.zeros(1), jnp.ones(1), bonus)
+    target, target_value = critic.critic_target(settings, outputs, jnp.zeros(1), jnp.ones(1), bonus)
     np.testing.assert_allclose(target, [[0.3, 0.2, 0.5]], atol=1e-6)
     np.testing.assert_allclose(target_value, [0.2], atol=1e-6)
 
@@ -128,9 +128,9 @@ def test_soft_backup_is_the_smooth_maximum_of_the_values(value_loss):
     """With one critic that also selects: temperature * log sum exp (Q / temperature)."""
     settings = variant(ensemble_size=1, backup="soft", soft_temperature=0.5, value_loss=value_loss, v_max=20.0)
     outputs = random_logits(1, 1, 6, 4, settings.num_outputs)
-    q = value.expected_value(settings, outputs)
+    q = critic.expected_value(settings, outputs)
     next_outputs, bonus = discrete.next_value(settings, outputs, q)
-    found = value.expected_value(settings, next_outputs) + bonus
+    found = critic.expected_value(settings, next_outputs) + bonus
     np.testing.assert_allclose(found, 0.5 * jax.nn.logsumexp(q / 0.5, axis=-1), rtol=1e-4)
 
 
@@ -144,9 +144,9 @@ def test_heads_give_each_task_its_own_values_of_every_action():
 
 
 def test_reward_factor_has_no_entropy_in_it_and_never_divides_by_less_than_one():
-    found = value.reward_factor(TINY, jnp.asarray([0.0, 0.5, 20.0]), 0.0)
+    found = critic.reward_factor(TINY, jnp.asarray([0.0, 0.5, 20.0]), 0.0)
     np.testing.assert_allclose(found, [5, 5, 0.25])
-    np.testing.assert_array_equal(value.reward_factor(variant(reward_scale="off"), jnp.ones(3), 0.0), [1, 1, 1])
+    np.testing.assert_array_equal(critic.reward_factor(variant(reward_scale="off"), jnp.ones(3), 0.0), [1, 1, 1])
 
 
 # The encoder
@@ -182,7 +182,7 @@ def test_planned_sizes_are_the_real_ones(whole_encoder, monkeypatch, overrides, 
         TaskSpec(name, (4, 31, 21), 7, 9, "return", None, None, None, "made up", "uint8", "discrete") for name in names
     ]
     monkeypatch.setattr(discrete, "init_params", lambda network, key, *inputs: network.init(key, *inputs)["params"])
-    state = jax.eval_shape(lambda key: discrete.init(settings_from(config, specs), key), KEY)
+    state = jax.eval_shape(lambda key: discrete.init(learner_of(config).settings(config, specs), key), KEY)
     size = sizes.run_size(config, specs)
     assert (size.critic_params, size.actor_params) == (networks.num_params(state.critic), 0)
 
@@ -192,10 +192,10 @@ def test_planned_sizes_are_the_real_ones(whole_encoder, monkeypatch, overrides, 
 
 def shares_of_random_actions(step: int, deterministic: bool, rows: int = 4000) -> float:
     """How often acting departs from the best action, over (A - 1) / A."""
-    policy = discrete.policy(init(TINY))
+    policy = discrete.acting_params(init(TINY))
     obs = np.repeat(make_batch(TINY, 1).obs, rows, axis=0)
     task_ids = np.zeros(rows, np.int32)
-    best = np.argmax(value.expected_value(TINY, discrete.critic_outputs(TINY, policy, obs[:1], task_ids[:1]))[0])
+    best = np.argmax(critic.expected_value(TINY, discrete.critic_outputs(TINY, policy, obs[:1], task_ids[:1]))[0])
     actions = discrete.act(TINY, policy, obs, task_ids, KEY, np.int32(step), deterministic=deterministic)
     assert actions.dtype == np.int32
     assert set(np.unique(actions)) <= set(range(4))
@@ -213,7 +213,7 @@ def test_evaluation_explores_by_its_own_share_whatever_the_step():
 
 
 def test_acting_depends_on_key_and_step_alone():
-    policy, batch = discrete.policy(init(TINY)), make_batch(TINY, 64)
+    policy, batch = discrete.acting_params(init(TINY)), make_batch(TINY, 64)
     act = lambda key, step: np.asarray(  # noqa: E731
         discrete.act(TINY, policy, batch.obs, batch.task_ids, key, np.int32(step), deterministic=False)
     )
@@ -224,7 +224,7 @@ def test_acting_depends_on_key_and_step_alone():
 
 def test_values_that_are_not_finite_lead_to_no_action():
     """The largest of them would be one as good as any, and nobody would notice."""
-    policy, batch = discrete.policy(init(TINY)), make_batch(TINY, 64)
+    policy, batch = discrete.acting_params(init(TINY)), make_batch(TINY, 64)
     broken = policy | {"ensemble": jax.tree.map(lambda leaf: leaf * jnp.nan, policy["ensemble"])}
     for deterministic in (False, True):
         actions = discrete.act(TINY, broken, batch.obs, batch.task_ids, KEY, np.int32(0), deterministic=deterministic)
@@ -329,7 +329,7 @@ def test_update_compiles_once_and_act_twice():
     updates, acts = discrete.update._cache_size(), discrete.act._cache_size()
     state, batch = fresh(settings), make_batch(settings, 3)
     for time in range(4):
-        policy, step = discrete.policy(state), np.int32(time)
+        policy, step = discrete.acting_params(state), np.int32(time)
         discrete.act(settings, policy, batch.obs, batch.task_ids, KEY, step, deterministic=False)
         discrete.act(settings, policy, batch.obs, batch.task_ids, KEY, step, deterministic=True)
         state, _ = discrete.update(settings, state, make_batch(settings, 1, 8, seed=time), RETURN_SCALE)

@@ -10,6 +10,7 @@ import pytest
 
 from agents.learner import brc, brc_discrete
 from agents.learner.types import Params
+from tests.agents.settings import brc_settings, discrete_settings
 
 KEY = jax.random.key(0)
 ROOT_2 = 2**0.5
@@ -22,15 +23,13 @@ COMMON = {"num_tasks": 400, "width": 8, "depth": 1, "num_bins": 11, "embedding_d
 
 @pytest.fixture(scope="module")
 def continuous_state() -> brc.LearnerState:
-    settings = brc.LearnerSettings(obs_dim=5, action_dim=3, actor_width=8, actor_depth=1, **COMMON)
+    settings = brc_settings(obs_dim=5, action_dim=3, actor_width=8, actor_depth=1, **COMMON)
     return jax.device_get(brc.init(settings, KEY))
 
 
 @pytest.fixture(scope="module")
 def discrete_state() -> brc_discrete.LearnerState:
-    settings = brc_discrete.LearnerSettings(
-        obs_shape=(1, 24, 24), action_dim=3, encoder_channels=1, encoder_stride=3, **COMMON
-    )
+    settings = discrete_settings(obs_shape=(1, 24, 24), action_dim=3, encoder_channels=1, encoder_stride=3, **COMMON)
     return jax.device_get(brc_discrete.init(settings, KEY))
 
 

@@ -16,6 +16,13 @@ def random_probs(rng: np.random.Generator, rows: int, num_bins: int) -> np.ndarr
     return rng.dirichlet(np.full(num_bins, 0.3), rows).astype(np.float32)
 
 
+@pytest.fixture(params=[losses.spread_by_scatter, losses.spread_by_sum], ids=["cpu", "accelerators"])
+def each_projection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to spread mass, of which a CPU would only ever take the first."""
+    monkeypatch.setattr(losses, "spread_by_scatter", request.param)
+
+
+@pytest.mark.usefixtures("each_projection")
 @pytest.mark.parametrize("jit", [False, True])
 def test_projection_agrees_with_rlax(jit):
     rng = np.random.default_rng(0)
@@ -24,7 +31,7 @@ def test_projection_agrees_with_rlax(jit):
     # Shifts and shrinks such as targets have, some of them beyond both edges.
     atoms = rng.normal(0, 6, (16, 1)) + rng.uniform(0, 1.2, (16, 1)) * np.asarray(bins)
     atoms = atoms.astype(np.float32)
-    project = jax.jit(losses.project) if jit else losses.project
+    project = jax.jit(lambda *inputs: losses.project(*inputs)) if jit else losses.project  # compiled anew
     found = project(probs, atoms, bins)
     expected = jax.vmap(rlax.categorical_l2_project, in_axes=(0, 0, None))(atoms, probs, bins)
     np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -35,6 +42,7 @@ def test_projection_agrees_with_rlax(jit):
     np.testing.assert_allclose((found @ bins)[inside], (probs * atoms).sum(axis=1)[inside], atol=1e-4)
 
 
+@pytest.mark.usefixtures("each_projection")
 @pytest.mark.parametrize(
     ("atoms", "expected"),
     [

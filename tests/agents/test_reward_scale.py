@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from agents.learner import brc as continuous
-from agents.learner.brc import LearnerSettings
+from agents.learner.brc import Settings
 from agents.training.reward_scale import ReturnBounds, returns_to_go
 from envs.vector import Step
+from tests.agents.settings import brc_settings
 
 
 def step(reward, over=(False, False), terminated=(False, False), truncated=None) -> Step:
@@ -73,8 +74,8 @@ def test_state_comes_back_in_mid_episode():
         np.testing.assert_array_equal(getattr(second.state(), name), array, err_msg=name)
 
 
-def settings(kind: str) -> LearnerSettings:
-    return LearnerSettings(
+def settings(kind: str) -> Settings:
+    return brc_settings(
         num_tasks=2, obs_dim=1, action_dim=4, width=1, depth=0, actor_width=1, actor_depth=0, reward_scale=kind
     )  # fmt: skip
 
@@ -91,7 +92,7 @@ def settings(kind: str) -> LearnerSettings:
     ],
 )
 def test_entropy_corrections_by_hand(kind, expected):
-    found = continuous.reward_factor(
+    found = continuous.entropy_reward_factor(
         settings(kind), jnp.asarray([90.0, 10.0]), jnp.float32(0.1), jnp.asarray([1.0, 3.0])
     )
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -100,7 +101,7 @@ def test_entropy_corrections_by_hand(kind, expected):
 @pytest.mark.parametrize("kind", ["release", "paper"])
 def test_divisor_is_never_below_one(kind):
     """Returns of nothing but zeros, a temperature near zero, and entropies below zero."""
-    scale = continuous.reward_factor(
+    scale = continuous.entropy_reward_factor(
         settings(kind), jnp.asarray([0.0, 0.5]), jnp.float32(1e-6), jnp.asarray([-9.0, -1e9])
     )
     np.testing.assert_allclose(scale, [10, 10])

@@ -76,6 +76,18 @@ def test_what_the_other_agent_has_leaves_a_runs_name_unchanged():
 
 
 @pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["benchmark=catch"], "edd19837c9f729e4"),
+        (["benchmark=atari", "model=l"], "4caa36783814dfb1"),
+        (["benchmark=atari100k", "seed=2"], "ab0de8b2777c56a3"),
+    ],
+)
+def test_names_of_discrete_runs_stay(overrides: list[str], expected: str):
+    assert identity.hash_of(compose(overrides)) == expected
+
+
+@pytest.mark.parametrize(
     "override",
     ["env.atari.sticky_actions=0.1", "agent.n_step=1", "agent.epsilon=0.1", "model.encoder_channels=3"],
 )

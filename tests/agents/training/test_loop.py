@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.learner.types import Batch
+from agents.learner.api import LEARNERS
+from agents.learner.types import Batch, Learner
 from agents.sizes import run_size
 from agents.training import loop, opening
 from agents.training.lane import Lane
@@ -19,8 +24,11 @@ from agents.training.opening import open_lane
 from agents.training.prepare import Prepared
 from agents.training.progress import Progress
 from conf import identity
+from conf.agents import AGENTS, AgentConfig
 from conf.compose import compose
+from conf.identity import config_from_json, config_to_json
 from conf.schema import RunConfig
+from conf.typed import ConfigError
 from envs import registry
 from envs.divergence import DivergedError
 from envs.spec import TaskSpec
@@ -263,10 +271,13 @@ class CountingLearner:
         self.learnt: list[tuple[int, float]] = []
         self.evaluated: list[int] = []
 
+    def settings(self, config, specs):
+        return None
+
     def init(self, settings, key):
         return jnp.int32(0)
 
-    def policy(self, state):
+    def acting_params(self, state):
         return state
 
     def task_embedding(self, state):
@@ -331,3 +342,38 @@ def test_a_value_that_is_not_finite_ends_the_run_and_its_batch_is_kept(
     with np.load(tmp_path / "run" / layout.BATCH) as kept:
         assert set(kept.files) == {*Batch._fields, "return_scale"}
         np.testing.assert_array_equal(kept["action"], learner.batches.action)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformConfig(AgentConfig):
+    """The settings of an agent that acts at random and learns nothing."""
+
+    actions: ClassVar[Literal["continuous", "discrete"]] = "continuous"
+
+
+def test_a_third_learner_needs_its_settings_and_a_line(
+    tmp_path: Path, scripted_suite: list[TaskSpec], monkeypatch: pytest.MonkeyPatch
+):
+    """The two that there are stay as they are; the loop, records and checkpoints take the new one."""
+    uniform = Learner(
+        settings=lambda config, specs: max(spec.action_dim for spec in specs),
+        init=lambda settings, key: jax.random.key_data(key),
+        acting_params=lambda state: state,
+        act=lambda settings, params, obs, task_ids, key, step, *, deterministic: jax.random.uniform(
+            jax.random.fold_in(key, step), (len(obs), settings), minval=-1
+        ),
+        update=lambda settings, state, batches, return_scale: (state, {"critic/loss": jnp.float32(0)}),
+        task_embedding=lambda state: None,
+    )
+    monkeypatch.setitem(AGENTS, "uniform", UniformConfig)
+    monkeypatch.setitem(LEARNERS, "uniform", uniform)
+    config = compose([*CONTINUOUS, "train.env_steps=60"])
+    common = {field.name: getattr(config.agent, field.name) for field in dataclasses.fields(AgentConfig)}
+    agent = UniformConfig(**common | {"name": "uniform", "learner": "uniform"})
+    config = dataclasses.replace(config, agent=agent)
+    assert config_from_json(config_to_json(config)) == config
+    values = json.loads(config_to_json(config))
+    other = json.dumps(values | {"agent": values["agent"] | {"init_temperature": 1}})
+    with pytest.raises(ConfigError, match=r"agent\.init_temperature=1: agent\.learner=uniform has no such key"):
+        config_from_json(other)
+    assert train(tmp_path / "run", config, scripted_suite) == "done"

@@ -1,0 +1,146 @@
+"""The settings of agents: what all of them have, and one dataclass a learner. The numbers are in `conf/agent/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from conf.typed import ConfigError, Range, Since, show
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes of the networks."""
+
+    width: Annotated[int, Range(ge=1, le=10**6)]
+    """The critic's width: the scaling axis."""
+    depth: Annotated[int, Range(ge=0, le=1000)]
+    """The critic's residual blocks."""
+    actor_width: Annotated[int, Range(ge=1, le=10**6)]
+    """The actor's width."""
+    actor_depth: Annotated[int, Range(ge=0, le=1000)]
+    """The actor's residual blocks."""
+    encoder_channels: Annotated[int | None, Range(ge=1, le=10**4), Since(None)]
+    """Channels of the image encoder's first stage; the other two have twice as many."""
+    encoder_stride: Annotated[int | None, Range(ge=1, le=84), Since(None)]
+    """The stride of the image encoder's first convolution: 1 sees every pixel, 4 is ten times as fast on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """What every agent has. Defaults: BRC, arXiv:2505.23150, and its release."""
+
+    actions: ClassVar[Literal["continuous", "discrete"]]
+    """The kind of actions that the learner takes."""
+
+    name: str
+    """The name that the run directory and MLflow show."""
+    learner: Annotated[str, Since("brc")]
+    """The algorithm, which decides what other keys the agent has."""
+    discount: Annotated[float, Range(ge=0, lt=1)]
+    """The discount of future rewards, per environment step."""
+    tau: Annotated[float, Range(gt=0, le=1)]
+    """The share by which each update moves the target critic towards the critic."""
+    n_step: Annotated[int, Range(ge=1, le=1000), Since(1)]
+    """The number of rewards that a target sums before it bootstraps; fewer where an episode ends."""
+    clip_rewards: Annotated[bool, Since(False)]
+    """Whether the agent learns from the signs of rewards; scores stay unclipped."""
+    batch_size: Annotated[int | None, Range(ge=1, le=10**7)]
+    """Transitions in an update; null: batch_per_task for each task or, without, 1024 with several tasks, else 256."""
+    batch_per_task: Annotated[int | None, Range(ge=1, le=10**6), Since(None)]
+    """Transitions in an update for each task, where batch_size is null."""
+    updates_per_step: Annotated[int, Range(ge=0, le=10**4)]
+    """Gradient updates per environment step (one step is one transition of every task)."""
+    learning_rate: Annotated[float, Range(gt=0)]
+    """The learning rate of AdamW, for actor and critic."""
+    weight_decay: Annotated[float, Range(ge=0)]
+    """The weight decay of AdamW, for actor and critic."""
+    num_bins: Annotated[int, Range(ge=2, le=10**5)]
+    """The number of return bins of the categorical critic."""
+    v_max: Annotated[float, Range(gt=0)]
+    """The bins span [-v_max, v_max], in normalised return."""
+    ensemble_size: Annotated[int, Range(ge=1, le=1000)]
+    """The number of independent critics."""
+    ensemble_target: Literal["mean", "min"]
+    """How the ensemble becomes one value: its mean distribution, or the member of least value."""
+    embedding_dim: Annotated[int, Range(ge=1, le=10**5)]
+    """The width of a learned task embedding."""
+    value_loss: Literal["categorical", "squared"]
+    """The critic's loss: cross-entropy on return bins, or squared error on a scalar."""
+    conditioning: Literal["embedding", "one_hot", "none", "heads"]
+    """How the networks know the task; a run of a single task always has none."""
+    reward_scale: Literal["release", "paper", "return", "off"]
+    """How rewards are normalised for each task: by the release's or the paper's formula, by returns alone, or not."""
+    network: Literal["bronet", "mlp"]
+    """The critic's torso."""
+
+    @property
+    def keeps_surplus_actions(self) -> bool:
+        """Whether replay keeps what the policy says beyond a task's own action components."""
+        return True
+
+    def check(self, model: ModelConfig) -> None:
+        """Raise ConfigError where settings of this agent and its networks' sizes contradict each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrcConfig(AgentConfig):
+    """The soft actor-critic of BRC, for continuous actions."""
+
+    actions: ClassVar[Literal["continuous", "discrete"]] = "continuous"
+
+    temperature_learning_rate: Annotated[float, Range(gt=0)]
+    """The learning rate of the entropy temperature (Adam with b1 = 0.5)."""
+    init_temperature: Annotated[float, Range(gt=0)]
+    """The initial entropy temperature."""
+    target_entropy_per_dim: float
+    """The target entropy, in nats per (padded) action dimension."""
+    actor_network: Literal["bronet", "mlp"]
+    """The actor's torso."""
+    surplus_actions: Annotated[Literal["keep", "zero"], Since("keep")]
+    """What the critic sees beyond a task's own action components: the policy's (as BRC's release) or zeros."""
+
+    @property
+    def keeps_surplus_actions(self) -> bool:
+        """Whether replay keeps what the policy says beyond a task's own action components."""
+        return self.surplus_actions == "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrcDiscreteConfig(AgentConfig):
+    """The critic of BRC with a value for each discrete action, on an image encoder."""
+
+    actions: ClassVar[Literal["continuous", "discrete"]] = "discrete"
+
+    backup: Literal["greedy", "soft"]
+    """What targets follow: the best next action, or softmax(Q / soft_temperature) with its entropy as a bonus."""
+    soft_temperature: Annotated[float | None, Range(gt=0)]
+    """The temperature of backup=soft, in normalised return."""
+    epsilon: Annotated[float, Range(ge=0, le=1)]
+    """The share of random actions in training after epsilon_steps; the share falls linearly from 1."""
+    epsilon_steps: Annotated[int, Range(ge=1)]
+    """The environment steps, from the run's first, over which epsilon falls."""
+    eval_epsilon: Annotated[float, Range(ge=0, le=1)]
+    """The share of random actions in evaluation."""
+    image_shift: Annotated[int, Range(ge=0, le=100)]
+    """The pixels by which updates shift images at random, at most; 0 shifts nothing."""
+
+    def check(self, model: ModelConfig) -> None:
+        """Raise ConfigError where a soft backup has no temperature (or another one has), or there is no encoder."""
+        if self.reward_scale in ("release", "paper"):
+            raise ConfigError(
+                f"agent.reward_scale={self.reward_scale}: corrects for an entropy that agent={self.name} has not; "
+                "allowed here: return, off"
+            )
+        if (self.backup == "soft") != (self.soft_temperature is not None):
+            raise ConfigError(
+                f"agent.soft_temperature={show(self.soft_temperature)}: a number with agent.backup=soft, else null; "
+                f"agent.backup={show(self.backup)}"
+            )
+        for name in ("encoder_channels", "encoder_stride"):
+            if getattr(model, name) is None:
+                raise ConfigError(f"model.{name}=null: needed where agent.learner={self.learner}")
+
+
+AGENTS: dict[str, type[AgentConfig]] = {"brc": BrcConfig, "brc_discrete": BrcDiscreteConfig}
+"""Learner -> its settings."""
