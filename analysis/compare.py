@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the command's arguments, or ends the process where they make no sense."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.compare",
         description=DESCRIPTION,
@@ -116,8 +117,13 @@ def gather(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str], list
 
 
 def one_variant(table: pd.DataFrame, source: str, option: str, wanted: str | None) -> str:
-    """The variant to compare.
+    """Returns the variant to compare.
 
+    Args:
+      table: the rows of one source.
+      source: the name of the source, for errors.
+      option: the option that chooses a variant, for errors.
+      wanted: the option's value, or None.
     Raises:
       LoadError: none or several fit.
     """

@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the command's arguments, or ends the process where they make no sense."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis.report",
         description=DESCRIPTION,

@@ -75,7 +75,7 @@ def common_steps(table: pd.DataFrame) -> Selection:
 
 
 def at_end(table: pd.DataFrame) -> Selection:
-    """Of each variant one evaluation, the last at which all variants of its benchmark have learned equally long.
+    """Selects one evaluation of each variant: the last at which all variants of its benchmark learned equally long.
 
     Args:
       table: evaluations that are common to the runs of a variant (`common_steps`). A variant that has none after

@@ -153,10 +153,18 @@ def estimate(
     replicates: int = REPLICATES,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """A statistic at each point `[P]`, with its stratified-bootstrap interval over seeds.
+    """Computes a statistic at each point `[P]`, with its stratified-bootstrap interval over seeds.
 
     Every point sees the same draws, so an interval along a curve is one of whole runs. Where no task has two seeds
     nothing can be resampled, and the ends are NaN.
+
+    Args:
+      values: scores `[P, N]`.
+      strata: which of the `N` scores are seeds of which task.
+      statistic: one of `STATISTICS`.
+      rng: draws the replicates.
+      replicates: the number of bootstrap replicates.
+      confidence: of the interval, in (0, 1).
     """
     value = statistic(values, strata.once(), strata)[:, 0]
     if strata.sizes.max() < 2:
@@ -166,9 +174,15 @@ def estimate(
 
 
 def performance_profile(values: np.ndarray, counts: np.ndarray, strata: Strata, levels: np.ndarray) -> np.ndarray:
-    """The fraction of runs whose score is above each level, averaged over tasks: values `[N]` -> `[L, R]`.
+    """Computes the fraction of runs whose score is above each level, averaged over tasks, `[L, R]`.
 
     Agarwal et al. 2021, section 4.2 (score distributions).
+
+    Args:
+      values: scores `[N]`.
+      counts: `[R, N]`, how often each replicate has each score.
+      strata: which of the `N` scores are seeds of which task.
+      levels: `[L]`.
     """
     return mean(values[None, :] > levels[:, None], counts, strata)
 
@@ -176,10 +190,14 @@ def performance_profile(values: np.ndarray, counts: np.ndarray, strata: Strata, 
 def improvement_by_task(
     a: np.ndarray, counts_a: np.ndarray, strata_a: Strata, b: np.ndarray, counts_b: np.ndarray, strata_b: Strata
 ) -> np.ndarray:
-    """P(a run of A scores above one of B) on each task: values `[N_a]`, `[N_b]` -> `[R, T]`; a tie counts half.
+    """Computes P(a run of A scores above one of B) on each task, `[R, T]`; a tie counts half.
 
     Agarwal et al. 2021, section 4.3. The mean over tasks is the probability of improvement.
 
+    Args:
+      a, b: scores `[N_a]` and `[N_b]`.
+      counts_a, counts_b: `[R, N_a]` and `[R, N_b]`, how often each replicate has each score.
+      strata_a, strata_b: which scores are seeds of which task.
     Raises:
       ValueError: A and B have different numbers of tasks.
     """
@@ -215,13 +233,17 @@ class Difference(NamedTuple):
 def differences(
     a: np.ndarray, strata_a: Strata, b: np.ndarray, strata_b: Strata, confidence: float = CONFIDENCE
 ) -> Difference:
-    """The difference of means over seeds on each task: values `[N_a]`, `[N_b]` -> `Difference`.
+    """Computes the difference of means over seeds on each task.
 
     Welch's t-test and interval: a percentile bootstrap of three to five seeds is far too narrow for one task. Where
     no side has any spread (all seeds solve a task, or none does) p is the exact permutation test's and there is no
     interval. With one seed on a side there is no test at all: p is NaN. Tasks are flagged at a false-discovery rate
     of `1 - confidence` over all tasks that have a test.
 
+    Args:
+      a, b: scores `[N_a]` and `[N_b]`.
+      strata_a, strata_b: which scores are seeds of which task.
+      confidence: of the intervals, in (0, 1).
     Raises:
       ValueError: A and B have different numbers of tasks.
     """

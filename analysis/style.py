@@ -106,7 +106,14 @@ def curves_size(names: Sequence[str]) -> tuple[float, float]:
 
 
 def bars(ax: Axes, rows: pd.DataFrame, names: Sequence[str], colors: Sequence[Any]) -> None:
-    """Horizontal intervals `low` to `high` with a mark at `value`, one a row, the first on top."""
+    """Draws horizontal intervals `low` to `high` with a mark at `value`, one a row, the first on top.
+
+    Args:
+      ax: the panel.
+      rows: the columns value, low and high.
+      names: the label of each row.
+      colors: the colour of each row.
+    """
     for position, (row, color) in enumerate(zip(rows_of(rows), colors, strict=True)):
         if row.high > row.low:
             ax.barh(position, row.high - row.low, left=row.low, height=0.6, color=color, alpha=0.55, linewidth=0)

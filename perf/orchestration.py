@@ -62,6 +62,7 @@ def command_seconds(folder: Path, *arguments: str) -> float:
 
 
 def show(name: str, **values: float) -> None:
+    """Print one measurement as a line of JSON."""
     print(json.dumps({"name": name, **{key: round(value, 3) for key, value in values.items()}}), flush=True)
 
 

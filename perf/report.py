@@ -49,6 +49,7 @@ def timed(what: Callable[[], object]) -> float:
 
 
 def show(name: str, **values: float) -> None:
+    """Print one measurement as a line of JSON."""
     print(json.dumps({"name": name, **{key: round(value, 4) for key, value in values.items()}}), flush=True)
 
 

@@ -78,6 +78,7 @@ def timed_run(folder: Path, overrides: list[str]) -> dict[str, float]:
 
 
 def show(values: dict[str, Any]) -> None:
+    """Print one measurement as a line of JSON."""
     rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
     print(json.dumps(rounded), flush=True)
 

@@ -81,6 +81,7 @@ def time_updates(width: int, batch_size: int) -> None:
 
 
 def time_projection(batch_size: int, num_bins: int = 101) -> None:
+    """Print how long the two ways to project a target take."""
     rng = np.random.default_rng(0)
     probs = rng.dirichlet(np.ones(num_bins), batch_size).astype(np.float32)
     position = rng.uniform(0, num_bins - 1, (batch_size, num_bins)).astype(np.float32)

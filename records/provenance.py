@@ -49,6 +49,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
+    """Return the installed versions of the packages that results depend on."""
     found = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

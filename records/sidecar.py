@@ -14,9 +14,12 @@ NICENESS = 10
 def start(module: str, run_dir: Path, log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
     """Start `python -m MODULE RUN_DIR --follow`, with low priority and its output in `log`.
 
-    It learns from its standard input, which closes with the run however that ends, that there is nothing to follow.
+    The process learns from its standard input, which closes when the run ends in whatever way, that nothing follows.
 
     Args:
+      module: the module to run.
+      run_dir: the run's directory.
+      log: the file that takes the process's output, at its end.
       environment: variables beside those of this process.
     """
     with log.open("ab") as file:

@@ -99,7 +99,14 @@ def listed(members: Sequence[Member], path: Path) -> list[dict[str, Any]]:
 
 
 def add_parent(parents: Parents, uri: str, part: str, run_id: str) -> Parents:
-    """`parents` with one MLflow run more."""
+    """Return `parents` with one MLflow run more.
+
+    Args:
+      parents: what there is.
+      uri: the tracking server.
+      part: the part of the sweep, which has a parent of its own.
+      run_id: the parent's MLflow run.
+    """
     return {**parents, uri: {**parents.get(uri, {}), part: run_id}}
 
 
