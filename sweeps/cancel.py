@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -17,7 +16,7 @@ from records import layout
 from records.layout import ExitCode
 from records.lock import holder_of, is_held, lock
 from records.sweep import Sweep, find_sweep
-from sweeps import command_line
+from sweeps.command_line import Parser, add_sweep, exit_status
 from sweeps.slurm import cluster
 from sweeps.slurm.submission import job_of
 from sweeps.status import states_of
@@ -75,17 +74,23 @@ def stop(place: Path) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sweeps.cancel", description="Stop a sweep's jobs and runs.")
-    command_line.add_sweep(parser)
+    """Cancels what a command line names, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Cancels the sweep that the arguments name.
+
+    Raises:
+      ConfigError: there is no such sweep, or it cannot be cancelled from here.
+    """
+    parser = Parser(prog="python -m sweeps.cancel", description="Stop a sweep's jobs and runs.")
+    add_sweep(parser)
     parsed = parser.parse_args(arguments)
-    try:
-        if parsed.sweep is None:
-            raise ConfigError("SWEEP: say which; python -m sweeps.status lists them")
-        sweep = find_sweep(parsed.runs, parsed.sweep)
-        jobs, stopped = cancel(sweep)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.BAD_CONFIG
+    if parsed.sweep is None:
+        raise ConfigError("SWEEP: say which; python -m sweeps.status lists them")
+    sweep = find_sweep(parsed.runs, parsed.sweep)
+    jobs, stopped = cancel(sweep)
     local = "; the command that runs it here stops its runs" if stopped else ""
     print(f"{sweep.id}: cancelled {jobs} jobs{local}; the sweep's command continues what is unfinished")
     return ExitCode.DONE

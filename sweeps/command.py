@@ -1,18 +1,24 @@
-"""The command: `python -m agents.run [-m] [key=value ...]`. Composes, checks, then executes one run or many.
+"""The command `python -m agents.run [-m] [key=value ...]`: composes, checks, then executes one run or many.
 
-It imports lazily, because a mistake in the command line should be answered in a second.
+Its modules are imported when they are needed, because a mistake in the command line should be answered in a second.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conf import identity
 from conf.typed import ConfigError
 from records.layout import ExitCode
+from sweeps.command_line import Parser, exit_status
+
+if TYPE_CHECKING:
+    from conf.compose import Composed
 
 USAGE = """\
 Online multi-task RL with one large categorical critic (BRC).
@@ -36,57 +42,44 @@ Repeating a command continues an unfinished run and skips a finished one.
 
 Options
   -m, --multirun     several runs: comma lists, range(..), choice(..), +sweep=NAME
-  --run-dir DIR      continue the run in DIR with the configuration recorded there
+  --run-dir DIR      continue the run in DIR with the configuration that is recorded there
   --cfg              print the composed configuration, and stop
-  -h, --help         this text
+  -h, --help         print this text, and stop
 
 Exit status: 0 done, 1 failed, 2 bad configuration, 3 stopped by a search, 75 interrupted and resumable.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's exit status; every mistake in its configuration is one line on standard error."""
-    try:
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.BAD_CONFIG
-    except OSError as error:
-        reason = f"{error.filename or 'writing'}: {error.strerror or error}"
-        print(f"error: {' '.join(reason.split())}", file=sys.stderr)
-        return ExitCode.FAILED
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+    """Does what a command line asks for, and returns the exit status; each mistake is one line on standard error."""
+    return exit_status(lambda: dispatch(list(sys.argv[1:] if arguments is None else arguments)))
 
 
-def _main(arguments: list[str]) -> int:
-    if "-h" in arguments or "--help" in arguments:
+def dispatch(arguments: Sequence[str]) -> int:
+    """Composes what the arguments ask for, and hands it to the part of the project that executes it.
+
+    Raises:
+      ConfigError: the command line or the configuration is not allowed.
+    """
+    options = parse(arguments)
+    if options.help:
         print(help_text())
         return ExitCode.DONE
-    if arguments[:1] == ["--run-dir"]:
-        return continue_run(arguments[1:])
-
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
-    unknown = [flag for flag in flags if flag not in ("-m", "--multirun", "--cfg")]
-    if unknown:
-        raise ConfigError(f"{unknown[0]}: no such option; allowed: -m, --run-dir DIR, --cfg, --help")
-
-    from conf.compose import Composed, compose, compose_many, resolve_paths
-
-    multirun = "-m" in flags or "--multirun" in flags
-    members = compose_many(overrides) if multirun else [Composed(compose(overrides), {})]
-    members = [dataclasses.replace(one, config=resolve_paths(one.config)) for one in members]
+    if options.run_dir is not None:
+        if options.overrides or options.multirun or options.cfg:
+            raise ConfigError("--run-dir: exactly one directory, and no overrides or other options")
+        return continue_run(options.run_dir)
+    members = composed(options.overrides, options.multirun)
     first = members[0].config
-    if "--cfg" in flags:
+    if options.cfg:
         print(identity.config_to_json(first))
         return ExitCode.DONE
     if first.sweep.search.space:
-        if not multirun:
+        if not options.multirun:
             raise ConfigError(f"sweep.search.space={first.sweep.search.space}: a search is many runs: add -m")
         from sweeps.search.command import launch as launch_search
 
-        return launch_search(overrides)
+        return launch_search(options.overrides)
     if first.plan:
         from sweeps.plan import check_fit, plan, print_plan
 
@@ -94,7 +87,7 @@ def _main(arguments: list[str]) -> int:
         print_plan(planned)
         check_fit(planned)
         return ExitCode.DONE
-    if multirun or first.launcher.name == "slurm" or first.launcher.dry_run:
+    if options.multirun or first.launcher.name == "slurm" or first.launcher.dry_run:
         from sweeps.launch import launch
 
         return launch(members)
@@ -103,18 +96,44 @@ def _main(arguments: list[str]) -> int:
     return execute(first)
 
 
-def continue_run(arguments: list[str]) -> int:
-    """Execute the run that a directory records; the directory may have been moved."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options and overrides of a command line, which may stand in any order.
+
+    Raises:
+      ConfigError: there is no such option, or it lacks its value.
+    """
+    usage = "python -m agents.run [-m] [--cfg] [--run-dir DIR] [--help] [key=value ...]"
+    parser = Parser(prog="python -m agents.run", usage=usage, add_help=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("--run-dir", type=Path)
+    parser.add_argument("overrides", nargs="*")
+    return parser.parse_intermixed_args(arguments)
+
+
+def composed(overrides: Sequence[str], multirun: bool) -> list[Composed]:
+    """The runs of a command line, with paths that no longer depend on the folder of launch.
+
+    Raises:
+      ConfigError: an override is not allowed.
+    """
+    from conf.compose import Composed, compose, compose_many, resolve_paths
+
+    members = compose_many(overrides) if multirun else [Composed(compose(overrides), {})]
+    return [dataclasses.replace(one, config=resolve_paths(one.config)) for one in members]
+
+
+def continue_run(run_dir: Path) -> int:
+    """Executes the run that a directory records, and returns its exit status; the directory may have been moved."""
+    from agents.training.execute import execute
     from records.run_dir import recorded_config
 
-    if len(arguments) != 1:
-        raise ConfigError("--run-dir: exactly one directory, and no overrides")
-    from agents.training.execute import execute
-
-    return execute(recorded_config(Path(arguments[0])))
+    return execute(recorded_config(run_dir))
 
 
 def help_text() -> str:
+    """What `--help` prints: common commands, options, and every group and key of the configuration."""
     from conf.help import group_lines, key_lines
 
     groups = ["Groups (group=choice)", *group_lines()]

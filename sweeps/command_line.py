@@ -1,18 +1,80 @@
-"""Command-line arguments that several of the commands here share."""
+"""What the commands of this package share: arguments, and how an error becomes one line and an exit status."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+from conf.typed import ConfigError
+from records.layout import ExitCode
+
+EXIT_BROKEN_PIPE = 141
+"""What a shell reports of a program that SIGPIPE ended."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of arguments whose mistakes are `ConfigError`s, and which knows no abbreviated options."""
+
+    def __init__(self, *, prog: str, description: str = "", usage: str | None = None, add_help: bool = True):
+        super().__init__(prog=prog, description=description, usage=usage, add_help=add_help, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the mistake as an error of one line, with the usage."""
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            first = unknown.split()[0]
+            message = f"{first}: {'no such option' if first.startswith('-') else 'one argument too many'}"
+        usage = " ".join(self.format_usage().split())
+        raise ConfigError(f"{message.removeprefix('argument ')}; {usage}")
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
-    """The arguments that name a sweep."""
+    """Adds the arguments that name a sweep."""
     parser.add_argument(
-        "sweep", nargs="?", metavar="SWEEP", help="its id, or the id's beginning or end; default: newest"
+        "sweep", nargs="?", metavar="SWEEP", help="the sweep's id, or the id's beginning or end; default: the newest"
     )
     add_runs(parser)
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of runs (default: runs)")
+    """Adds the option that names the folder of runs."""
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of runs; default: runs"
+    )
+
+
+def exit_status(body: Callable[[], int]) -> int:
+    """The exit status of a command whose work is `body`; an error that its user can mend becomes one line.
+
+    Where nobody reads standard output any more, as in `command | head`, the command ends without a word.
+    """
+    try:
+        status = body()
+        sys.stdout.flush()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.BAD_CONFIG
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and close_if_unread():
+            return EXIT_BROKEN_PIPE
+        reason = f"{error.filename or 'reading or writing'}: {error.strerror or error}"
+        print(f"error: {' '.join(reason.split())}", file=sys.stderr)
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    return status
+
+
+def close_if_unread() -> bool:
+    """Whether nobody reads standard output any more; if so, what is still printed goes nowhere."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    unread = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if unread:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return unread

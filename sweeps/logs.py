@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import sys
 import time
@@ -15,7 +14,7 @@ from records.files import tail_lines
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir
-from sweeps import command_line
+from sweeps.command_line import Parser, add_runs, exit_status
 from sweeps.status import log_of
 
 POLL_S = 0.5
@@ -62,17 +61,23 @@ def follow(run_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sweeps.logs", description="What a run printed.")
-    parser.add_argument("run", metavar="RUN", help="its directory, or a part of its name such as the hash")
-    command_line.add_runs(parser)
-    parser.add_argument("-n", "--lines", type=int, default=50, help="how many of the last lines (default: 50)")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on while the run is run")
+    """Prints the log that a command line names, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Prints the last lines of the run's log that the arguments name, and with `--follow` what comes after them.
+
+    Raises:
+      ConfigError: there is no such run.
+    """
+    parser = Parser(prog="python -m sweeps.logs", description="What a run printed.")
+    parser.add_argument("run", metavar="RUN", help="the run's directory, or a part of its name such as the hash")
+    add_runs(parser)
+    parser.add_argument("-n", "--lines", type=int, default=50, help="how many of the last lines; default: 50")
+    parser.add_argument("-f", "--follow", action="store_true", help="print what comes, while a process runs the run")
     parsed = parser.parse_args(arguments)
-    try:
-        run_dir = find_run(parsed.runs, parsed.run)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.BAD_CONFIG
+    run_dir = find_run(parsed.runs, parsed.run)
     show(run_dir, parsed.lines)
     if parsed.follow:
         with contextlib.suppress(KeyboardInterrupt, FileNotFoundError):

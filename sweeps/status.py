@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import sys
 import time
 from collections import Counter
@@ -16,13 +16,12 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir
 from records.sweep import Member, Sweep, all_runs, find_sweep, sweep_records
-from sweeps import command_line
+from sweeps.command_line import Parser, add_sweep, exit_status
 from sweeps.slurm import cluster
 from sweeps.slurm.submission import job_of
 from tracking.client import link
@@ -218,36 +217,37 @@ def watch(sweep: Sweep, until_over: bool, every_s: float = WATCH_S) -> dict[Memb
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    """Shows where the runs stand that a command line names, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Shows the sweep that the arguments name, the newest one, or all runs where there is no sweep.
+
+    Raises:
+      ConfigError: there is no such sweep.
+    """
+    parser = Parser(
         prog="python -m sweeps.status",
         description="Where the runs of a sweep stand; all runs, where there is no sweep.",
     )
-    command_line.add_sweep(parser)
+    add_sweep(parser)
     parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
     parsed = parser.parse_args(arguments)
-    try:
-        known = sweep_records(parsed.runs)
-        alone = parsed.sweep is None and not known
-        sweep = all_runs(parsed.runs) if alone else find_sweep(parsed.runs, parsed.sweep)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.BAD_CONFIG
+    known = sweep_records(parsed.runs)
+    alone = parsed.sweep is None and not known
+    sweep = all_runs(parsed.runs) if alone else find_sweep(parsed.runs, parsed.sweep)
     if not sweep.members and not search_jobs(sweep):
         print(f"no runs in {parsed.runs} yet; --runs names another folder")
         return ExitCode.DONE
     if parsed.sweep is None and len(known) > 1:
         others = [path.stem for path in known[1:11]]
         print(f"the newest of {len(known)} sweeps; others: {', '.join(others)}{', ...' if len(known) > 11 else ''}")
-    try:
-        if parsed.watch:
+    if parsed.watch:
+        with contextlib.suppress(KeyboardInterrupt):
             watch(sweep, until_over=False)
-        else:
-            console().print(table(sweep, states_of(sweep)), highlight=False)
-    except OSError as error:
-        print(f"error: {error.filename or 'reading'}: {error.strerror or error}", file=sys.stderr)
-        return ExitCode.FAILED
-    except KeyboardInterrupt:
-        pass
+    else:
+        console().print(table(sweep, states_of(sweep)), highlight=False)
     return ExitCode.DONE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from records.layout import ExitCode
 from records.lock import is_held
 from records.run_dir import RunDir
 from records.sweep import add_parent, change_sweep, parent_of, read_sweep, sweep_lock
+from sweeps.command_line import Parser, exit_status
 from sweeps.status import close_if_over
 from tracking import client as mlflow
 from tracking.mirror import Mirror, is_sent, mirror_lock
@@ -139,24 +139,28 @@ def sync(folder: Path, uri: str | None) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    """Sends what a command line asks for to MLflow, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Sends what MLflow lacks of the runs that the arguments name.
+
+    Raises:
+      ConfigError: there are no runs, or the URI is none.
+    """
+    parser = Parser(
         prog="python -m sweeps.sync", description="Send to MLflow what it lacks of all runs below a folder."
     )
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), metavar="RUNS_DIR", help="default: runs")
     parser.add_argument("--uri", help="send all of them there; default: where each run was to be mirrored")
     arguments = sys.argv[1:] if arguments is None else arguments
-    try:
-        uris.check_no_passwords(arguments)
-        parsed = parser.parse_args(arguments)
-        os.environ.setdefault(mlflow.ANSWER_NAME, mlflow.LONG_ANSWER_S)
-        if parsed.uri is not None:
-            uris.check_tracking_uri(parsed.uri, "--uri")
-        return sync(parsed.folder, parsed.uri and uris.absolute(parsed.uri, Path.cwd()))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.BAD_CONFIG
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+    uris.check_no_passwords(arguments)
+    parsed = parser.parse_args(arguments)
+    os.environ.setdefault(mlflow.ANSWER_NAME, mlflow.LONG_ANSWER_S)
+    if parsed.uri is not None:
+        uris.check_tracking_uri(parsed.uri, "--uri")
+    return sync(parsed.folder, parsed.uri and uris.absolute(parsed.uri, Path.cwd()))
 
 
 if __name__ == "__main__":

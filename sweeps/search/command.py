@@ -6,7 +6,6 @@ or as SLURM jobs.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import math
 import shlex
@@ -26,8 +25,8 @@ from conf.compose import Composed, resolve_paths
 from conf.typed import ConfigError, show
 from records.layout import ExitCode
 from records.sweep import find_sweep, known_parents, launch_lock, read_sweep
-from sweeps import command_line
 from sweeps.cancel import found_by_cancel
+from sweeps.command_line import Parser, add_runs, exit_status
 from sweeps.launch import parent_run
 from sweeps.plan import check_fit, plan, use_slurm
 from sweeps.search import space
@@ -274,27 +273,33 @@ def print_search(search: Search) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    """Works on, or shows, the search that a command line names, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Works on the search that the arguments name; with `--show` only shows it.
+
+    Raises:
+      ConfigError: there is no such search, or it cannot be opened.
+    """
+    parser = Parser(
         prog="python -m sweeps.search", description="Works on a search that a command has begun, beside other workers."
     )
     parser.add_argument("study", metavar="STUDY", help="the search's id, or the id's beginning or end")
-    command_line.add_runs(parser)
+    add_runs(parser)
     parser.add_argument("--show", action="store_true", help="print the trials so far and the best, and stop")
     parser.add_argument("--job", metavar="INDEX", help="be a SLURM job: do not wait for other workers' last trials")
     parsed = parser.parse_args(arguments)
-    try:
-        sweep = find_sweep(parsed.runs, parsed.study)
-        search = load(sweep.path)
-        study = open_study(search)
-        if parsed.show:
-            console().print(table(search, study), highlight=False)
-            best = best_trial(study)
-            if best is not None:
-                print(best_command(search, best))
-            return ExitCode.DONE
-        launcher = search.base.launcher
-        parallel = launcher.runs_per_gpu if parsed.job else launcher.max_parallel or 1
-        return work(search, study, parallel, here=parsed.job is None)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.BAD_CONFIG
+    sweep = find_sweep(parsed.runs, parsed.study)
+    search = load(sweep.path)
+    study = open_study(search)
+    if parsed.show:
+        console().print(table(search, study), highlight=False)
+        best = best_trial(study)
+        if best is not None:
+            print(best_command(search, best))
+        return ExitCode.DONE
+    launcher = search.base.launcher
+    parallel = launcher.runs_per_gpu if parsed.job else launcher.max_parallel or 1
+    return work(search, study, parallel, here=parsed.job is None)

@@ -1,4 +1,4 @@
-"""What a command would run, what it needs, and what is finished: `python -m sweeps.plan [key=value ...]`."""
+"""What a command would run, what the runs need, and which of them are finished."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from envs import registry
 from envs.envpool import for_training
 from envs.spec import TaskSpec
 from records import layout
-from records.layout import ExitCode
 from records.provenance import git_state
 from records.run_dir import RunDir
 from sweeps.estimate import Estimate, estimate, measured_rates
@@ -290,17 +289,3 @@ def time_needed(planned: Sequence[Planned]) -> str:
 def remaining_seconds(planned: Sequence[Planned]) -> float:
     """Rough seconds of what is still to run, one after another."""
     return sum(one.seconds_left for one in planned if one.pending)
-
-
-def main() -> int:
-    """`python -m sweeps.plan [key=value ...]`: the same as `python -m agents.run -m ... plan=true`."""
-    from sweeps.command import main as run
-
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print("What a sweep would run; starts nothing.\n\n  python -m sweeps.plan [key=value ...]")
-        return ExitCode.DONE
-    return run(["-m", *sys.argv[1:], "plan=true"])
-
-
-if __name__ == "__main__":
-    sys.exit(main())
