@@ -23,6 +23,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, prog: str, description: str = "", usage: str | None = None, add_help: bool = True):
         super().__init__(prog=prog, description=description, usage=usage, add_help=add_help, allow_abbrev=False)
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the command after its help, once the help is written."""
+        sys.stdout.flush()
+        super().exit(status, message)
+
     def error(self, message: str) -> NoReturn:
         """Raises the mistake as an error of one line, with the usage."""
         unknown = message.removeprefix("unrecognized arguments: ")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,56 @@ def test_services_are_imported_where_they_are_said_to_be(library):
         str(path) for package in MAY_IMPORT for path in modules(package) if library in top_level(imports(path))
     }
     assert importers == HEAVY[library]
+
+
+def import_graph() -> dict[str, set[str]]:
+    """The modules of all packages, each with those that it imports, wherever the import stands."""
+    paths = [path for package in MAY_IMPORT for path in modules(package)]
+    names = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    return {name: imported_modules(path, names.keys()) - {name} for name, path in names.items()}
+
+
+def imported_modules(path: Path, known: Collection[str]) -> set[str]:
+    """Those of the known modules that a file imports; `from package import module` imports the module."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else str(node.module) for name in names}
+    return found & set(known)
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    """The modules that `start` imports, by way of others too."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = graph[waiting.pop()] - found
+        found |= new
+        waiting += new
+    return found
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_no_file_imports_itself_by_way_of_others(package):
+    graph = import_graph()
+    mine = [name for name in graph if name.split(".")[0] == package]
+    assert mine
+    assert [name for name in mine if name in reachable(graph, name)] == []
+
+
+def test_circles_are_found_whatever_their_length():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert [name for name in graph if name in reachable(graph, name)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("door", "behind"), [("agents.run", "sweeps.command"), ("agents.tracking", "tracking.follow")])
+def test_a_door_leads_to_one_module_and_no_module_goes_through_it(door, behind):
+    graph = import_graph()
+    assert graph[door] == {behind}
+    assert [name for name, imported in graph.items() if door in imported] == []
 
 
 def loaded_after(code: str) -> set[str]:

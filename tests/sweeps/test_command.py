@@ -1,0 +1,86 @@
+"""Every command answers a mistake with one line and a status, and options may stand in any place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from records.layout import ExitCode
+from sweeps.cancel import main as cancel
+from sweeps.command import main, parse
+from sweeps.command_line import EXIT_BROKEN_PIPE, exit_status
+from sweeps.logs import main as logs
+from sweeps.plan.__main__ import main as plan
+from sweeps.search.command import main as search
+from sweeps.status import main as status
+from sweeps.sync import main as sync
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "--run-dir", "here", "seed=1"],
+        ["seed=1", "--run-dir", "here", "-m"],
+        ["--run-dir=here", "seed=1", "--multirun"],
+    ],
+)
+def test_options_may_stand_before_between_and_after_overrides(arguments: list[str]):
+    options = parse(arguments)
+    assert (options.run_dir, options.overrides, options.multirun) == (Path("here"), ["seed=1"], True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--cfgs"], "--cfgs: no such option; usage: python -m agents.run"),
+        (["seed=1", "--run"], "--run: no such option"),
+        (["--run-dir"], "--run-dir: expected one argument"),
+        (["seed=1", "--run-dir", "here"], "--run-dir: exactly one directory"),
+        (["--run-dir", "here", "--cfg"], "--run-dir: exactly one directory"),
+        (["--run-dir", "here"], "--run-dir here: no run to continue"),
+    ],
+)
+def test_mistaken_options_end_in_one_line(tmp_path: Path, monkeypatch, capsys, arguments: list[str], expected: str):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == ExitCode.BAD_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {expected}")
+
+
+@pytest.mark.parametrize("command", [cancel, logs, main, plan, search, status, sync])
+def test_every_command_refuses_an_unknown_option_in_one_line(tmp_path: Path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    assert command(["--nonsense", "one"]) == ExitCode.BAD_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --nonsense: no such option; usage: python -m ")
+
+
+def test_errors_of_the_system_are_one_line_that_names_the_file(capsys):
+    def body() -> int:
+        raise PermissionError(13, "Permission denied", "runs/DONE")
+
+    assert exit_status(body) == ExitCode.FAILED
+    assert capsys.readouterr().err == "error: runs/DONE: Permission denied\n"
+
+
+@pytest.mark.parametrize("module", ["agents.run", "sweeps.plan", "sweeps.status"])
+def test_output_that_nobody_reads_ends_a_command_without_a_word(module: str):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as output:
+        result = subprocess.run(
+            [sys.executable, "-m", module, "--help"], stdout=output, stderr=subprocess.PIPE, timeout=60
+        )
+    assert (result.returncode, result.stderr) == (EXIT_BROKEN_PIPE, b"")
+
+
+def test_full_device_is_said():
+    with Path("/dev/full").open("w") as output:
+        command = [sys.executable, "-m", "sweeps.plan", "--help"]
+        result = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert result.returncode == ExitCode.FAILED
+    assert result.stderr == "error: reading or writing: No space left on device\n"
