@@ -8,10 +8,13 @@ import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from conf.typed import ConfigError
 from records.layout import ExitCode
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 EXIT_BROKEN_PIPE = 141
 """What a shell reports of a program that SIGPIPE ended."""
@@ -23,10 +26,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, prog: str, description: str = "", usage: str | None = None, add_help: bool = True):
         super().__init__(prog=prog, description=description, usage=usage, add_help=add_help, allow_abbrev=False)
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Ends the command after its help, once the help is written."""
-        sys.stdout.flush()
-        super().exit(status, message)
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Prints the help at once, so that a reader who is gone or a full device shows here."""
+        print(self.format_help(), end="", file=file, flush=True)
 
     def error(self, message: str) -> NoReturn:
         """Raises the mistake as an error of one line, with the usage."""
