@@ -28,7 +28,8 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Prints the help at once, so that a reader who is gone or a full device shows here."""
-        print(self.format_help(), end="", file=file, flush=True)
+        (sys.stdout if file is None else file).write(self.format_help())
+        sys.stdout.flush()
 
     def error(self, message: str) -> NoReturn:
         """Raises the mistake as an error of one line, with the usage."""
