@@ -78,13 +78,20 @@ class Filmer:
 
 
 def usable_gl(specs: Sequence[TaskSpec]) -> str:
-    """The OpenGL back end that renders without a screen here: MUJOCO_GL's own choice, or the first that works.
+    """The OpenGL back end for films of these tasks (`working_gl`); "disabled" where no task needs any.
+
+    Raises:
+      ConfigError: none works, or MUJOCO_GL holds a word that is none.
+    """
+    return working_gl() if any(registry.suite_module(spec.id).NEEDS_GL for spec in specs) else "disabled"
+
+
+def working_gl() -> str:
+    """The OpenGL back end that MUJOCO_GL names, or the first that renders without a screen, once it has drawn a frame.
 
     Raises:
       ConfigError: none does, or MUJOCO_GL holds a word that is none.
     """
-    if not any(registry.suite_module(spec.id).NEEDS_GL for spec in specs):
-        return "disabled"
     chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
     if chosen and chosen not in (*ALLOWED, *NOTHING):
         raise ConfigError(

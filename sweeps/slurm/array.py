@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from submitit.core.utils import CommandFunction, FailedJobError, FailedSubmissionError
 from submitit.slurm.slurm import SlurmExecutor
+
+from sweeps.slurm.environment import clean
 
 
 class JobArray(SlurmExecutor):
@@ -51,7 +54,8 @@ class JobArray(SlurmExecutor):
         """
         path.write_text(self.script(command))
         try:
-            output = CommandFunction(self._make_submission_command(path), verbose=False)()
+            command_line = self._make_submission_command(path)
+            output = CommandFunction(command_line, verbose=False, env=clean(os.environ))()
             return self._get_job_id_from_submission_command(output)
         except (FailedJobError, FailedSubmissionError) as error:
             raise OSError(str(error)) from error

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Literal
 
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError, did_you_mean, show
+from sweeps.slurm.environment import clean, set_aside
 from sweeps.slurm.script import arrays, flags, group, job_array, job_command, runs_command
 from sweeps.slurm.submission import Submission, give, next_submission, submissions, write_submission
 
@@ -32,7 +34,9 @@ def controller() -> Literal["up", "silent", "none"]:
 def _ping(scontrol: str) -> Literal["up", "silent", "none"]:
     """Asked once in a process, as one that is down makes us wait."""
     try:
-        result = subprocess.run([scontrol, "ping"], capture_output=True, text=True, timeout=ANSWER_S)
+        result = subprocess.run(
+            [scontrol, "ping"], capture_output=True, text=True, timeout=ANSWER_S, env=clean(os.environ)
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "silent"
     if result.returncode == 0:
@@ -41,13 +45,16 @@ def _ping(scontrol: str) -> Literal["up", "silent", "none"]:
 
 
 def check(launcher: LauncherConfig, text: str) -> None:
-    """Ask SLURM whether it would take the script; nothing is submitted.
+    """Ask SLURM whether it would take the script; nothing is submitted. Say which orders to sbatch are set aside.
 
     Raises:
       ConfigError: there is no SLURM, it has no such flag, or cannot do what the flags ask for.
     """
     if controller() != "up":
         raise ConfigError("launcher=slurm: no SLURM answers here (sbatch and scontrol ping); allowed: launcher=local")
+    aside = set_aside(os.environ)
+    if aside:
+        print(f"set aside, because launcher.slurm says what jobs ask for: {' '.join(aside)}", file=sys.stderr)
     known = sorted(set(re.findall(r"--([a-z][a-z-]+)", run_command(["sbatch", "--help"]).stdout)))
     for name, value in flags(launcher).items():
         if known and name not in known:
@@ -75,7 +82,9 @@ def one_line(text: str) -> str:
 def run_command(command: Sequence[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
     """A SLURM command's outcome; one that cannot be run or does not answer is a refusal."""
     try:
-        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=6 * ANSWER_S)
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=6 * ANSWER_S, env=clean(os.environ)
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))
 
