@@ -1,4 +1,4 @@
-"""Where runs stand: `python -m sweeps.status [SWEEP] [--watch]`. Reads run directories, and asks `squeue` once."""
+"""Says where runs stand: `python -m sweeps.status [SWEEP]`. Reads run directories, and asks `squeue` once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
-from records.run_dir import RunDir
-from records.sweep import Member, Sweep, all_runs, find_sweep, sweep_records
+from records.run_dir import RunDir, recorded_config
+from records.sweep import Member, Sweep, all_runs, find_sweep, launch_lock, sweep_records
 from sweeps.command_line import Parser, add_sweep, exit_status
 from sweeps.slurm import cluster
+from sweeps.slurm.script import script
 from sweeps.slurm.submission import job_of
 from tracking.client import link
 from tracking.mirror import run_link
@@ -87,14 +89,14 @@ def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> R
         waits = job_state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
         name = ("queued" if said is None else "preempted") if waits else "running"
         return RunState(name, steps, rate=rate, job=job.id)
+    if status is not None and said == RunOutcome.FAILED and (failed or job is None or not job.is_interrupted):
+        return RunState("failed", steps, reason=status.reason.partition("\n")[0])
+    if status is not None and said == RunOutcome.STOPPED:
+        return RunState("stopped", steps, reason=status.reason)
+    if said in (RunOutcome.INTERRUPTED, RunOutcome.DONE) or (job is not None and job.is_interrupted):
+        return RunState("interrupted", steps)
     if status is None:
         return RunState("new")
-    if said == RunOutcome.FAILED:
-        return RunState("failed", steps, reason=status.reason.partition("\n")[0])
-    if said == RunOutcome.STOPPED:
-        return RunState("stopped", steps, reason=status.reason)
-    if said in (RunOutcome.INTERRUPTED, RunOutcome.DONE):
-        return RunState("interrupted", steps)
     return RunState("killed", steps, reason=f"its job ended without a word; see {job.log}" if job else "")
 
 
@@ -102,6 +104,30 @@ def states_of(sweep: Sweep) -> dict[Member, RunState]:
     """Where each member stands."""
     queue = cluster.queue(sweep.owner) if any((one.run_dir / layout.JOB).exists() for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
+
+
+def relaunch(sweep: Sweep) -> int:
+    """Submit again the sweep's runs whose SLURM jobs have ended early; those that failed are left alone.
+
+    Returns:
+      how many were submitted.
+    Raises:
+      ConfigError: the sweep is a search, or SLURM does not answer or refuses.
+    """
+    if sweep.overrides:
+        raise ConfigError(f"{sweep.id}: is a search, whose jobs share its trials; repeat the search's command")
+    with launch_lock(sweep.path):
+        states = states_of(sweep)
+        ended = [
+            member.run_dir
+            for member, state in states.items()
+            if state.name in ("interrupted", "killed", "new") and job_of(member.run_dir) is not None
+        ]
+        if ended:
+            launcher = recorded_config(ended[0]).launcher
+            cluster.check(launcher, script(ended, launcher, sweep.folder, sweep.id, cluster.max_array_size()))
+            cluster.submit(ended, launcher, sweep.folder, sweep.id)
+    return len(ended)
 
 
 def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
@@ -233,6 +259,7 @@ def run(arguments: Sequence[str] | None) -> int:
     )
     add_sweep(parser)
     parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument("--relaunch", action="store_true", help="submit again what SLURM jobs have left unfinished")
     parsed = parser.parse_args(arguments)
     known = sweep_records(parsed.runs)
     alone = parsed.sweep is None and not known
@@ -243,6 +270,10 @@ def run(arguments: Sequence[str] | None) -> int:
     if parsed.sweep is None and len(known) > 1:
         others = [path.stem for path in known[1:11]]
         print(f"the newest of {len(known)} sweeps; others: {', '.join(others)}{', ...' if len(known) > 11 else ''}")
+    if parsed.relaunch:
+        if alone:
+            raise ConfigError(f"--relaunch: there is no sweep in {parsed.runs}; continue a run with its own command")
+        print(f"{sweep.id}: submitted {relaunch(sweep)} runs again")
     if parsed.watch:
         with contextlib.suppress(KeyboardInterrupt):
             watch(sweep, until_over=False)

@@ -63,11 +63,18 @@ if [ -z "$told" ]; then
     done
 fi
 if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 128 ]; }}; then
+    back=
     for pause_s in 1 2 4 8 0; do  # SLURM may be too busy to answer
         [ -e "$cancelled" ] && break
-        scontrol requeue "$job" && break
+        command -v scontrol >/dev/null || {{ echo "scontrol is not on this node"; break; }}
+        scontrol requeue "$job" && {{ back=yes; break; }}
         sleep "$pause_s"
     done
+    if [ -z "$back" ] && [ ! -e "$cancelled" ]; then
+        touch {folder}/"$job.interrupted"
+        echo "job $job is interrupted, and could not send itself back to the queue; its runs go on with the sweep's" \
+            "command again, or with: python -m sweeps.status {sweep} --relaunch"
+    fi
 fi
 exit "$status"
 """
@@ -154,10 +161,14 @@ def job_command(command: Sequence[str], folder: Path) -> str:
     """What a job's script does: execute `command` with the job's index as last argument; requeue if told to.
 
     Args:
-      folder: of the submission, where `forbid_requeue` leaves its word.
+      command: what a job executes.
+      folder: the folder of the submission, where `forbid_requeue` leaves its word; named like the sweep.
     """
     return COMMAND.format(
-        command=shlex.join(command), folder=shlex.quote(str(folder)), interrupted=ExitCode.INTERRUPTED
+        command=shlex.join(command),
+        folder=shlex.quote(str(folder)),
+        interrupted=ExitCode.INTERRUPTED,
+        sweep=folder.name,
     )
 
 

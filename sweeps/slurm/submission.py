@@ -61,6 +61,11 @@ class Job:
     log: Path
     time: float
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the job has ended early, and could not send itself back to the queue."""
+        return self.log.with_suffix(".interrupted").exists()
+
 
 def read_submission(path: Path) -> Submission | None:
     """The submission that a file describes; None where the file is missing or, with a warning, damaged."""

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -381,10 +382,10 @@ def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slur
     assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
 
 
-def run_batch(folder: Path, array: str, does: str) -> int:
-    """Run what a job's script does, as the first job of an array whose command is a shell line; its exit status."""
+def run_batch(folder: Path, array: str, does: str, index: str = "0") -> int:
+    """Run what a job's script does, as a job of an array whose command is a shell line; its exit status."""
     text = f"{script.SETUP}\n{script.job_command(['sh', '-c', does], folder)}"
-    job = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": "0"}
+    job = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": index}
     return subprocess.run(["bash"], input=text, text=True, env=os.environ | job, timeout=60).returncode
 
 
@@ -413,6 +414,96 @@ def test_requeue_is_tried_again_a_few_times(folder: Path, fake_slurm: Path, busy
     (fake_slurm / "sleep").chmod(0o755)
     assert run_batch(folder, "7", TOLD) == 75
     assert (fake_slurm / "requeued").read_text() == "7_0\n" * tries
+
+
+def without_scontrol(fake_slurm: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the machine as a compute node that lacks `scontrol`: only shell tools are found."""
+    node = folder / "node"
+    node.mkdir()
+    for tool in ("sh", "bash", "touch", "sleep", "kill"):
+        found = shutil.which(tool)
+        if found is not None:
+            (node / tool).symlink_to(found)
+    monkeypatch.setenv("PATH", str(node))
+
+
+def test_job_on_a_node_without_scontrol_ends_as_interrupted_and_is_relaunched(
+    folder: Path, fake_slurm: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    assert main(SWEEP) == 0
+    sweep = find_sweep(folder / "runs", None)
+    told, begun, failed = members(folder)
+    write_status(told, RunOutcome.INTERRUPTED)
+    write_status(begun, RunOutcome.RUNNING)
+    write_status(failed, RunOutcome.FAILED, reason="boom")
+    with monkeypatch.context() as node:
+        without_scontrol(fake_slurm, folder, node)
+        for index in "012":
+            assert run_batch(sweep.folder, "7", TOLD, index) == 75
+    said = capfd.readouterr().out
+    assert "scontrol is not on this node" in said
+    assert f"python -m sweeps.status {sweep.id} --relaunch" in said
+    assert not (fake_slurm / "requeued").exists()
+    assert status([]) == 0
+    assert "1 failed, 2 interrupted" in capfd.readouterr().out
+    assert status(["--relaunch"]) == 0
+    assert f"{sweep.id}: submitted 2 runs again" in capfd.readouterr().out
+    assert runs_of_last(fake_slurm) == ["brc-w64-s0", "brc-w64-s1"]
+    (fake_slurm / "queue").write_text("8_0|PENDING\n8_1|PENDING\n")
+    assert status(["--relaunch"]) == 0
+    out = capfd.readouterr().out
+    assert f"{sweep.id}: submitted 0 runs again" in out
+    assert "2 preempted, 1 failed" in out
+    assert len(scripts(fake_slurm)) == 2
+
+
+def test_job_that_was_told_before_its_runs_began_leaves_them_interrupted_and_not_failed(
+    folder: Path, fake_slurm: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    assert main(SWEEP) == 0
+    sweep = find_sweep(folder / "runs", None)
+    for index in range(3):
+        (sweep.folder / f"7_{index}.interrupted").touch()
+    assert {state.name for state in states_of(sweep).values()} == {"interrupted"}
+    assert main(SWEEP) == 0
+    assert len(runs_of_last(fake_slurm)) == 3
+    assert {state.name for state in states_of(sweep).values()} == {"new"}  # of the new jobs, none has said a word
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [([], "there is no sweep in runs"), (["x"], "no sweeps here")])
+def test_relaunch_without_a_sweep_is_refused(folder: Path, capsys, arguments: list[str], expected: str):
+    run_dir = folder / "runs" / "quickstart" / "brc-s0"
+    run_dir.mkdir(parents=True)
+    (run_dir / layout.CONFIG).write_text(json.dumps({"train": {"env_steps": 500}}))
+    assert status([*arguments, "--relaunch"]) == ExitCode.BAD_CONFIG
+    assert expected in capsys.readouterr().err
+
+
+def test_submitting_from_inside_a_job_hands_nothing_of_it_on(
+    folder: Path, fake_slurm: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    inherited = {
+        "SLURM_JOB_ID": "99",
+        "SLURM_CPUS_PER_TASK": "3",
+        "SBATCH_PARTITION": "debug",
+        "SBATCH_GRES": "gpu:8",
+        "PMIX_RANK": "0",
+        "PMI_SIZE": "4",
+    }
+    for name, value in inherited.items() | {("SLURM_CONF", "/etc/mine.conf")}:
+        monkeypatch.setenv(name, value)
+    for name in ("sbatch", "squeue", "scontrol"):
+        path = fake_slurm / name
+        path.write_text(path.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\nenv >> {fake_slurm}/environment\n"))
+    assert main(SWEEP) == 0
+    assert status([]) == 0
+    handed_on = (fake_slurm / "environment").read_text()
+    assert not [name for name in inherited if f"\n{name}=" in handed_on]
+    assert "\nSLURM_CONF=/etc/mine.conf\n" in handed_on
+    lines = [line for line in capsys.readouterr().err.splitlines() if "set aside" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith(": SBATCH_GRES=gpu:8 SBATCH_PARTITION=debug")
+    assert os.environ["SLURM_JOB_ID"] == "99"
 
 
 def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_slurm: Path, capsys, monkeypatch):
