@@ -9,8 +9,8 @@ from collections.abc import Container
 from functools import cache
 
 from conf import schema
-from conf.compose import CONF_DIR, OPTIONAL_GROUPS, groups
 from conf.typed import describe, fields_of
+from conf.yaml_groups import CONF_DIR, OPTIONAL_GROUPS, groups
 
 
 def group_lines() -> list[str]:

@@ -8,14 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conf.schema import RunConfig
-from conf.typed import build, identity_values
+from conf.schema import EnvConfig, RunConfig
+from conf.typed import build, fields_of, identity_values
 
 
 def values_of(config: RunConfig) -> dict[str, Any]:
     """The nested values that determine a run's results, with defaults that follow from others resolved.
 
     The environments' family is one: "native" stepping, whatever the number of processes, or training by "envpool".
+    Options of a suite of which the run has no task are none.
     """
     agent = dataclasses.replace(
         config.agent, batch_size=config.batch_size, batch_per_task=None, conditioning=config.conditioning
@@ -24,7 +25,11 @@ def values_of(config: RunConfig) -> dict[str, Any]:
     if agent.actions == "continuous":
         model = dataclasses.replace(model, encoder_channels=None, encoder_stride=None)  # there is no encoder
     family = "envpool" if config.env.backend == "envpool" else "native"
-    return identity_values(dataclasses.replace(config, agent=agent, model=model)) | {"env_family": family}
+    values = identity_values(dataclasses.replace(config, agent=agent, model=model))
+    suites = {task.partition("/")[0] for task in config.benchmark.task_ids}
+    options = {name for name, field in fields_of(EnvConfig).items() if field.nested() is not None}  # one group a suite
+    env = {name: value for name, value in values.pop("env", {}).items() if name not in options - suites}
+    return values | ({"env": env} if env else {}) | {"env_family": family}
 
 
 def hash_of(config: RunConfig) -> str:

@@ -24,7 +24,9 @@ class BenchmarkConfig:
     actions: Annotated[Literal["continuous", "discrete"], NotIdentity(), Since("continuous")]
     """What actions its tasks take, as the tasks themselves say."""
     available: Annotated[tuple[str, ...], NotIdentity()]
-    """Task ids of the benchmark, in its order."""
+    """Task ids of the benchmark, in its order; those of the included benchmarks follow them."""
+    include: Annotated[tuple[str, ...], NotIdentity(), Since(())]
+    """Names of other benchmarks, whose tasks this one has too."""
     tasks: tuple[str, ...] | None
     """Narrows the benchmark: full, short or published names; null: all. Composition resolves it to ids in order."""
     published_suffixes: Annotated[tuple[str, ...], NotIdentity(), Since(())]
@@ -39,13 +41,13 @@ class BenchmarkConfig:
 class TrainConfig:
     """The training loop."""
 
-    env_steps: Annotated[int, Range(ge=1), NotIdentity()]
+    env_steps: Annotated[int, Range(ge=1, le=10**12), NotIdentity()]
     """Budget, in environment steps per task; raising it continues a finished run."""
-    random_steps: Annotated[int, Range(ge=1)]
+    random_steps: Annotated[int, Range(ge=1, le=10**12)]
     """First steps, with uniformly random actions and without updates."""
-    replay_capacity: Annotated[int, Range(ge=1)]
+    replay_capacity: Annotated[int, Range(ge=1, le=10**12)]
     """Transitions kept per task."""
-    log_every_steps: Annotated[int, Range(ge=1)]
+    log_every_steps: Annotated[int, Range(ge=1, le=10**12)]
     """Environment steps between two records of the learner's metrics."""
     deterministic: bool
     """Ask XLA for deterministic GPU kernels (slower); a CPU is deterministic anyway."""
@@ -55,13 +57,13 @@ class TrainConfig:
 class EvalConfig:
     """Evaluation: on a grid of environment steps and at the end."""
 
-    every_steps: Annotated[int, Range(ge=1)]
+    every_steps: Annotated[int, Range(ge=1, le=10**12)]
     """Environment steps between two evaluations; there is one at 0 too."""
-    episodes: Annotated[int, Range(ge=1)]
+    episodes: Annotated[int, Range(ge=1, le=10**6)]
     """Episodes per task."""
-    parallel_episodes: Annotated[int, Range(ge=1)]
+    parallel_episodes: Annotated[int, Range(ge=1, le=10**4)]
     """Environments per task that play them at once, at most one an episode."""
-    max_episode_steps: Annotated[int | None, Range(ge=1)]
+    max_episode_steps: Annotated[int | None, Range(ge=1, le=10**9)]
     """Cuts episodes short, for quick trials; null: the tasks' own limits."""
     video: Annotated[bool, NotIdentity()]
     """Film the first episode of each task at every evaluation (mp4, without a screen)."""
@@ -85,7 +87,7 @@ class AtariConfig:
     """A lost life is a terminal transition for the learner; the game, and what evaluation counts, goes on."""
     full_action_set: Annotated[bool, Since(True)]
     """All 18 actions in every game; false: a game's own, for a single game."""
-    noop_max: Annotated[int, Range(ge=0), Since(30)]
+    noop_max: Annotated[int, Range(ge=0, le=10**4), Since(30)]
     """An episode begins with a random number of no-ops, at most so many."""
     fire_reset: Annotated[bool, Since(True)]
     """Press FIRE at the start of games that wait for it."""
@@ -99,7 +101,7 @@ class EnvConfig:
 
     backend: Annotated[Literal["auto", "process", "envpool", "inline"], NotIdentity()]
     """Worker processes (auto), these with EnvPool in training where it is right, or the training process (to debug)."""
-    workers: Annotated[int | None, Range(ge=1), NotIdentity()]
+    workers: Annotated[int | None, Range(ge=1, le=10**4), NotIdentity()]
     """Worker processes; null: one a core, at most one a task."""
     on_divergence: Annotated[Literal["truncate", "stop"], NotIdentity(), Since("truncate")]
     """Where a simulation diverges: end its episode there, with no reward, count it and go on; or end the run."""
@@ -111,7 +113,7 @@ class EnvConfig:
 class CheckpointConfig:
     """Checkpoints, besides those at every evaluation; change no number."""
 
-    every_min: Annotated[float, Range(gt=0), NotIdentity()]
+    every_min: Annotated[float, Range(gt=0, le=10**6), NotIdentity()]
     """Minutes of wall time between two checkpoints."""
 
 
@@ -121,17 +123,17 @@ class LauncherConfig:
 
     name: Annotated[Literal["auto", "local", "slurm", "inline"], NotIdentity()]
     """auto: slurm for several runs where one answers, else local processes; inline: one after another, in this one."""
-    max_parallel: Annotated[int | None, Range(ge=1), NotIdentity()]
+    max_parallel: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity()]
     """Runs (on SLURM: jobs of the array) at once; null: one locally, no limit of ours on SLURM."""
-    max_crashes: Annotated[int, Range(ge=0), NotIdentity(), Since(2)]
+    max_crashes: Annotated[int, Range(ge=0, le=10**6), NotIdentity(), Since(2)]
     """Crashes after which a run is given up; preemptions and time limits are not crashes."""
-    backoff_s: Annotated[float, Range(ge=0), NotIdentity(), Since(30.0)]
+    backoff_s: Annotated[float, Range(ge=0, le=10**6), NotIdentity(), Since(30.0)]
     """Seconds before a crashed run is started again; doubled after each."""
-    runs_per_gpu: Annotated[int, Range(ge=1), NotIdentity(), Since(1)]
+    runs_per_gpu: Annotated[int, Range(ge=1, le=1000), NotIdentity(), Since(1)]
     """Runs at once in a SLURM job, sharing its GPU."""
-    runs_per_job: Annotated[int | None, Range(ge=1), NotIdentity(), Since(None)]
+    runs_per_job: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity(), Since(None)]
     """Runs that a SLURM job takes on, those beyond runs_per_gpu in turn; null: runs_per_gpu."""
-    gpu_memory_gb: Annotated[float | None, Range(gt=0), NotIdentity(), Since(None)]
+    gpu_memory_gb: Annotated[float | None, Range(gt=0, le=10**5), NotIdentity(), Since(None)]
     """Of one GPU, to refuse what cannot fit; null: unknown."""
     signal_delay_s: Annotated[int, Range(ge=1, le=65535), NotIdentity(), Since(300)]
     """Seconds before SLURM's time limit at which runs are told to checkpoint."""
@@ -175,17 +177,17 @@ class SearchConfig:
 
     space: Annotated[dict, NotIdentity(), Since({})]
     """Override key -> {low, high, log, step} for numbers or {choices: [..]}; null drops a key."""
-    trials: Annotated[int, Range(ge=1), NotIdentity(), Since(30)]
+    trials: Annotated[int, Range(ge=1, le=10**5), NotIdentity(), Since(30)]
     """Trials in all, pruned and failed ones included; more continue a finished search."""
     sampler: Annotated[Literal["tpe", "random"], NotIdentity(), Since("tpe")]
     """How values are chosen."""
     pruner: Annotated[Literal["asha", "median", "off"], NotIdentity(), Since("asha")]
     """Which trials are stopped early, by the interquartile mean of their tasks' scores at each evaluation."""
-    startup_trials: Annotated[int, Range(ge=1), NotIdentity(), Since(10)]
+    startup_trials: Annotated[int, Range(ge=1, le=10**5), NotIdentity(), Since(10)]
     """Trials that TPE draws at random at first, and that median pruning waits for."""
-    grace_steps: Annotated[int | None, Range(ge=1), NotIdentity(), Since(None)]
+    grace_steps: Annotated[int | None, Range(ge=1, le=10**12), NotIdentity(), Since(None)]
     """Environment steps before which no trial is pruned, and ASHA's first rung; null: eval.every_steps."""
-    reduction_factor: Annotated[int, Range(ge=2), NotIdentity(), Since(3)]
+    reduction_factor: Annotated[int, Range(ge=2, le=1000), NotIdentity(), Since(3)]
     """ASHA: the best one in so many passes a rung, and rungs lie so many times further apart."""
     seed: Annotated[int, Range(ge=0, lt=2**32), NotIdentity(), Since(0)]
     """Of the sampler."""

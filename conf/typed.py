@@ -172,7 +172,8 @@ def convert(key: str, field: Field, value: Any) -> Any:
             if field.range is not None and converted is not None and not field.range.allows(converted):
                 break
             return converted
-    raise ConfigError(f"{key}={show(value)}: must be {describe(field)}{_nearest(value, choices(field))}")
+    nearest = did_you_mean(str(value), choices(field)) if isinstance(value, str) else ""
+    raise ConfigError(f"{key}={show(value)}: {nearest}must be {describe(field)}")
 
 
 _NO = object()
@@ -271,12 +272,9 @@ def show(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(show, value)) + "]"
+    if isinstance(value, int) and value.bit_length() > 4000:  # Python refuses to write the digits of a longer one
+        return f"{hex(value)[:20]}..."
     return str(value)
-
-
-def _nearest(value: Any, names: Iterable[str]) -> str:
-    match = difflib.get_close_matches(str(value), list(names), 1, 0.5)
-    return f"; did you mean {match[0]}?" if match else ""
 
 
 def did_you_mean(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:

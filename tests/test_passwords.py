@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from analysis import compare, report
-from conf import compose
 from conf.passwords import has_password, mask
 from records import layout
 from records.layout import ExitCode
 from sweeps import command, sync
 from tests.commands import TINY, run
+from tests.yaml_copy import yaml_copy
 
 SECRET = "gehe1m"
 SERVER = "tracking=server"
@@ -117,20 +116,11 @@ def test_password_in_a_yaml_file_is_refused_and_so_is_one_that_it_takes_from_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@host")
-    copied = tmp_path / "conf"
-    shutil.copytree(compose.CONF_DIR, copied, ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
-    caches = (compose.groups, compose._merged, compose._all_keys)
-    monkeypatch.setattr(compose, "CONF_DIR", copied)
-    lines = (copied / "tracking" / "server.yaml").read_text().splitlines()
-    mine = [text if line.startswith("uri:") else line for line in lines]
-    (copied / "tracking" / "lab.yaml").write_text("\n".join(mine))
-    for one in caches:
-        one.cache_clear()
-    try:
+    with yaml_copy(tmp_path, monkeypatch) as copied:
+        lines = (copied / "tracking" / "server.yaml").read_text().splitlines()
+        mine = [text if line.startswith("uri:") else line for line in lines]
+        (copied / "tracking" / "lab.yaml").write_text("\n".join(mine))
         assert command.main([*TINY, "tracking=lab"]) == ExitCode.BAD_CONFIG
-    finally:
-        for one in caches:
-            one.cache_clear()
     said = capsys.readouterr().err
     assert "tracking.uri=http://***@host" in said
     assert SECRET not in said

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from conf import identity
-from conf.compose import compose_many, field_at, groups
+from conf.compose import compose_many
+from conf.overrides import field_at
 from conf.schema import RunConfig
 from conf.typed import ConfigError, alternatives, describe, did_you_mean, is_finite, show
+from conf.yaml_groups import groups
 
 WHERE = "sweep.search.space"
 INTERVAL = ("low", "high", "log", "step")

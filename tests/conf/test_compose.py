@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from conf import schema
-from conf.compose import CONF_DIR, OPTIONAL_GROUPS, compose, compose_many, groups
+from conf.compose import compose, compose_many
 from conf.typed import ConfigError, fields_of
+from conf.yaml_groups import CONF_DIR, OPTIONAL_GROUPS, groups
 from records.run_dir import recorded_config
 
 BAD = [
@@ -137,12 +138,23 @@ def test_every_field_of_the_schema_appears_in_a_yaml():
     assert [key for key in keys(schema.RunConfig) if key not in written] == []
 
 
-@pytest.mark.parametrize(
-    "tasks", ["[ball_in_cup-catch,cartpole-balance]", "[dmc/ball_in_cup-catch,cartpole-balance,ball_in_cup-catch]"]
-)
-def test_narrowed_benchmark_keeps_the_benchmarks_order(tasks):
-    config = compose([f"benchmark.tasks={tasks}"])
+def test_narrowed_benchmark_keeps_the_benchmarks_order():
+    config = compose(["benchmark.tasks=[ball_in_cup-catch,cartpole-balance]"])
     assert config.benchmark.task_ids == ("dmc/cartpole-balance", "dmc/ball_in_cup-catch")
+
+
+def test_a_benchmark_has_its_own_tasks_and_then_those_of_the_included_benchmarks_in_their_order():
+    metaworld, dogs, quick = (compose([f"benchmark={n}"]).benchmark for n in ("metaworld", "dmc_hard", "quickstart"))
+    both = compose(["benchmark.include=[metaworld,dmc_hard]"]).benchmark
+    assert both.task_ids == (*quick.task_ids, *metaworld.task_ids, *dogs.task_ids)
+    chosen = compose(["benchmark.include=[metaworld]", "benchmark.tasks=[push-v3,cartpole-swingup]"]).benchmark
+    assert chosen.task_ids == ("dmc/cartpole-swingup", "metaworld/push")
+
+
+def test_a_value_may_take_what_the_environment_or_another_key_says(monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
+    config = compose(["paths.runs='${oc.env:SCRATCH}/runs'", "seed='${train.random_steps}'"])
+    assert (config.paths.runs, config.seed) == ("/scratch/me/runs", 1000)
 
 
 def test_published_names_are_understood():

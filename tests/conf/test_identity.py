@@ -35,6 +35,9 @@ BASE = identity.hash_of(compose([]))
         "plan=true",
         "resume=false",
         "sweep.name=other",
+        # Options of suites of which the run has no task.
+        "env.metaworld.goal_sampling=fixed",
+        "env.atari.sticky_actions=0.5",
         # Other words for the same run.
         "model=quick",
         "benchmark.tasks=[ball_in_cup-catch,cartpole-balance,cartpole-swingup]",
@@ -60,7 +63,6 @@ def test_identity_is_unchanged_by_how_and_how_long_a_run_is_executed(override):
         "train.deterministic=true",
         "eval.episodes=11",
         "eval.max_episode_steps=10",
-        "env.metaworld.goal_sampling=fixed",
         "agent.surplus_actions=zero",
     ],
 )
@@ -72,6 +74,10 @@ def test_what_the_other_agent_has_leaves_a_runs_name_unchanged():
     """Names of runs that were recorded before there was another agent."""
     assert BASE == "9071adacee51b09a"
     assert identity.hash_of(compose(["benchmark=dmc_hard", "model=xl", "seed=3"])) == "bb0ab5c22585b0fd"
+    assert identity.hash_of(compose(["benchmark=metaworld"])) == "d5c37d6c6eb7e4ea"
+    assert identity.hash_of(compose(["benchmark=metaworld_dmc"])) == "f0971849f151c936"
+    fixed = compose(["benchmark=metaworld", "env.metaworld.goal_sampling=fixed"])
+    assert identity.hash_of(fixed) == "fe08cf015e4a6113"
     assert identity.hash_of(compose(["model.encoder_stride=2", "model.encoder_channels=3"])) == BASE
 
 

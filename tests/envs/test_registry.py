@@ -100,7 +100,8 @@ def test_unknown_ids_are_answered_with_what_there_is(task_id, message):
 
 
 def test_benchmarks_name_registered_tasks_only():
-    from conf.compose import compose, groups
+    from conf.compose import compose
+    from conf.yaml_groups import groups
 
     for name in groups()["benchmark"]:
         for task_id in compose([f"benchmark={name}"]).benchmark.task_ids:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conf import compose
 from records import layout
 from records.layout import ExitCode
 from sweeps.command import main
+from tests.yaml_copy import yaml_copy
 
 SLURM = "launcher=slurm"
 
@@ -89,7 +89,7 @@ OVERRIDES = [
     ("train.env_steps=0", ">= 1"),
     ("train.env_steps=[1000]", "must be an integer"),
     ("train.replay_capacity=10", "train.random_steps"),
-    ("train.replay_capacity=1e15 train.env_steps=1e15", "are available"),
+    ("train.replay_capacity=1e12 train.env_steps=1e12", "are available"),
     ("benchmark.tasks=[]", "at least one task"),
     ("benchmark.tasks=cartpole-balance", "must be a list"),
     ("benchmark.name=../elsewhere", "names a folder"),
@@ -108,10 +108,22 @@ OVERRIDES = [
     ("sweep.search.storage=sqlite:///runs", "must name a file, and runs is a folder"),
     ("sweep.search.storage=sqlite://", "must name a file"),
     ("seed=range(0,1000) model.width=range(1,1001)", "1000000 runs; at most"),
+    ("train.env_steps=1e18", "<= 1000000000000"),
+    ("train.replay_capacity=1e18", "<= 1000000000000"),
+    ("eval.episodes=1e9", "<= 1000000"),
+    ("env.workers=1e9", "<= 10000"),
+    ("benchmark.tasks=[cartpole-balance,dmc/cartpole-balance]", "dmc/cartpole-balance stands more than once"),
+    ("benchmark.available=[dmc/dog-run,dmc/dog-run]", "dmc/dog-run stands more than once"),
+    ("benchmark.include=[metaworlt]", "no benchmark metaworlt; did you mean metaworld?"),
+    ("benchmark.include=[catch]", "the tasks of catch take discrete actions"),
+    ("paths.runs='${oc.env:NO_SUCH_VARIABLE}/runs'", "NO_SUCH_VARIABLE"),
+    ("seed='${nothing}'", "cannot be read"),
+    ("seed='${benchmark.name}'", "seed=quickstart: must be an integer"),
+    ("agent.name='${agent.name}'", "cannot be read"),
     # what would be ignored
     ("+sweep=search sweep.search.space={}", "+sweep=search: varies nothing"),
-    ("sweep.params={seed:'0,1'}", "for a sweep's yaml only"),
-    ("sweep.params.seed=3", "for a sweep's yaml only"),
+    ("sweep.params={seed:'0,1'}", "for a yaml only"),
+    ("sweep.params.seed=3", "for a yaml only"),
     ("paths.runs=", "paths.runs=: must name a folder"),
     ("paths.compilation_cache=''", "must name a folder"),
     # axes that change no result
@@ -157,6 +169,8 @@ OVERRIDES = [
     ("launcher.slurm.qos=platinum", "sbatch refuses: qos=platinum"),
 ]
 
+BOMB = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+
 # A sweep's yaml, and what the one line must say.
 FILES = [
     ("params: [", "cannot be read"),
@@ -191,6 +205,23 @@ FILES = [
     (f"params: {'[' * 2000}", "cannot be read"),
     (f"search: {{space: {{agent.tau: {{low: 0, high: 1{'0' * 400}}}}}}}", "is no finite number"),
     (f"params: {{seed: {'9' * 5000}}}", "cannot be read"),
+    (f"params: {{seed: 0x{'f' * 5000}}}", "seed=0xffff"),
+    (f"search: {{trials: 1{'0' * 400}}}", "sweep.search.trials=1"),
+    ("hydra: {run: {dir: here}}\nparams: {seed: '0,1'}", "no hydra.* settings here"),
+    ("# @package hydra\nrun: {dir: here}", "no hydra.* settings here"),
+    ("defaults: [override /hydra/launcher: basic]\nparams: {seed: '0,1'}", "no hydra.* settings here"),
+    ("\n".join(["a0: &a0 [1]", *BOMB]), "more than 100000 values"),
+]
+
+# A benchmark's yaml, and what the one line must say.
+BENCHMARKS = [
+    ("{name: mine, tasks: null}", "benchmark.available=[]: at least one task"),
+    ("{name: mine, tasks: null, available: null}", "benchmark.available=null"),
+    ("{name: mine, tasks: null, available: [dmc/dog-run, 3]}", "benchmark.available=[dmc/dog-run,3]"),
+    ("{name: mine, tasks: null, available: [dmc/dog-run, dmc/dog-run]}", "dmc/dog-run stands more than once"),
+    ("{name: mine, tasks: null, include: [nothing]}", "no benchmark nothing"),
+    ("{name: mine, tasks: null, include: [mine]}", "a circle"),
+    ("{name: mine, tasks: null, include: [other]}", "a circle: other > mine > other"),
 ]
 
 FOLDERS = ["/dev/null/runs", "/proc/runs", "occupied/runs"]
@@ -232,21 +263,39 @@ def test_bad_override(folder: Path, capsys, override: str, expected: str):
 @pytest.fixture
 def conf_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the yaml files, to spoil."""
-    copied = folder / "conf"
-    shutil.copytree(compose.CONF_DIR, copied, ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
-    caches = (compose.groups, compose._merged, compose._all_keys)
-    monkeypatch.setattr(compose, "CONF_DIR", copied)
-    for one in caches:
-        one.cache_clear()
-    yield copied
-    for one in caches:
-        one.cache_clear()
+    with yaml_copy(folder, monkeypatch) as copied:
+        yield copied
 
 
 @pytest.mark.parametrize(("text", "expected"), FILES, ids=[str(text)[:80] for text, _ in FILES])
 def test_bad_sweep_file(folder: Path, conf_dir: Path, capsys, text: str | bytes, expected: str):
     (conf_dir / "sweep" / "mine.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
     assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", "+sweep=mine"], expected)
+
+
+@pytest.mark.parametrize(("text", "expected"), BENCHMARKS, ids=[text for text, _ in BENCHMARKS])
+def test_bad_benchmark_file(folder: Path, conf_dir: Path, capsys, text: str, expected: str):
+    for name, mine in (("mine", text), ("other", "{name: other, tasks: null, include: [mine]}")):
+        written = f"# @package _global_\nbenchmark: {mine}\n"
+        (conf_dir / "benchmark" / f"{name}.yaml").write_text(written)
+    assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", "benchmark=mine"], expected)
+
+
+@pytest.mark.parametrize("text", ["benchmark: {}", "benchmark: {available: null}", "benchmark: {available: [1]}"])
+def test_bad_file_of_another_benchmark_is_named_and_left_out(folder: Path, conf_dir: Path, capsys, text: str):
+    (conf_dir / "benchmark" / "broken.yaml").write_text(f"# @package _global_\n{text}\n")
+    assert main(["benchmark.tasks=[dog-run]"]) == ExitCode.BAD_CONFIG
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: benchmark=broken is left out: ")
+    assert "not in quickstart; it is in benchmark=dmc_hard; " in error
+
+
+def test_yaml_bomb_is_refused_at_once(folder: Path, conf_dir: Path, capsys):
+    (conf_dir / "benchmark" / "bomb.yaml").write_text("\n".join(["a0: &a0 [1]", *BOMB]))
+    began = time.monotonic()
+    assert main(["benchmark=bomb"]) == ExitCode.BAD_CONFIG
+    assert "conf/benchmark/bomb.yaml: holds more than 100000 values" in capsys.readouterr().err
+    assert time.monotonic() - began < 1
 
 
 def test_sweep_in_an_experiments_yaml(folder: Path, conf_dir: Path, capsys):
