@@ -38,7 +38,7 @@ def shown(group: str, name: str) -> str:
 
 
 @cache
-def merged(choices: Choices) -> dict[str, Any]:
+def merged(choices: Choices) -> dict:
     """The files of these choices merged by Hydra, as plain values; interpolations stay as they are written.
 
     The caller must not change the dictionary.
@@ -67,7 +67,7 @@ def merged(choices: Choices) -> dict[str, Any]:
     return values
 
 
-def resolved(values: dict[str, Any]) -> dict[str, Any]:
+def resolved(values: dict) -> dict:
     """The values with every interpolation (`${key}`, `${oc.env:NAME}`) replaced by what it stands for.
 
     Raises:
