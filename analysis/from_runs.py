@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.cache import fingerprint, read_cache, write_cache
-from analysis.table import Evaluations, Loaded, Run, assemble
+from analysis.table import LARGEST, Evaluations, Loaded, Run, assemble
 from analysis.variants import AGENT, BENCHMARK, SEED, TASKS, WIDTH
 from conf.identity import flat
 from records import layout
@@ -53,7 +53,7 @@ def load_runs(root: Path, cache: bool) -> Loaded:
             left_out.append(f"{path.name}: {entry['problem']}")
     if cache and any(known.get(key) is not entry for key, entry in entries.items()):
         write_cache(root, entries)
-    notes = [entry["note"] for entry in entries.values() if entry.get("note")]
+    notes = [note for entry in entries.values() for note in entry.get("notes", ())]
     return assemble(str(root), runs, left_out, notes)
 
 
@@ -104,12 +104,17 @@ def _read(path: Path) -> dict[str, Any]:
     if "critic_params" not in manifest.sizes:
         raise UnreadableRunError(f"{layout.MANIFEST} has no critic_params")
     # An evaluation off the grid, at the end of the budget, is in DONE only.
-    note = None
+    notes = []
     try:
         done = record.require_done()
-        rows += done.evaluation if done else ()
+        if done is not None:
+            rows += done.evaluation
+            notes += [
+                f"{path.name}: {count:,} training episodes of {task} ended because the simulation diverged"
+                for task, count in done.divergences.items()
+            ]
     except DamagedRecordError as error:
-        note = f"{path.name}: {error.path.name} {error.reason}, so an evaluation off the grid may be missing"
+        notes.append(f"{path.name}: {error.path.name} {error.reason}, so an evaluation off the grid may be missing")
     return {
         "identity": identity,
         "constants": constants,
@@ -117,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
         "update_flops": update_flops(manifest),
         "evaluations": checked(evaluations(rows, constants), constants),
         "facts": _facts(record, manifest),
-        "note": note,
+        "notes": notes,
     }
 
 
@@ -166,6 +171,8 @@ def evaluations(rows: Iterable[Row], constants: dict[str, list[Any]]) -> Evaluat
 def checked(evaluations: Evaluations, constants: dict[str, list[Any]]) -> Evaluations:
     """The same; raises UnreadableRunError where a score does not follow from the raw value and the task's constants."""
     values = evaluations.values
+    if np.any(np.abs(values) >= LARGEST):
+        raise UnreadableRunError(f"{layout.METRICS} has a return or score of {LARGEST:g} or more")
     for task, (metric, low, high) in enumerate(constants.values()):
         if low is None or high is None:
             continue

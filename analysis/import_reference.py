@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from conf.scores import score_constants
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from analysis.table import Loaded
@@ -25,6 +26,8 @@ COLUMNS = ("benchmark", "mode", "task", "seed", "eval_index", "score")
 MODES = {"multitask": "multi-task", "singletask": "single-task"}
 METHOD = "BRC"
 MAX_LISTED = 5
+MAX_VALUES = 10**6
+"""Of one file of published curves; ten thousand times what there is."""
 
 
 class Published(NamedTuple):
@@ -71,8 +74,12 @@ def import_reference(path: Path | str) -> Loaded:
     from analysis.table import Loaded, LoadError, empty_runs
 
     path = Path(path)
+    unreadable: list[str] = []
     try:
-        raw = pd.read_csv(path) if path.is_file() else _read_folders(path)
+        if path.is_file():
+            raw = pd.read_csv(path)
+        else:
+            raw, unreadable = _read_folders(path)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise LoadError(f"{path}: {str(error).splitlines()[0]}") from None
     missing = [column for column in COLUMNS if column not in raw]
@@ -84,23 +91,27 @@ def import_reference(path: Path | str) -> Loaded:
         unknown = sorted(set(raw[column].astype(str)) - set(allowed))
         if unknown:
             raise LoadError(f"{path}: {column} {unknown[0]}: allowed: {', '.join(allowed)}")
-    curves, left_out = _sound(raw)
+    curves, flawed = _sound(raw)
+    left_out = unreadable + flawed
     if curves.empty:
         raise LoadError(f"{path}: none of its curves can be used: {'; '.join(left_out)}")
     return Loaded(_table(curves), left_out, empty_runs(), [])
 
 
-def _read_folders(root: Path) -> pd.DataFrame:
+def _read_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Reads the authors' files, and returns their curves and one line for each file that is none."""
     import numpy as np
     import pandas as pd
 
-    parts = []
+    parts, unreadable = [], []
     for file in sorted(root.glob("*/*/*.npy")):
         method, _, mode = file.parent.name.rpartition("_")
         folder = file.parent.parent.name
-        array = np.load(file, allow_pickle=False)
-        if array.ndim != 2 or array.shape[0] == array.shape[1]:
-            raise ValueError(f"{file}: shape {list(array.shape)}; must be seeds by evaluations, and more of the latter")
+        try:
+            array = _array(file)
+        except (OSError, ValueError, EOFError, ArithmeticError) as error:
+            unreadable.append(f"{file}: {str(error).splitlines()[0]}")
+            continue
         # Seeds are few, evaluations many; which axis is which differs from file to file.
         curves = array if array.shape[0] < array.shape[1] else array.T
         seeds, count = curves.shape
@@ -118,8 +129,26 @@ def _read_folders(root: Path) -> pd.DataFrame:
             )
         )
     if not parts:
-        raise ValueError("no <suite>/<method>_<mode>/<task>.npy below it")
-    return pd.concat(parts, ignore_index=True)
+        raise ValueError("; ".join(unreadable) or "no <suite>/<method>_<mode>/<task>.npy below it")
+    return pd.concat(parts, ignore_index=True), unreadable
+
+
+def _array(file: Path) -> np.ndarray:
+    """Reads one file of scores, seeds by evaluations or the other way round.
+
+    Raises:
+      ValueError: the array is something else.
+      OSError, EOFError, ArithmeticError: the file is no array.
+    """
+    import numpy as np
+
+    with np.errstate(over="raise"):
+        array = np.load(file, mmap_mode="r", allow_pickle=False)  # which takes no memory for what the file has not
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"has values of the type {array.dtype}; must be numbers")
+    if array.ndim != 2 or array.shape[0] == array.shape[1] or not 0 < array.size <= MAX_VALUES:
+        raise ValueError(f"shape {list(array.shape)}; must be seeds by evaluations, and more of the latter")
+    return np.asarray(array)
 
 
 CURVE = ["benchmark", "method", "mode", "task", "seed"]
@@ -127,8 +156,9 @@ CURVE = ["benchmark", "method", "mode", "task", "seed"]
 
 def _sound(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Curves without a flaw, and one line for each kind of flaw."""
-    import numpy as np
     import pandas as pd
+
+    from analysis.table import LARGEST
 
     given = raw if "method" in raw else raw.assign(method=METHOD)
     numbers = {name: pd.to_numeric(given[name], errors="coerce") for name in ("seed", "eval_index", "score")}
@@ -139,7 +169,7 @@ def _sound(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     whole = (curves["eval_index"] >= 1) & (curves["eval_index"] % 1 == 0) & (curves["seed"] % 1 == 0)
     flaws = {
         "no task": curves["task"].isna(),
-        "a score that is not a finite number": ~np.isfinite(curves["score"]),
+        f"a score that is no number below {LARGEST:g}": ~(curves["score"].abs() < LARGEST),
         "an evaluation or a seed that is no whole number": ~whole,
         "two scores for one evaluation": curves.duplicated(["curve", "eval_index"], keep=False),
         "missing evaluations": points.transform("max") != points.transform("size"),

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time only after the arguments are known, so that --help is quick
+    import pandas as pd
+
     from analysis.context import Context, Plot
     from analysis.page import Shown
     from analysis.table import Loaded
@@ -200,12 +202,18 @@ def images(plot: Plot) -> tuple[bytes, bytes]:
     png, pdf = io.BytesIO(), io.BytesIO()
     with style.look():
         figure = style.new_figure(*plot.size_in)
-        plot.draw(plot.values, figure)
+        plot.draw(_literal(plot.values), figure)
         # By the canvas itself: savefig draws everything once more, only to lay it out.
         FigureCanvasAgg(figure).print_png(png)
         figure.set_layout_engine("none")  # solved by now
         FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None})
     return png.getvalue(), pdf.getvalue()
+
+
+def _literal(values: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table with names as matplotlib shows them letter for letter: between dollars would be mathematics."""
+    names = values.select_dtypes(["object", "string", "category"]).columns
+    return values.assign(**{name: values[name].astype(object).replace(r"\$", r"\\$", regex=True) for name in names})
 
 
 def _replace(path: Path, content: bytes) -> Path:

@@ -14,6 +14,8 @@ import pandas as pd
 from analysis.frames import groups_of
 from analysis.variants import AGENT, BENCHMARK, CRITIC_SIZE, SEED, TASKS, WIDTH, labels, mode_of
 
+LARGEST = 1e100
+"""No return and no score is as large; squares and sums of larger numbers are infinite."""
 COLUMNS = (
     "benchmark",
     "task",
