@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.report import EXIT_BAD_INPUT, at_least
+from conf.uris import check_no_passwords
+from records.command_line import Parser, at_least, exit_status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,15 +35,17 @@ exit status: 0 not told apart (or not as --fail-on says), 1 B is different (wors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare, and print; the process's exit status."""
-    from conf.typed import ConfigError
-    from conf.uris import check_no_passwords
+    """Compares and prints, and returns the process's exit status; each mistake is one line on standard error."""
+    return exit_status(lambda: compare(sys.argv[1:] if argv is None else argv))
 
-    try:
-        check_no_passwords(sys.argv[1:] if argv is None else argv)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+
+def compare(argv: Sequence[str]) -> int:
+    """Compares the two sets of runs that a command line names.
+
+    Raises:
+      ConfigError: the command line makes no sense, nothing can be compared, or the figure cannot be written.
+    """
+    check_no_passwords(argv)
     arguments = parse(argv)
     import matplotlib as mpl
 
@@ -50,36 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     from analysis.plots import comparison
     from analysis.table import LoadError
 
+    table, names, left_out = gather(arguments)
+    usable = comparison.comparable(table)
+    if usable.table.empty:
+        raise LoadError(f"nothing that A and B share: {'; '.join(usable.left_out) or 'no benchmark'}")
+    values = comparison.compute(usable.table, arguments.seed, arguments.replicates)
     try:
-        table, names, left_out = gather(arguments)
-        usable = comparison.comparable(table)
-        if usable.table.empty:
-            raise LoadError(f"nothing that A and B share: {'; '.join(usable.left_out) or 'no benchmark'}")
-        values = comparison.compute(usable.table, arguments.seed, arguments.replicates)
         draw(values, arguments.figure)
-    except (LoadError, OSError) as error:
-        print(f"analysis.compare: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    except OSError as error:
+        raise LoadError(f"--figure={arguments.figure}: {error.strerror or error}") from None
     verdict = verdict_of(values)
     for line in [*sentences(values, names, verdict), f"figure: {arguments.figure}"]:
         print(line)
     for line in [*left_out, *usable.left_out]:
         print(f"left out: {line}")
     if verdict == "unknown":
-        print("analysis.compare: one seed of each task says nothing about chance; run at least two", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        raise LoadError("one seed of each task says nothing about chance; run at least two")
     fails = verdict == arguments.fail_on or (arguments.fail_on == "different" and verdict != "same")
     return EXIT_DIFFERENT if fails else EXIT_SAME
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the command's arguments, or ends the process where they make no sense."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.compare",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Returns the command's arguments; raises ConfigError where they make no sense."""
+    parser = Parser(prog="python -m analysis.compare", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("sets", metavar="A B", nargs=2, help="two sets of runs; A is the one to compare with")
     for name in ("a", "b"):
         parser.add_argument(f"--{name}", metavar="VARIANT", help=f"which variant of {name.upper()}, if it has several")

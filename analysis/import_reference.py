@@ -8,13 +8,13 @@ PATH is the authors' results folder, `<suite>/<method>_<mode>/<task>.npy` with a
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from conf.scores import score_constants
+from records.command_line import Parser, exit_status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -269,23 +269,23 @@ def overlay(ours: Loaded, reference: Loaded) -> Loaded:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write published curves as one tidy csv; the process's exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.import_reference",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """Writes published curves as one tidy csv, and returns the process's exit status."""
+    return exit_status(lambda: write_csv(sys.argv[1:] if argv is None else argv))
+
+
+def write_csv(argv: Sequence[str]) -> int:
+    """Writes the csv that a command line asks for.
+
+    Raises:
+      ConfigError: the command line makes no sense, or no curve can be used.
+      OSError: the csv cannot be written.
+    """
+    parser = Parser(prog="python -m analysis.import_reference", description=str(__doc__))
     parser.add_argument("path", metavar="PATH", type=Path, help="the authors' results folder, or a csv of curves")
     parser.add_argument("--out", metavar="CSV", type=Path, required=True, help="csv to write, with normalised scores")
     arguments = parser.parse_args(argv)
-    from analysis.table import LoadError
-
-    try:
-        loaded = import_reference(arguments.path)
-        loaded.table.to_csv(arguments.out, index=False)
-    except (LoadError, OSError) as error:
-        print(f"analysis.import_reference: {error}", file=sys.stderr)
-        return 2
+    loaded = import_reference(arguments.path)
+    loaded.table.to_csv(arguments.out, index=False)
     for line in _summary(loaded):
         print(line)
     return 0

@@ -12,10 +12,14 @@ import multiprocessing
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from conf.typed import ConfigError
+from conf.uris import check_no_passwords
+from records.command_line import Parser, at_least, exit_status
 
 if TYPE_CHECKING:  # at run time only after the arguments are known, so that --help is quick
     import pandas as pd
@@ -24,7 +28,6 @@ if TYPE_CHECKING:  # at run time only after the arguments are known, so that --h
     from analysis.page import Shown
     from analysis.table import Loaded
 
-EXIT_BAD_INPUT = 2
 PAGE = "index.html"
 CSS_DPI = 96
 ROWS_OF_ONE_PROCESS = 20_000
@@ -45,29 +48,29 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the report; the process's exit status."""
-    from conf.typed import ConfigError
-    from conf.uris import check_no_passwords
+    """Writes the report, and returns the process's exit status; each mistake is one line on standard error."""
+    return exit_status(lambda: report(sys.argv[1:] if argv is None else argv))
 
-    try:
-        check_no_passwords(sys.argv[1:] if argv is None else argv)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+
+def report(argv: Sequence[str]) -> int:
+    """Writes the report that a command line asks for.
+
+    Raises:
+      ConfigError: the command line makes no sense, or nothing in the input can be used.
+      OSError: the report cannot be written.
+    """
+    check_no_passwords(argv)
     arguments = parse(argv)
     from analysis.context import ALL, Context
-    from analysis.table import LoadError
 
+    loaded = gather(arguments.input, arguments.reference, arguments.benchmarks)
     try:
-        loaded = gather(arguments.input, arguments.reference, arguments.benchmarks)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        command = shlex.join(["python", "-m", "analysis.report", *(sys.argv[1:] if argv is None else argv)])
-        context = Context(loaded, ALL, arguments.seed, arguments.replicates)
-        page = write(context, arguments.out, command)
-    except (LoadError, OSError) as error:
-        print(f"analysis.report: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    print(page)
+    except OSError as error:
+        raise ConfigError(f"--out={arguments.out}: {error.strerror}") from None
+    command = shlex.join(["python", "-m", "analysis.report", *argv])
+    context = Context(loaded, ALL, arguments.seed, arguments.replicates)
+    print(write(context, arguments.out, command))
     lines = [*context.omissions(), *loaded.notes]
     if lines:
         print("left out, or to be known:")
@@ -76,14 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the command's arguments, or ends the process where they make no sense."""
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.report",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Returns the command's arguments; raises ConfigError where they make no sense."""
+    parser = Parser(prog="python -m analysis.report", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("input", metavar="INPUT", help="runs, a tracking URI or published curves, see above")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to; made if missing")
     parser.add_argument("--reference", metavar="CSV", type=Path, help="published curves to lay over the runs")
@@ -91,18 +89,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--replicates", type=at_least(1), default=2000, help="of the bootstrap (default: %(default)s)")
     return parser.parse_args(argv)
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """An argument's type: an integer that is not below `least`."""
-
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is below {least}")
-        return value
-
-    return integer
 
 
 def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None) -> Loaded:
@@ -217,10 +203,14 @@ def _literal(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def _replace(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all; its path."""
+    """Writes a file whole or not at all, and returns its path; an OSError names the file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return path
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.frames import groups_of
 from analysis.variants import AGENT, BENCHMARK, CRITIC_SIZE, SEED, TASKS, WIDTH, labels, mode_of
+from conf.typed import ConfigError
 
 LARGEST = 1e100
 """No return and no score is as large; squares and sums of larger numbers are infinite."""
@@ -69,7 +70,7 @@ RUN_COLUMNS = (
 """One row a run: how far it got, what it cost and ran on, where it is, and its settings (flattened identity values)."""
 
 
-class LoadError(ValueError):
+class LoadError(ConfigError):
     """One line: why there is nothing to analyse."""
 
 

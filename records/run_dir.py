@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
@@ -111,11 +111,13 @@ class Done:
       env_steps: the budget.
       score: the mean normalised score at it; None where no task has the constants.
       evaluation: the rows of the evaluation at it.
+      divergences: by task id, how many training episodes ended because the simulation diverged.
     """
 
     env_steps: int
     score: float | None
     evaluation: tuple[Row, ...]
+    divergences: dict[str, int] = field(default_factory=dict)
 
     @property
     def score_in_words(self) -> str:
@@ -258,7 +260,10 @@ class RunDir:
         except ValueError as error:
             raise DamagedRecordError(path, str(error)) from None
         budget = decoded(_Budget, value, path)
-        return Done(budget.env_steps, budget.score, evaluation)
+        divergences = value.get("divergences", {})
+        if not isinstance(divergences, dict) or not all(type(count) is int for count in divergences.values()):
+            raise DamagedRecordError(path, "divergences are no counts by task")
+        return Done(budget.env_steps, budget.score, evaluation, divergences)
 
     def job(self) -> JobEntry | None:
         """The SLURM job that the run was given to last."""

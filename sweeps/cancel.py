@@ -13,10 +13,10 @@ from pathlib import Path
 
 from conf.typed import ConfigError
 from records import layout
+from records.command_line import Parser, add_sweep, exit_status
 from records.layout import ExitCode
 from records.lock import holder_of, is_held, lock
 from records.sweep import Sweep, find_sweep
-from sweeps.command_line import Parser, add_sweep, exit_status
 from sweeps.slurm import cluster
 from sweeps.slurm.submission import job_of
 from sweeps.status import states_of

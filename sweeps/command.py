@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from conf import identity
 from conf.typed import ConfigError
+from records.command_line import Parser, exit_status
 from records.layout import ExitCode
-from sweeps.command_line import Parser, exit_status
 
 if TYPE_CHECKING:
     from conf.compose import Composed

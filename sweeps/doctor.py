@@ -21,8 +21,8 @@ from typing import Literal
 
 from conf import uris
 from conf.passwords import mask
+from records.command_line import Parser, exit_status
 from records.layout import ExitCode
-from sweeps.command_line import Parser, exit_status
 
 LIMIT_S = 60.0
 LOW_DISK_GB = 5.0

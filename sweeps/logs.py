@@ -10,11 +10,11 @@ from pathlib import Path
 
 from conf.typed import ConfigError, did_you_mean
 from records import layout
+from records.command_line import Parser, add_runs, exit_status
 from records.files import tail_lines
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir
-from sweeps.command_line import Parser, add_runs, exit_status
 from sweeps.status import log_of
 
 POLL_S = 0.5

@@ -18,11 +18,11 @@ from rich.table import Table
 
 from conf.typed import ConfigError
 from records import layout
+from records.command_line import Parser, add_sweep, exit_status
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir, recorded_config
 from records.sweep import Member, Sweep, all_runs, find_sweep, launch_lock, sweep_records
-from sweeps.command_line import Parser, add_sweep, exit_status
 from sweeps.slurm import cluster
 from sweeps.slurm.script import script
 from sweeps.slurm.submission import job_of

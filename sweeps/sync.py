@@ -15,11 +15,11 @@ from conf import uris
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import layout
+from records.command_line import Parser, exit_status
 from records.layout import ExitCode
 from records.lock import is_held
 from records.run_dir import RunDir
 from records.sweep import add_parent, change_sweep, parent_of, read_sweep, sweep_lock
-from sweeps.command_line import Parser, exit_status
 from sweeps.status import close_if_over
 from tracking import client as mlflow
 from tracking.mirror import Mirror, is_sent, mirror_lock

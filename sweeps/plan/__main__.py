@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from records.command_line import exit_status
 from records.layout import ExitCode
 from sweeps.command import main as run
-from sweeps.command_line import exit_status
 
 USAGE = """\
 What a sweep would run, what its runs need, and which of them are finished. Starts nothing.

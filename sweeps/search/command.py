@@ -23,10 +23,10 @@ from agents.memory import available_bytes
 from agents.sizes import check_memory
 from conf.compose import Composed, resolve_paths
 from conf.typed import ConfigError, show
+from records.command_line import Parser, add_runs, exit_status
 from records.layout import ExitCode
 from records.sweep import find_sweep, known_parents, launch_lock, read_sweep
 from sweeps.cancel import found_by_cancel
-from sweeps.command_line import Parser, add_runs, exit_status
 from sweeps.launch import parent_run
 from sweeps.plan import check_fit, plan, use_slurm
 from sweeps.search import space

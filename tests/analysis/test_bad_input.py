@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -94,6 +97,10 @@ RUN_CASES: dict[str, tuple[Callable[[Path], Any], str | None]] = {
         lambda run: edit_rows(run, set_value("eval/return", float("inf"))),
         "is inf, which is no finite",
     ),
+    "immense return": (
+        lambda run: edit_rows(run, set_value("eval/return", 1e308)),
+        "return or score of 1e+100 or more",
+    ),
     "null return": (lambda run: edit_rows(run, set_value("eval/return", None)), "the value of a row is null"),
     "text return": (lambda run: edit_rows(run, set_value("eval/return", "high")), "the value of a row is text"),
     "altered score": (lambda run: edit_rows(run, set_value("eval/score", 0.9)), "do not follow from its return"),
@@ -129,6 +136,12 @@ RUN_CASES: dict[str, tuple[Callable[[Path], Any], str | None]] = {
         None,
     ),
     "torn DONE": (lambda run: (run / layout.DONE).write_text('{"env'), None),
+    "divergences are text": (
+        lambda run: (run / layout.DONE).write_text(
+            json.dumps({"env_steps": 500, "score": 1, "evaluation": [], "divergences": 3})
+        ),
+        None,
+    ),
     "torn status": (lambda run: (run / layout.STATUS).write_text("{"), None),
     "torn timing": (lambda run: (run / layout.TIMING).write_text('{"env_steps":5,"na'), None),
     "no starts": (lambda run: edit_manifest(run, starts=[]), None),
@@ -213,9 +226,10 @@ CSV_CASES: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame | str], str]] =
     "unknown mode": (lambda curves: curves.assign(mode="both"), "mode both: allowed: multitask, singletask"),
     "all NaN": (
         lambda curves: curves.assign(score=float("nan")),
-        "4 published curves with a score that is not",
+        "4 published curves with a score that is no",
     ),
-    "all text": (lambda curves: curves.assign(score="x"), "a score that is not a finite number"),
+    "all text": (lambda curves: curves.assign(score="x"), "a score that is no number below 1e+100"),
+    "all immense": (lambda curves: curves.assign(score=1e308), "a score that is no number below 1e+100"),
     "points from 0": (lambda curves: curves.assign(eval_index=curves["eval_index"] - 1), "no whole number"),
     "half points": (lambda curves: curves.assign(eval_index=curves["eval_index"] / 2), "no whole number"),
     "no tasks": (lambda curves: curves.assign(task=None), "no task"),
@@ -251,7 +265,7 @@ PARTLY: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str | None, floa
     "rows twice": (lambda curves: pd.concat([curves, curves]), "12 rows that are there twice", 0.45),
     "one NaN": (
         lambda curves: curves.assign(score=curves["score"].mask(curves.index == 1)),
-        "1 published curves with a score that is not a finite number: dmc_hard multitask dog-run seed 0",
+        "1 published curves with a score that is no number below 1e+100: dmc_hard multitask dog-run seed 0",
         0.5,  # the mean of 0.5 (dog-run, one seed) and 0.5 (dog-walk, two)
     ),
     "two scores": (
@@ -277,6 +291,51 @@ def test_flawed_curve_is_left_out_whole(tmp_path: Path, curves: pd.DataFrame, da
     assert loaded.left_out == ([line] if line else [])
     values = final.compute(Context(loaded))
     assert values.loc[values["statistic"] == "mean", "value"].tolist() == pytest.approx([mean])
+
+
+def npy(shape: str) -> bytes:
+    """A file of 64-bit numbers of that shape, as its header says, with two numbers in it."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(16)
+
+
+FILES: dict[str, tuple[bytes | np.ndarray, str]] = {
+    # a file among the authors' -> why that file is left out
+    "empty": (b"", "No data left in file"),
+    "no array": (b"scores", "pickled"),
+    "shorter than it says": (npy("(1000000000000, 2)"), "mmap length is greater than file size"),
+    "more than there can be": (npy(f"({2**62}, {2**62})"), "overflow"),
+    "no values": (np.zeros((0, 5)), "shape [0, 5]; must be seeds by evaluations"),
+    "one curve alone": (np.zeros(20), "shape [20]; must be seeds by evaluations"),
+    "as many seeds as evaluations": (np.zeros((3, 3)), "shape [3, 3]; must be seeds by evaluations"),
+    "complex": (np.zeros((3, 20), complex), "values of the type complex128; must be numbers"),
+    "text": (np.full((3, 20), "x"), "values of the type <U1; must be numbers"),
+}
+
+
+@pytest.mark.parametrize(("content", "line"), FILES.values(), ids=FILES)
+def test_a_published_file_that_is_no_array_of_scores_is_left_out_and_named(tmp_path: Path, content, line: str):
+    folder = tmp_path / "dmc" / "brc_multitask"
+    folder.mkdir(parents=True)
+    np.save(folder / "dog-run.npy", np.full((3, 20), 400.0))
+    if isinstance(content, bytes):
+        (folder / "dog-walk.npy").write_bytes(content)
+    else:
+        np.save(folder / "dog-walk.npy", content)
+    loaded = load(tmp_path)
+    assert loaded.table["task"].unique().tolist() == ["dmc/dog-run"]
+    assert [str(folder / "dog-walk.npy") in one and line in one for one in loaded.left_out] == [True]
+    (folder / "dog-run.npy").unlink()
+    with pytest.raises(LoadError, match=re.escape(line)):
+        load(tmp_path)
+
+
+def test_episodes_that_diverged_are_to_be_known(runs: Path, write_run):
+    run = write_run({0: [0.1, 0.2], 500: [0.3, 0.4]})
+    done = {"env_steps": 500, "score": 0.35, "evaluation": [], "divergences": {TASKS[0]: 1200}}
+    (run / layout.DONE).write_text(json.dumps(done))
+    told = f"{run.name}: 1,200 training episodes of {TASKS[0]} ended because the simulation diverged"
+    assert load(runs).notes == [told]
 
 
 def test_curves_of_unequal_length_end_where_the_shortest_does_and_say_so(tmp_path: Path, curves: pd.DataFrame):

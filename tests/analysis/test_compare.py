@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.compare import EXIT_DIFFERENT, EXIT_SAME, main
-from analysis.report import EXIT_BAD_INPUT
+from records.layout import ExitCode
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_several_benchmarks_have_equal_weight(tmp_path: Path, runs: Path, write_
 
 def test_one_seed_cannot_tell_and_is_no_pass(tmp_path: Path, runs: Path, write_run, capsys):
     write_run({500: [0.1, 0.1]})
-    assert compare(tmp_path, str(runs), str(runs)) == EXIT_BAD_INPUT
+    assert compare(tmp_path, str(runs), str(runs)) == ExitCode.BAD_CONFIG
     assert "one seed of each task says nothing about chance" in capsys.readouterr().err
 
 
@@ -66,9 +66,9 @@ def test_several_variants_must_be_chosen_from(tmp_path: Path, runs: Path, write_
     for width in (64, 128):
         for seed in range(2):
             write_run({500: [width / 1000 + seed / 100] * 2}, width=width, seed=seed)
-    assert compare(tmp_path, str(runs), str(runs)) == EXIT_BAD_INPUT
+    assert compare(tmp_path, str(runs), str(runs)) == ExitCode.BAD_CONFIG
     assert "several variants, choose with --a: brc w64, brc w128" in capsys.readouterr().err
-    assert compare(tmp_path, str(runs), str(runs), "--a", "brc w64", "--b", "brc w99") == EXIT_BAD_INPUT
+    assert compare(tmp_path, str(runs), str(runs), "--a", "brc w64", "--b", "brc w99") == ExitCode.BAD_CONFIG
     assert "--b brc w99: no such variant" in capsys.readouterr().err
     assert compare(tmp_path, str(runs), str(runs), "--a", "brc w64", "--b", "brc w128") == EXIT_DIFFERENT
 
@@ -76,10 +76,10 @@ def test_several_variants_must_be_chosen_from(tmp_path: Path, runs: Path, write_
 def test_nothing_shared_and_bad_figure_are_one_line(tmp_path: Path, sets, runs: Path, write_run, capsys):
     for seed in range(2):
         write_run({500: [0.1, 0.1]}, benchmark="other", seed=seed)
-    assert compare(tmp_path, sets[0], str(runs)) == EXIT_BAD_INPUT
+    assert compare(tmp_path, sets[0], str(runs)) == ExitCode.BAD_CONFIG
     assert "nothing that A and B share" in capsys.readouterr().err
-    assert main([*sets, "--figure", str(tmp_path / "compare.xyz"), "--replicates", "20"]) == EXIT_BAD_INPUT
-    assert main([sets[0], str(tmp_path / "missing")]) == EXIT_BAD_INPUT
+    assert main([*sets, "--figure", str(tmp_path / "compare.xyz"), "--replicates", "20"]) == ExitCode.BAD_CONFIG
+    assert main([sets[0], str(tmp_path / "missing")]) == ExitCode.BAD_CONFIG
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 

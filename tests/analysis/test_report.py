@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.report import EXIT_BAD_INPUT, main
+from analysis.report import main
 from records import layout
+from records.layout import ExitCode
 
 
 def report(runs: Path, out: Path, *options: str) -> int:
@@ -69,10 +70,10 @@ def test_report_names_what_it_left_out(runs: Path, tmp_path: Path, write_run, ca
 
 
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, runs: Path, write_run, capsys: pytest.CaptureFixture):
-    assert report(tmp_path / "missing", tmp_path / "out") == EXIT_BAD_INPUT
+    assert report(tmp_path / "missing", tmp_path / "out") == ExitCode.BAD_CONFIG
     write_run({0: [0.1, 0.2]})
     (tmp_path / "file").touch()
-    assert report(runs, tmp_path / "file") == EXIT_BAD_INPUT
+    assert report(runs, tmp_path / "file") == ExitCode.BAD_CONFIG
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == ""
@@ -80,6 +81,22 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, runs: Path, write_ru
     assert "no such folder" in lines[0]
     assert "exists" in lines[1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_is_drawn_letter_by_letter(tmp_path: Path):
+    rows = [f"dmc_hard,multitask,dog $\\frac{{1$ τ,{seed},1,{100 * seed}" for seed in range(2)]
+    curves = tmp_path / "curves.csv"
+    curves.write_text("\n".join(["benchmark,mode,task,seed,eval_index,score", *rows]), encoding="utf-8")
+    assert report(curves, tmp_path / "out") == ExitCode.DONE
+    assert "dog $\\frac{1$ τ" in (tmp_path / "out" / "learning_curves.csv").read_text(encoding="utf-8")
+
+
+def test_a_path_that_the_terminal_cannot_show_is_escaped(tmp_path: Path, runs: Path, write_run, monkeypatch):
+    write_run({0: [0.1, 0.2]})
+    with (tmp_path / "printed").open("w", encoding="ascii") as printed:
+        monkeypatch.setattr(sys, "stdout", printed)
+        assert report(runs, tmp_path / "τ") == ExitCode.DONE
+    assert (tmp_path / "printed").read_text().startswith(f"{tmp_path}/\\u03c4/index.html\n")
 
 
 def test_help_loads_no_plotting_library(tmp_path: Path):

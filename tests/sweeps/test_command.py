@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from records.command_line import EXIT_BROKEN_PIPE, exit_status
 from records.layout import ExitCode
 from sweeps.cancel import main as cancel
 from sweeps.command import main, parse
-from sweeps.command_line import EXIT_BROKEN_PIPE, exit_status
 from sweeps.logs import main as logs
 from sweeps.plan.__main__ import main as plan
 from sweeps.search.command import main as search

@@ -1,8 +1,9 @@
-"""What the commands of this package share: arguments, and how an error becomes one line and an exit status."""
+"""What all commands share: arguments, and how an error becomes one line and an exit status."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import select
 import sys
@@ -23,8 +24,18 @@ EXIT_BROKEN_PIPE = 141
 class Parser(argparse.ArgumentParser):
     """A parser of arguments whose mistakes are `ConfigError`s, and which knows no abbreviated options."""
 
-    def __init__(self, *, prog: str, description: str = "", usage: str | None = None, add_help: bool = True):
-        super().__init__(prog=prog, description=description, usage=usage, add_help=add_help, allow_abbrev=False)
+    def __init__(
+        self, *, prog: str, description: str = "", epilog: str = "", usage: str | None = None, add_help: bool = True
+    ):
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            usage=usage,
+            add_help=add_help,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Prints the help at once, so that a reader who is gone or a full device shows here."""
@@ -39,6 +50,18 @@ class Parser(argparse.ArgumentParser):
             message = f"{first}: {'no such option' if first.startswith('-') else 'one argument too many'}"
         usage = " ".join(self.format_usage().split())
         raise ConfigError(f"{message.removeprefix('argument ')}; {usage}")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Returns an argument's type: an integer that is not below `least`."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is below {least}")
+        return value
+
+    return integer
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:
@@ -59,8 +82,11 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 def exit_status(body: Callable[[], int]) -> int:
     """The exit status of a command whose work is `body`; an error that its user can mend becomes one line.
 
-    Where nobody reads standard output any more, as in `command | head`, the command ends without a word.
+    Where nobody reads standard output any more, as in `command | head`, the command ends without a word. Characters
+    that a terminal's encoding lacks are written as escapes.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = body()
         sys.stdout.flush()
