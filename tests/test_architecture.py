@@ -21,7 +21,7 @@ MAY_IMPORT = {
 ENTRY_POINT = Path("agents/run.py")  # a door of a few lines to `sweeps.command`
 HEAVY = {
     "mlflow": {"tracking/client.py", "tracking/mirror.py", "tracking/sweep_runs.py", "analysis/from_mlflow.py"},
-    "optuna": {"sweeps/search/study.py"},
+    "optuna": {"sweeps/search/storage.py", "sweeps/search/study.py"},
     "submitit": {"sweeps/slurm/array.py"},
 }
 """Library -> the modules that import it, which the others reach through them."""

@@ -30,6 +30,7 @@ from sweeps.cancel import found_by_cancel
 from sweeps.launch import parent_run
 from sweeps.plan import check_fit, plan, use_slurm
 from sweeps.search import space
+from sweeps.search.storage import open_study
 from sweeps.search.study import (
     Search,
     best_trial,
@@ -37,7 +38,6 @@ from sweeps.search.study import (
     draw,
     is_over,
     load,
-    open_study,
     score_of,
     state_name,
     trials_left,

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import re
 import shlex
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from conf import identity
 from conf.compose import resolve_paths
 from conf.schema import RunConfig
-from conf.typed import ConfigError, show
+from conf.typed import ConfigError
 from envs import registry
 from records import layout
 from records.sweep import Member, add_parent, change_sweep, listed, read_sweep, sweep_lock, write_sweep
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
-
-JOURNAL = "study.log"
-CONNECT_S = 10
 
 
 @dataclass(frozen=True)
@@ -102,43 +98,6 @@ def load(path: Path) -> Search:
         raise ConfigError(f"{path.stem}: its command now means {search.id}; have files in conf/ changed since?")
     paths = dataclasses.replace(search.base.paths, runs=str(runs))
     return dataclasses.replace(search, path=path, base=dataclasses.replace(search.base, paths=paths))
-
-
-def open_study(search: Search) -> Study:
-    """Optuna's study, made on first use.
-
-    Raises:
-      ConfigError: the storage cannot be opened.
-    """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    search.folder.mkdir(parents=True, exist_ok=True)
-    url = search.base.sweep.search.storage
-    try:
-        with search.locked():  # two that make the tables of one database at once would break it
-            return optuna.create_study(
-                study_name=search.id,
-                storage=storage(url, search.folder),
-                pruner=pruner(search.base),
-                direction="maximize",
-                load_if_exists=True,
-            )
-    except Exception as error:
-        lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"sweep.search.storage={show(url)}: cannot be opened: {lines[0]}") from None
-
-
-def storage(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
-    import optuna
-    from optuna.storages.journal import JournalFileBackend
-
-    if url is None:
-        return optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    # PostgreSQL without a driver's name would mean one that we do not install.
-    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
-    arguments: dict[str, Any] = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": CONNECT_S}
-    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": arguments, "pool_pre_ping": True})
 
 
 def pruner(config: RunConfig) -> optuna.pruners.BasePruner:

@@ -23,9 +23,10 @@ from records.run_dir import RunDir
 from records.sweep import read_sweep, sweep_records
 from sweeps import cancel, pool, status
 from sweeps.search import command as search
-from sweeps.search import space
+from sweeps.search import space, storage
 from sweeps.search import study as optuna_study
 from sweeps.search import trials as trial_worker
+from sweeps.search.scores import Scores
 from tests.commands import TINY, run, wait_until
 
 BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
@@ -53,7 +54,7 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 def opened(*overrides: str) -> tuple[optuna_study.Search, object]:
     """The search of a command and its study, as the command would have them before its first trial."""
     made = optuna_study.compose([*BUDGET, *overrides], Path.cwd())
-    study = optuna_study.open_study(made)
+    study = storage.open_study(made)
     optuna_study.write_record(made, None)
     return made, study
 
@@ -262,7 +263,7 @@ def test_scores_are_read_as_they_come_and_a_file_that_was_cut_is_read_again(tmp_
         lines += [row | {"name": "eval/score", "task": None, "value": 9.0}]
         return "".join(json.dumps(line) + "\n" for line in lines)
 
-    scores = trial_worker.Scores(tmp_path)
+    scores = Scores(tmp_path)
     assert scores.read() == {}
     path = tmp_path / layout.METRICS
     first, second = rows(0, 1, 2, 3, 100), rows(10, 4, 4, 4, 4)

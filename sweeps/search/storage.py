@@ -1,0 +1,273 @@
+"""Opens Optuna's study of a search, and mends its journal where a machine's end has damaged it.
+
+The runs hold every score, and the search's record holds every trial's values: no journal is worth more than they are.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.typed import ConfigError, show
+from records.files import sync_folder, write_atomic
+from records.layout import RunOutcome
+from records.lock import GONE_S, Lock, holder_of, try_lock
+from records.run_dir import RunDir
+from records.sweep import Member, read_sweep
+from sweeps.search.scores import Scores
+from sweeps.search.space import Axis, Interval
+from sweeps.search.study import Search, pruner, state_name
+from sweeps.status import inspect
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+JOURNAL = "study.log"
+CONNECT_S = 10
+PAUSE_S = 0.02
+SAY_AFTER_S = 2.0
+
+
+class JournalLock:
+    """The right to write a journal, as Optuna asks for it; a process that is killed gives it back."""
+
+    def __init__(self, journal: Path):
+        self._path = journal.with_name(f"{journal.name}.lock")
+        self._held: Lock | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the right, and say what is waited for where that takes long."""
+        begun, said = time.monotonic(), False
+        while (held := try_lock(self._path)) is None:
+            if not said and time.monotonic() - begun > SAY_AFTER_S:
+                said = True
+                holder = holder_of(self._path) or "another process"
+                print(
+                    f"waiting for {self._path}, which {holder} holds; if that process was killed on another machine, "
+                    f"its lock is taken over {GONE_S:g} s after its last sign of life",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            time.sleep(PAUSE_S)
+        self._held = held
+        return True
+
+    def release(self) -> None:
+        """Give the right back."""
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+
+def open_study(search: Search) -> Study:
+    """Optuna's study, made on first use.
+
+    Raises:
+      ConfigError: the storage cannot be opened, or a damaged journal is written by other processes.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    search.folder.mkdir(parents=True, exist_ok=True)
+    url = search.base.sweep.search.storage
+    try:
+        with search.locked():  # two that make the tables of one database at once would break it
+            if url is None:
+                mend(search)
+            study = optuna.create_study(
+                study_name=search.id,
+                storage=storage(url, search.folder),
+                pruner=pruner(search.base),
+                direction="maximize",
+                load_if_exists=True,
+            )
+            if url is None and not study.get_trials(deepcopy=False):
+                rebuild(search, study)
+            return study
+    except ConfigError:
+        raise
+    except Exception as error:
+        lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"sweep.search.storage={show(url)}: cannot be opened: {lines[0]}") from None
+
+
+def storage(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
+    """The storage that an address names; without an address, the journal in the search's folder."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    if url is None:
+        path = folder / JOURNAL
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path), JournalLock(path)))  # type: ignore[arg-type]
+    # PostgreSQL without a driver's name would mean one that we do not install.
+    url = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
+    arguments: dict[str, Any] = {"timeout": 60} if url.startswith("sqlite") else {"connect_timeout": CONNECT_S}
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": arguments, "pool_pre_ping": True})
+
+
+def mend(search: Search) -> None:
+    """Cut a journal's last line where that was not written to its end; set a journal aside that is damaged before.
+
+    Raises:
+      ConfigError: the journal is damaged, and other processes work on the search.
+    """
+    path = search.folder / JOURNAL
+    if not path.exists():
+        return
+    lock = JournalLock(path)
+    lock.acquire()
+    try:
+        data = path.read_bytes()
+        number, reason = first_damage(data)
+        if number is None:
+            return
+        lines = io.BytesIO(data).readlines()
+        if number == len(lines):
+            kept = keep(path)
+            write_atomic(path, b"".join(lines[:-1]).decode())
+            warn(f"{path}: line {number}, the last one, is incomplete and was cut; the file as it was: {kept.name}")
+            return
+        busy = [one for one in search.folder.glob("trial-*.lock") if holder_of(one) is not None]
+        if busy:
+            raise ConfigError(
+                f"{path}: line {number} is damaged ({reason}), and {holder_of(busy[0])} works on the search; stop it "
+                f"first (python -m sweeps.cancel {search.id}), then repeat the command, which builds the study again"
+            )
+        kept = keep(path)
+        path.unlink()
+        warn(
+            f"{path}: line {number} is damaged ({reason}); the study is built again from the runs; "
+            f"the file as it was: {kept.name}"
+        )
+    finally:
+        lock.release()
+
+
+def warn(text: str) -> None:
+    """Say on standard error what was found."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def keep(path: Path) -> Path:
+    """A copy of a damaged file beside it, which nobody overwrites."""
+    kept = next(one for n in range(1, 10**6) if not (one := path.with_name(f"{path.name}.damaged-{n}")).exists())
+    shutil.copyfile(path, kept)
+    sync_folder(path.parent)
+    return kept
+
+
+def first_damage(data: bytes) -> tuple[int | None, str]:
+    """The number of a journal's first line, from 1, that Optuna could not use, and why; None where there is none."""
+    operations = []
+    for number, line in enumerate(io.BytesIO(data), 1):
+        try:
+            operations.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            return number, str(error)
+        if not line.endswith(b"\n"):
+            return number, "no line's end"
+    return first_refused(operations)
+
+
+def first_refused(operations: list[Any]) -> tuple[int | None, str]:
+    """The number of the first operation, counted from 1, at which Optuna fails, and why; None where there is none."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import BaseJournalBackend
+
+    at = 0
+
+    class Replayed(BaseJournalBackend):
+        def read_logs(self, log_number_from: int) -> Iterator[Any]:
+            nonlocal at
+            for operation in operations[log_number_from:]:
+                at += 1
+                yield operation
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            raise NotImplementedError
+
+    try:
+        JournalStorage(Replayed())
+    except Exception as error:
+        return at, f"{type(error).__name__}: {error}".partition("\n")[0]
+    return None, ""
+
+
+def rebuild(search: Search, study: Study) -> None:
+    """Add to an empty study the trials that the search's record lists, as their runs stand; say how many, if any."""
+    members = read_sweep(search.path).members if search.path.exists() else []
+    if not members:
+        return
+    by_number = {int(member.varied["trial"]): member for member in members if "trial" in member.varied}
+    for number in range(max(by_number, default=-1) + 1):
+        study.add_trial(known_trial(search, by_number.get(number)))
+    trials = study.get_trials(deepcopy=False)
+    found = Counter(map(state_name, trials))
+    text = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+    warn(f"{search.id}: {len(trials)} trials are known from their runs: {text}")
+
+
+def known_trial(search: Search, member: Member | None) -> FrozenTrial:
+    """A trial as its run's record has it; one that has no run has failed, and one that has not ended goes on.
+
+    Args:
+      search: the search.
+      member: the trial's entry in the search's record; None where the record has none.
+    """
+    from optuna.trial import TrialState, create_trial
+
+    if member is None:
+        return create_trial(state=TrialState.FAIL, user_attrs={"reason": "not in the search's record"})
+    texts = {key: text for key, text in member.varied.items() if key in search.space}
+    params = {key: value_of(search.space[key], text) for key, text in texts.items()}
+    distributions = {key: distribution(search.space[key]) for key in texts}
+    record = RunDir(member.run_dir)
+    scores = Scores(member.run_dir)
+    reported = {steps: score for steps, score in scores.read().items() if 0 < steps <= member.env_steps}
+    state, stop, status = inspect(member.run_dir, member.env_steps, {}), record.stop(), record.status()
+    attributes: dict[str, Any] = {}
+    value = None
+    if state.name == "done":
+        outcome, value = TrialState.COMPLETE, scores.final(member.env_steps)
+    elif stop is not None and stop.by == search.id:
+        outcome, value = TrialState.PRUNED, reported[max(reported)] if reported else None
+    elif state.name == "failed" and status is not None and status.state == RunOutcome.FAILED:
+        outcome, attributes = TrialState.FAIL, {"reason": state.reason}
+    else:
+        outcome = TrialState.RUNNING
+    return create_trial(
+        state=outcome,
+        value=value,
+        params=params,
+        distributions=distributions,
+        intermediate_values=reported,
+        user_attrs=attributes,
+    )
+
+
+def value_of(axis: Axis, text: str) -> Any:
+    """The value of an axis that the record shows as `text`."""
+    if isinstance(axis, Interval):
+        return int(text) if axis.integer else float(text)
+    return next(value for value in axis.values if show(value) == text)
+
+
+def distribution(axis: Axis) -> optuna.distributions.BaseDistribution:
+    """What Optuna draws a value of an axis from."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not isinstance(axis, Interval):
+        return CategoricalDistribution(axis.values)
+    if axis.integer:
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=int(axis.step or 1))
+    return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
