@@ -26,7 +26,7 @@ REPEATS, CALLS = 7, 10
 def milliseconds(function: Callable[[], Any]) -> float:
     """Median time of a call whose result is awaited, after a warm-up."""
     jax.block_until_ready(function())
-    times = []
+    times, result = [], None
     for _ in range(REPEATS):
         begun = time.perf_counter()
         for _ in range(CALLS):
@@ -71,6 +71,7 @@ def time_updates(width: int, batch_size: int) -> None:
 
     def one_by_one() -> Any:
         nonlocal state
+        metrics = {}
         for batch in single:
             state, metrics = brc.update(settings, state, batch, scale)
         return metrics

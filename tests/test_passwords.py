@@ -138,7 +138,7 @@ def server_that_wants_a_password() -> Iterator[tuple[str, list[str | None]]]:
 
         do_POST = do_GET  # noqa: N815
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)

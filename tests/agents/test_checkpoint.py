@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ class Run:
         self.store.save(env_steps, {"note": f"at {env_steps}"}, arrays(env_steps), self.replay)
 
 
-def arrays(env_steps: int) -> dict[str, np.ndarray]:
+def arrays(env_steps: int) -> dict[str, Any]:
     return {"learner['w']": np.full((2, 3), env_steps, np.float32), "count": np.int32(env_steps)}
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -292,7 +293,7 @@ def test_update_is_one_adamw_step_on_the_loss_of_rlax():
     mean_logits = jnp.log(jnp.mean(jax.nn.softmax(next_logits), axis=0))
     member_loss = jax.vmap(rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0))
 
-    def loss(critic) -> jax.Array:
+    def loss(critic) -> Any:
         logits = discrete.critic_outputs(settings, critic, batch.obs, batch.task_ids)
         return sum(
             member_loss(bins, one, batch.action, reward, batch.discount, bins, mean_logits, selector).mean()

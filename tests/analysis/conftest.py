@@ -77,7 +77,7 @@ def write_run(tmp_path: Path) -> WriteRun:
             "identity": "0" * 16,
             "identity_values": identity,
             "sizes": {"critic_params": width**2, "update_flops": 384 * width**2},
-            "starts": [START | start for start in starts],
+            "starts": [{**START, **start} for start in starts],
         }
         run = tmp_path / "runs" / benchmark / (name or f"brc-w{width}-d{discount}-t{len(tasks)}-s{seed}")
         (run / layout.CHECKPOINTS / "step-000000000").mkdir(parents=True)
