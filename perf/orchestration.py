@@ -19,6 +19,7 @@ from conf import identity
 from conf.compose import compose_many, resolve_paths
 from envs import registry
 from records import layout
+from records.run_dir import write_manifest
 from records.sweep import Member, write_sweep
 
 RUNS = 1000
@@ -87,12 +88,7 @@ def earlier_runs(folder: Path) -> None:
         run_dir = identity.run_dir(config)
         run_dir.mkdir(parents=True)
         specs = registry.specs(config.benchmark.task_ids, config.env)
-        found = {
-            "identity_values": identity.values_of(config),
-            "tasks": [dataclasses.asdict(spec) for spec in specs],
-            "starts": [{"slurm": {}}],
-        }
-        (run_dir / layout.MANIFEST).write_text(json.dumps(found, indent=2) + "\n")
+        write_manifest(run_dir, config, [dataclasses.asdict(spec) for spec in specs], {}, "1 x cpu", "flock")
         (run_dir / layout.TIMING).write_text(json.dumps(row) + "\n")
 
 

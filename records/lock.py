@@ -1,9 +1,9 @@
 """The exclusive right to write something, on any file system and from any host.
 
-Where `flock` works, the kernel holds the lock and releases it however the process ends. Some file systems of clusters
-refuse `flock`; there a lease takes its place: a file that is made exclusively and is touched as long as its holder
-lives. On others, `flock` holds on one host alone; so every holder also leaves its name and a heartbeat, and a holder on
-another host counts for as long as its heart beats.
+A holder has a lease: a file that the holder made exclusively, that says who the holder is, and that the holder touches
+as long as it lives. Making that file is the one step that decides between two processes. Where `flock` works the holder
+has that lock as well: the kernel turns away a second process also where somebody removed the lease. `flock` alone would
+not do, because some file systems of clusters refuse it, and others keep it on one host alone.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from conf.typed import Since
 from records import layout
 from records.decode import DamagedRecordError, read_as
 
@@ -36,8 +35,11 @@ GONE_S = 30.0
 """Seconds without a beat after which a holder on another host is gone."""
 PAUSE_S = 0.05
 TRIES = 20
-"""Pauses that a run waits for its lock: somebody may only be looking whether the run is run."""
+"""Pauses that a run waits for its lock: the holder may be about to give it back."""
 ANSWER_S = 10.0
+"""Seconds that SLURM has to answer, and that its answer counts."""
+CLOCK_S = 60.0
+"""Seconds for which the difference between a file system's clock and this host's counts as known."""
 
 Kind = Literal["flock", "lease"]
 
@@ -57,7 +59,7 @@ class Holder:
     Attributes:
       started: when the process began, so that another process with the same number is not taken for it.
       namespace: the process numbers' namespace, which differs between containers on one host.
-      job, restarts: SLURM's job, and how often the job went back to the queue.
+      cluster, job, restarts: SLURM's cluster and job, and how often the job went back to the queue.
       token: differs for every taking of a lock.
     """
 
@@ -65,9 +67,10 @@ class Holder:
     pid: int
     started: str
     namespace: str
+    cluster: str | None
     job: str | None
     restarts: int
-    token: Annotated[str, Since("")]
+    token: str
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}{f', SLURM job {self.job}' if self.job else ''}"
@@ -82,85 +85,100 @@ class Lock:
     """A lock that this process holds until `release`, or until the process ends.
 
     Attributes:
-      kind: what holds it.
+      kind: "flock" where the kernel holds the lock too, "lease" where the lease alone does.
     """
 
-    def __init__(self, path: Path, kind: Kind, descriptor: int | None, holder: Holder):
-        self.path, self.kind = path, kind
+    def __init__(self, path: Path, descriptor: int | None, holder: Holder):
+        self.path = path
+        self.kind: Kind = "lease" if descriptor is None else "flock"
         self._descriptor, self._holder = descriptor, holder
         self._released = threading.Event()
-        self._lost = False
         threading.Thread(target=self._beat, name=f"lock {path.name}", daemon=True).start()
 
     def _beat(self) -> None:
         while not self._released.wait(BEAT_S):
-            try:
-                if self.kind == "lease" and _holder(self.path) != self._holder:
-                    self._lost = True
+            with contextlib.suppress(OSError):  # the folder is gone, or the file system does not answer for now
+                if _holder(_lease(self.path)) not in (self._holder, None):
                     return
-                os.utime(self.path)
-            except OSError:  # the folder is gone, or the file system does not answer for now
-                continue
+                os.utime(_lease(self.path))
 
     def check(self) -> None:
-        """Raises LostLockError where another process took the lock over."""
-        if self._lost:
-            raise LostLockError(f"{self.path}: another process holds the lock now: {_holder(self.path)}")
+        """Raises LostLockError where the lease is not this process's any more."""
+        other = _holder(_lease(self.path))
+        if other != self._holder:
+            now = f"{other} has it now" if other else "its lease is gone or damaged"
+            raise LostLockError(f"{self.path}: this process lost the lock while it stood still; {now}")
 
     def release(self) -> None:
         """Give the lock back; may be called twice."""
         if self._released.is_set():
             return
         self._released.set()
+        if _holder(_lease(self.path)) == self._holder:
+            _lease(self.path).unlink(missing_ok=True)
         if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
-        elif _holder(self.path) == self._holder:
-            self.path.unlink(missing_ok=True)
 
 
 def try_lock(path: Path) -> Lock | None:
     """Take the lock at a path, whose folder exists; None where another process holds the lock.
 
     Raises:
-      OSError: the file cannot be written.
+      OSError: a file cannot be written.
     """
     me = _me()
+    try:
+        descriptor = _flock(path)
+    except BlockingIOError:
+        return None
+    try:
+        taken = _take_lease(_lease(path), me)
+    except OSError:
+        if descriptor is not None:
+            os.close(descriptor)
+        raise
+    if taken:
+        return Lock(path, descriptor, me)
+    if descriptor is not None:
+        os.close(descriptor)
+    return None
+
+
+def _flock(path: Path) -> int | None:
+    """Take the kernel's lock of a file; None where the file system has no such lock.
+
+    Raises:
+      BlockingIOError: another process has it.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
     except OSError as error:
         os.close(descriptor)
         if error.errno not in UNSUPPORTED:
             raise
-        return _take_lease(path, me)
-    other = _holder(path)
-    if (other is not None and not other.is_here and _lives(path, other)) or _lease_lives(path):
-        os.close(descriptor)
         return None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, _text(me), 0)
-    return Lock(path, "flock", descriptor, me)
+    return descriptor
 
 
-def _take_lease(path: Path, me: Holder) -> Lock | None:
-    lease = _lease(path)
+def _take_lease(lease: Path, me: Holder) -> bool:
     for _ in range(2):
         try:
             descriptor = os.open(lease, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             other = _holder(lease)
-            if _lease_lives(path) or not _clear(lease, other):
-                return None
+            if _lives(lease, other, ask=True) or not _clear(lease, other):
+                return False
             continue
-        os.write(descriptor, _text(me))
-        os.close(descriptor)
-        return Lock(lease, "lease", None, me)
-    return None
+        try:
+            os.write(descriptor, _text(me))
+        except OSError:  # a full disk; nobody shall wait for an empty lease
+            lease.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        return True
+    return False
 
 
 def _clear(lease: Path, gone: Holder | None) -> bool:
@@ -185,25 +203,13 @@ def _clear(lease: Path, gone: Holder | None) -> bool:
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Who holds the lock at a path; None where nobody does. While somebody looks, nobody can take the lock."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
+    """Who holds the lock at a path, by the lease and its beat; None where nobody does. Changes nothing."""
+    lease = _lease(path)
+    holder = _holder(lease)
+    if holder is None and not lease.exists():
         return None
-    unknown = Holder("an unknown host", 0, "", "", None, 0, "")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _holder(path) or unknown
-    except OSError as error:
-        if error.errno not in UNSUPPORTED:
-            raise
-    finally:
-        os.close(descriptor)
-    if _lease_lives(path):
-        return _holder(_lease(path)) or unknown
-    other = _holder(path)
-    return other if other is not None and not other.is_here and _lives(path, other) else None
+    unknown = Holder("an unknown host", 0, "", "", None, None, 0, "")
+    return (holder or unknown) if _lives(lease, holder, ask=False) else None
 
 
 def is_held(folder: Path) -> bool:
@@ -247,41 +253,64 @@ def _lease(path: Path) -> Path:
     return path.with_name(f"{path.name}.lease")
 
 
-def _lease_lives(path: Path) -> bool:
-    lease = _lease(path)
-    holder = _holder(lease)
-    if holder is None:  # none, or one whose maker has not written it yet, or was killed before
-        return lease.exists() and _age_s(lease) < GONE_S
-    return _lives(lease, holder)
+def _lives(lease: Path, holder: Holder | None, ask: bool) -> bool:
+    """Whether a holder is still there: by its process here, elsewhere by its job, and otherwise by its heart's beat.
 
-
-def _lives(path: Path, holder: Holder) -> bool:
-    """Whether a holder is still there: by its process here, elsewhere by its job, and otherwise by its heart's beat."""
+    Args:
+      lease: the holder's file.
+      holder: what the file says; None where its maker has not written it yet, or was killed before.
+      ask: whether SLURM may be asked, which takes time.
+    """
+    if holder is None:
+        return _age_s(lease) < GONE_S
     if holder.is_here:
         return _started(holder.pid) == holder.started
     me = _me()
-    if holder.job is not None and holder.job == me.job and holder.restarts < me.restarts:
-        return False  # the job was killed there and has come here
-    if holder.job is not None and _job_is_over(holder.job):
-        return False
-    return _age_s(path) < GONE_S
+    if holder.job is not None and holder.cluster == me.cluster:
+        if holder.job == me.job and holder.restarts < me.restarts:
+            return False  # the job was killed there and has come here
+        if ask and holder.cluster is not None and _job_is_over(holder.job, int(time.monotonic() // ANSWER_S)):
+            return False
+    return _age_s(lease) < GONE_S
 
 
 def _age_s(path: Path) -> float:
     """Seconds since a file was touched, by the file system's own clock, which may differ from this host's."""
-    probe = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.clock")
     try:
-        probe.touch()
-        now = probe.stat().st_mtime
-        return now - path.stat().st_mtime
+        descriptor = os.open(
+            path, os.O_RDONLY
+        )  # a network's file system looks at the server only where a file is opened
     except FileNotFoundError:
         return float("inf")
+    try:
+        found = os.fstat(descriptor)
     finally:
+        os.close(descriptor)
+    return time.time() + _clock_ahead_s(path.parent, found.st_dev) - found.st_mtime
+
+
+_clocks: dict[int, tuple[float, float]] = {}
+
+
+def _clock_ahead_s(folder: Path, device: int) -> float:
+    """Seconds by which the clock of a folder's file system is ahead of this host's, asked once in a while."""
+    asked, ahead = _clocks.get(device, (float("-inf"), 0.0))
+    if time.monotonic() - asked < CLOCK_S:
+        return ahead
+    probe = folder / f".{os.getpid()}.{threading.get_ident()}.clock"
+    try:
+        probe.touch()
+        ahead = probe.stat().st_mtime - time.time()
         probe.unlink(missing_ok=True)
+    except OSError:  # somebody who may only read looks: by this host's clock
+        ahead = 0.0
+    _clocks[device] = time.monotonic(), ahead
+    return ahead
 
 
-def _job_is_over(job: str) -> bool:
-    """Whether SLURM knows for certain that a job is not in its queue."""
+@lru_cache(maxsize=64)
+def _job_is_over(job: str, _: int) -> bool:
+    """Whether SLURM knows for certain that a job is not in its queue; the second number makes an answer age."""
     if shutil.which("squeue") is None:
         return False
     command = ["squeue", "--noheader", "--jobs", job, "--format", "%T"]
@@ -311,6 +340,7 @@ def _me() -> Holder:
         pid=os.getpid(),
         started=_started(os.getpid()) or "",
         namespace=_namespace(),
+        cluster=os.environ.get("SLURM_CLUSTER_NAME"),
         job=os.environ.get("SLURM_JOB_ID"),
         restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
         token=os.urandom(8).hex(),
@@ -326,9 +356,10 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host began, as the kernel counts; None where there is none."""
+    """When a process of this host began, as the kernel counts; None where there is none, or it has ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]  # ended, and its parent has not asked for its status yet
     except OSError:
         if Path("/proc/self").exists():
             return None

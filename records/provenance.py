@@ -32,8 +32,8 @@ PACKAGES = (
 )
 
 
-def provenance(device: str) -> dict[str, Any]:
-    """Code, versions and machine of this start, with the accelerator's description in words."""
+def provenance(device: str, lock: str) -> dict[str, Any]:
+    """Code, versions and machine of this start, with the accelerator's description in words and the lock's kind."""
     return {
         "time": time.time(),
         "command": mask(" ".join(sys.argv)),
@@ -45,6 +45,7 @@ def provenance(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)),
         "device": device,
+        "lock": lock,
     }
 
 

@@ -23,6 +23,7 @@ from records import files, layout, metrics
 from records.decode import DamagedRecordError, decoded, read_as, read_object
 from records.files import write_atomic, write_json
 from records.layout import RunOutcome
+from records.lock import Kind, Lock
 from records.provenance import provenance, slurm_ids
 from records.rows import Crash, LostRowsError, Row, RowFile, cut, last_rows, read_rows
 
@@ -39,6 +40,7 @@ class Start:
       time: seconds since the epoch.
       device: number and kind of the accelerators, such as "1 x cpu".
       slurm: SLURM's names for the job, where there was one.
+      lock: what kept others from writing the directory, as `records.lock.Lock.kind` says.
     """
 
     time: float
@@ -50,6 +52,7 @@ class Start:
     host: str
     slurm: dict[str, str]
     device: str
+    lock: Kind
     platform: Annotated[str, Since("")]
     cpus: Annotated[int, Since(0)]
 
@@ -372,14 +375,15 @@ NO_ROWS = Coverage(0, 0, hashlib.sha256().hexdigest())
 class RunRecord:
     """One run's directory, held under its lock by the caller.
 
-    With `covered`, rows that came after the checkpoint that covers them are dropped; they will come again.
+    With `covered`, rows that came after the checkpoint that covers them are dropped; they will come again. With `lock`,
+    `check_in_place` asks whether the caller still holds it.
 
     Raises:
       LostRowsError: the metrics are not the ones that `covered` says. Rows of timing may be missing.
     """
 
-    def __init__(self, run_dir: Path, covered: Coverage | None = None):
-        self.run_dir = run_dir
+    def __init__(self, run_dir: Path, covered: Coverage | None = None, lock: Lock | None = None):
+        self.run_dir, self._lock = run_dir, lock
         if covered is not None:
             try:
                 cut(run_dir / layout.METRICS, covered.metrics, covered.metrics_sha256)
@@ -408,11 +412,18 @@ class RunRecord:
         write_json(self.run_dir / layout.DURABLE, dict(positions))
 
     def check_in_place(self) -> None:
-        """Raises RunDirGoneError where the directory is not the one that the run began in."""
+        """Look whether this process may still write the directory.
+
+        Raises:
+          RunDirGoneError: the directory is not the one that the run began in.
+          LostLockError: another process holds the lock now.
+        """
         if not self.metrics.in_place():
             raise RunDirGoneError(
                 f"{self.run_dir}: was removed, moved or replaced while the run was writing it; the run has stopped"
             )
+        if self._lock is not None:
+            self._lock.check()
 
     def done(
         self, env_steps: int, score: float | None, rows: Sequence[Row], divergences: Mapping[str, int] | None = None
@@ -468,7 +479,12 @@ def write_config(run_dir: Path, config: RunConfig) -> None:
 
 
 def write_manifest(
-    run_dir: Path, config: RunConfig, tasks: Sequence[Mapping[str, Any]], sizes: Mapping[str, int], device: str
+    run_dir: Path,
+    config: RunConfig,
+    tasks: Sequence[Mapping[str, Any]],
+    sizes: Mapping[str, int],
+    device: str,
+    lock: Kind,
 ) -> None:
     """Write what the run is, and add one entry for this start.
 
@@ -478,6 +494,7 @@ def write_manifest(
       tasks: the specifications of the run's tasks, in order.
       sizes: numbers of parameters and bytes.
       device: number and kind of the accelerators.
+      lock: what kind of lock the caller holds.
     """
     previous = RunDir(run_dir).manifest()
     starts = [dataclasses.asdict(start) for start in previous.starts] if previous else []
@@ -487,7 +504,7 @@ def write_manifest(
         "identity": identity.hash_of(config),
         "identity_values": identity.values_of(config),
         "sizes": dict(sizes),
-        "starts": [*starts, provenance(device)],
+        "starts": [*starts, provenance(device, lock)],
     }
     write_json(run_dir / layout.MANIFEST, manifest)
 

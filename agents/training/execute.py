@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from agents.training.prepare import Prepared
     from agents.training.stop import StopFlag
     from envs.video import Filmer
+    from records.lock import Lock
 
 EXITS = {
     RunOutcome.DONE: ExitCode.DONE,
@@ -61,11 +62,11 @@ def execute(config: RunConfig) -> int:
     run_dir.mkdir(parents=True, exist_ok=True)
     stop = StopFlag(run_dir)
     try:
-        with stop.installed(), lock(run_dir):
+        with stop.installed(), lock(run_dir) as held:
             device = configure_jax(config)
             write_config(run_dir, config)
             (run_dir / layout.STOP).unlink(missing_ok=True)  # it ended an earlier start
-            return run_locked(prepared, stop, device)
+            return run_locked(prepared, stop, device, held)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.FAILED
@@ -116,15 +117,17 @@ def configure_jax(config: RunConfig) -> str:
     return f"{len(devices)} x {devices[0].device_kind}"
 
 
-def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
-    """Train the run, whose lock the caller holds, say how that ended, and return the exit status.
+def run_locked(prepared: Prepared, stop: StopFlag, device: str, lock: Lock) -> int:
+    """Train the run under its lock, say how that ended, and return the exit status.
 
     Args:
       prepared: the run.
       stop: tells it to stop.
       device: what JAX computes on, in words.
+      lock: the lock of the run's directory.
     """
     from envs.video import Filmer
+    from records.lock import LostLockError
     from records.run_dir import RunDirGoneError, write_status
     from tracking.follow import Follower
 
@@ -135,12 +138,12 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
     outcome, rows, score = RunOutcome.FAILED, [], None
     divergences: dict[str, int] = {}
     try:
-        lane = train(prepared, stop, filmer, device)
+        lane = train(prepared, stop, filmer, device, lock)
         outcome = lane.outcome or outcome
         divergences = lane.divergences
         if lane.evaluated is not None:
             rows, score = lane.evaluated.rows, lane.evaluated.score
-    except RunDirGoneError as error:
+    except (RunDirGoneError, LostLockError) as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.FAILED
     except Exception as error:
@@ -168,7 +171,7 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str) -> int:
     return EXITS[outcome]
 
 
-def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str) -> Lane:
+def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str, lock: Lock) -> Lane:
     """Train the run to its budget, or until it is told to stop, and return its lane, which has been closed.
 
     Args:
@@ -176,6 +179,7 @@ def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str
       stop: tells it to stop.
       filmer: takes recorded evaluation episodes.
       device: what JAX computes on, in words.
+      lock: the lock of the run's directory.
     Raises:
       Exception: whatever `open_lane` and the loop raise.
     """
@@ -186,14 +190,14 @@ def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str
 
     config, size = prepared.config, prepared.size
     tasks = [dataclasses.asdict(spec) for spec in prepared.specs]
-    write_manifest(prepared.run_dir, config, tasks, dataclasses.asdict(size), device)
+    write_manifest(prepared.run_dir, config, tasks, dataclasses.asdict(size), device, lock.kind)
     print(
         f"{identity.run_name(config)} on {config.benchmark.name} ({len(tasks)} tasks), "
         f"{size.critic_params:,} critic parameters: {prepared.run_dir}",
         file=sys.stderr,
     )
     with (
-        contextlib.closing(open_lane(prepared, stop, filmer)) as lane,
+        contextlib.closing(open_lane(prepared, stop, filmer, lock)) as lane,
         Progress(config.train.env_steps, lane.env_steps) as progress,
     ):
         if lane.evaluated is not None:

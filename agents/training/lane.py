@@ -140,9 +140,11 @@ class Lane:
         Raises:
           EnvError: an environment raised or its process died.
           RunDirGoneError: somebody took the run's directory away.
+          LostLockError: another process writes the run's directory now.
           OSError: something cannot be written.
         """
         if self.outcome is None:
+            self._watch()
             self.outcome = self._pause(progress)
         return self.outcome
 
@@ -183,13 +185,16 @@ class Lane:
         return RunOutcome.DONE
 
     def _told_to_stop(self) -> bool:
-        """Whether to stop; looks after the workers, those of evaluation too, and the run's directory once a second."""
+        self._watch()
+        return self._stop()
+
+    def _watch(self) -> None:
+        """Look after the workers, those of evaluation too, and the run's directory and lock, once a second."""
         if time.monotonic() - self._watched > WATCH_S:
             self._watched = time.monotonic()
             self._env.check()
             self._evaluator.check()
             self.record.check_in_place()
-        return self._stop()
 
     def evaluate(self, progress: Progress) -> ScoredEvaluation | None:
         """Evaluate the newest parameters; return None where the run was told to stop meanwhile."""
@@ -257,6 +262,7 @@ class Lane:
         """Await the environments' step with `actions` `[T, A]`, keep its transitions and write its rows."""
         config, specs, busy_s = self.prepared.config, self.prepared.specs, self._env.busy_s
         step = self._env.wait_step()
+        self._watch()  # before rows are written: the process may have stood still, and another have the lock
         self._clock.environment_s += self._env.busy_s - busy_s
         self._clock.lap("env_wait")
         learnt = step._replace(reward=np.sign(step.reward)) if config.agent.clip_rewards else step

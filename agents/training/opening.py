@@ -24,16 +24,20 @@ from envs.spec import TaskSpec
 from envs.vector import VectorEnv
 from envs.video import Filmer
 from records import layout
+from records.lock import Lock
 from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
 
 
-def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | None = None) -> Lane:
+def open_lane(
+    prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | None = None, lock: Lock | None = None
+) -> Lane:
     """Begin the run, or take it up where its newest whole checkpoint is.
 
     Args:
       prepared: the run, whose directory the caller holds the lock of.
       stop: asked where it is safe to stop.
       filmer: takes recorded evaluation episodes.
+      lock: the lock; without it nobody asks whether it is still held.
     Raises:
       DamagedError: there are checkpoints, and none is whole or of this form.
       LostRowsError: the record is not the one that the checkpoint covers, or goes on where there is no checkpoint.
@@ -49,7 +53,7 @@ def open_lane(prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | Non
         check_begins_nothing_anew(run_dir)
     covered, clock, evaluated = (NO_ROWS, None, None) if checkpoint is None else read_meta(checkpoint)
     with contextlib.ExitStack() as opened:
-        record = opened.enter_context(contextlib.closing(RunRecord(run_dir, covered)))
+        record = opened.enter_context(contextlib.closing(RunRecord(run_dir, covered, lock)))
         env = opened.enter_context(contextlib.closing(training_env(prepared)))
         evaluator = opened.enter_context(contextlib.closing(Evaluator(config, specs)))
         if checkpoint is None:

@@ -24,6 +24,7 @@ START = {
     "host": "here",
     "slurm": {},
     "device": "1 x cpu",
+    "lock": "flock",
 }
 
 

@@ -81,7 +81,12 @@ def patch_children(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("import fcntl\nfcntl.flock = lambda *_: None\n", "locks do not exclude: 4 processes added 40, of which"),
+        (
+            "import fcntl, os\nfcntl.flock, open_ = lambda *_: None, os.open\n"
+            "os.open = lambda path, flags, *mode, **kw: "
+            "open_(path, flags & ~os.O_EXCL if str(path).endswith('.lease') else flags, *mode, **kw)\n",
+            "locks do not exclude: 4 processes added 40, of which",
+        ),
         (
             "import os\nopen_ = os.open\nos.open = lambda path, flags, *mode, **kw: "
             "open_(path, flags & ~os.O_EXCL, *mode, **kw)\n",
@@ -89,7 +94,7 @@ def patch_children(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> 
         ),
         ("import os\ndef fsync(_): raise OSError(22, 'Invalid argument')\nos.fsync = fsync\n", "Invalid argument"),
     ],
-    ids=["flock", "exclusive", "fsync"],
+    ids=["locks", "exclusive", "fsync"],
 )
 def test_file_system_on_which_processes_disturb_each_other_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str

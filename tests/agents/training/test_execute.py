@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from agents.training import execute
+from agents.training import execute, lane
 from agents.training.prepare import check_evaluation
 from conf import identity
 from conf.compose import compose, resolve_paths
@@ -163,6 +163,31 @@ def test_a_run_whose_directory_goes_away_stops_and_says_so(tmp_path: Path, capsy
         f"error: {run_dir}: was removed, moved or replaced while the run was writing it; the run has stopped"
     ]
     assert (tmp_path / "runs").exists() == (how == "replaced")
+
+
+def test_run_whose_lock_another_process_took_over_stops_in_a_line_and_writes_nothing_more(
+    tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr(lane, "WATCH_S", 0.0)
+    config = configured(tmp_path)
+    run_dir = identity.run_dir(config)
+    found: dict[str, bytes] = {}
+
+    def take_over() -> None:
+        lease = run_dir / f"{layout.LOCK}.lease"
+        lease.write_text(json.dumps(json.loads(lease.read_text()) | {"host": "elsewhere", "token": "another"}))
+        found.update(contents(run_dir))
+
+    scripted.EVENTS["long", 25] = take_over
+    code, (line,) = attempt(config, capsys)
+    assert code == ExitCode.FAILED
+    assert line.startswith(f"error: {run_dir / layout.LOCK}: this process lost the lock while it stood still; process")
+    assert found
+    assert contents(run_dir) == found
+
+
+def contents(run_dir: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("for_good", [False, True])

@@ -1,0 +1,268 @@
+"""One process at a time holds a lock: whatever flock does, on whatever host, and however the holder ended."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from records import layout
+from records import lock as locks
+from records.lock import LostLockError, holder_of, is_held, lock, try_lock
+
+LIBRARY = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+/* FLOCK: a number of an error, or "each host": a lock that no process of another host sees. */
+int flock(int descriptor, int operation) {
+    const char *how = getenv("FLOCK");
+    if (how == NULL)
+        return ((int (*)(int, int))dlsym(RTLD_NEXT, "flock"))(descriptor, operation);
+    if (strcmp(how, "each host") == 0)
+        return 0;
+    errno = atoi(how);
+    return -1;
+}
+
+int gethostname(char *name, size_t length) {
+    const char *host = getenv("HOST");
+    if (host == NULL)
+        return ((int (*)(char *, size_t))dlsym(RTLD_NEXT, "gethostname"))(name, length);
+    strncpy(name, host, length);
+    return 0;
+}
+
+/* A file system that is slow: whoever looks at a lock sees what was there a while before it writes. */
+ssize_t write(int descriptor, const void *data, size_t size) {
+    if (getenv("SLOW_WRITE") != NULL && size > 8 && memmem(data, size, "\"token\"", 7) != NULL)
+        usleep(300000);
+    return ((ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write"))(descriptor, data, size);
+}
+"""
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from records.lock import try_lock
+path, go = Path(sys.argv[1]), Path(sys.argv[2])
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.001)
+for _ in range(6):
+    if held := try_lock(path):
+        break
+    time.sleep(0.03)
+print(held.kind if held else "refused", flush=True)
+if held:
+    sys.stdin.readline()
+    held.release()
+"""
+UNSUPPORTED = ["ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK"]
+EACH_HOST = "each host"
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that is loaded before the system's, and whose flock and host name a test chooses."""
+    if shutil.which("gcc") is None:
+        assert "CI" not in os.environ, "gcc is missing"
+        pytest.skip("gcc is missing; it compiles the library that makes flock fail")
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "library.c").write_text(LIBRARY)
+    command = ["gcc", "-shared", "-fPIC", "-O1", "-o", "library.so", "library.c", "-ldl"]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder / "library.so"
+
+
+class Contender:
+    """A process that tries to take a lock once `go` is there, and holds it until it is ended."""
+
+    def __init__(self, library: Path, path: Path, go: Path, flock: str | None, host: str | None, slow: bool = False):
+        chosen = {"FLOCK": flock, "HOST": host, "SLOW_WRITE": "1" if slow else None}
+        environment = os.environ | {"LD_PRELOAD": str(library)}
+        environment |= {name: value for name, value in chosen.items() if value is not None}
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", HOLD, str(path), str(go)],
+            env=environment | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def says(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+class Contest:
+    """Makes processes that contend for a lock, and ends those that are left."""
+
+    def __init__(self, library: Path, folder: Path):
+        self.library, self.folder, self.begun = library, folder, []
+
+    def start(self, path: Path, flock: str | None, host: str | None = None) -> tuple[Contender, str]:
+        """A process that tries at once, and what it came to."""
+        (self.folder / "now").touch()
+        one = Contender(self.library, path, self.folder / "now", flock, host)
+        self.begun.append(one)
+        assert one.says() == "ready"
+        return one, one.says()
+
+    def at_once(self, path: Path, settings: list[tuple[str | None, str | None]], slow: bool = False) -> list[str]:
+        """What processes came to that all tried in the same moment."""
+        go = self.folder / "go"
+        ours = [Contender(self.library, path, go, flock, host, slow) for flock, host in settings]
+        self.begun += ours
+        assert {one.says() for one in ours} == {"ready"}
+        go.touch()
+        return [one.says() for one in ours]
+
+
+@pytest.fixture
+def contest(library: Path, tmp_path: Path) -> Iterator[Contest]:
+    found = Contest(library, tmp_path)
+    yield found
+    for one in found.begun:
+        one.kill()
+
+
+def number_of(name: str) -> str:
+    return str(getattr(errno, name))
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_without_flock_one_process_holds_the_lock_and_a_killed_one_costs_no_wait(
+    contest: Contest, tmp_path: Path, name: str
+):
+    path = tmp_path / layout.LOCK
+    first, said = contest.start(path, number_of(name))
+    assert said == "lease"
+    assert contest.start(path, number_of(name))[1] == "refused"
+    assert is_held(tmp_path)
+    first.kill()
+    assert not is_held(tmp_path)
+    assert contest.start(path, number_of(name))[1] == "lease"
+
+
+@pytest.mark.parametrize("flock", [None, number_of("ENOSYS")], ids=["flock", "lease"])
+@pytest.mark.parametrize("killed", [False, True], ids=["fresh", "after a killed holder"])
+def test_of_twenty_starts_at_once_one_holds(contest: Contest, tmp_path: Path, flock: str | None, killed: bool):
+    path = tmp_path / layout.LOCK
+    if killed:
+        contest.start(path, flock)[0].kill()
+    assert contest.at_once(path, [(flock, None)] * 20).count("refused") == 19
+
+
+def test_flock_that_holds_on_each_host_alone_lets_one_host_write(contest: Contest, tmp_path: Path):
+    path = tmp_path / layout.LOCK
+    assert contest.start(path, EACH_HOST, "a")[1] == "flock"
+    assert contest.start(path, EACH_HOST, "b")[1] == "refused"
+    assert contest.start(path, EACH_HOST, "a")[1] == "refused"
+
+
+def test_two_hosts_that_try_at_once_on_a_slow_file_system_do_not_both_hold(contest: Contest, tmp_path: Path):
+    for index in range(3):
+        (tmp_path / "go").unlink(missing_ok=True)
+        said = contest.at_once(tmp_path / f"lock-{index}", [(EACH_HOST, "a"), (EACH_HOST, "b")], slow=True)
+        assert sorted(said) == ["flock", "refused"]
+
+
+@pytest.mark.parametrize("order", [(None, number_of("ENOSYS")), (number_of("ENOSYS"), None)])
+def test_hosts_with_and_without_flock_respect_each_other(
+    contest: Contest, tmp_path: Path, order: tuple[str | None, str | None]
+):
+    path = tmp_path / layout.LOCK
+    assert contest.start(path, order[0], "a")[1] != "refused"
+    assert contest.start(path, order[1], "b")[1] == "refused"
+    (tmp_path / "go").unlink(missing_ok=True)
+    said = contest.at_once(tmp_path / "other", [(order[0], "a"), (order[1], "b")])
+    assert said.count("refused") == 1
+
+
+def test_holder_of_another_host_is_gone_when_its_heart_has_not_beaten_for_long(contest: Contest, tmp_path: Path):
+    path = tmp_path / layout.LOCK
+    contest.start(path, EACH_HOST, "a")[0].kill()
+    assert is_held(tmp_path)
+    assert contest.start(path, EACH_HOST, "b")[1] == "refused"
+    long_ago = time.time() - locks.GONE_S - 5
+    os.utime(tmp_path / "lock.lease", (long_ago, long_ago))
+    assert not is_held(tmp_path)
+    assert contest.start(path, EACH_HOST, "b")[1] == "flock"
+
+
+def test_process_whose_lock_another_took_over_notices_and_leaves_the_other_its_lease(contest: Contest, tmp_path: Path):
+    path = tmp_path / layout.LOCK
+    with lock(tmp_path) as held:
+        held.check()
+        lease = tmp_path / "lock.lease"
+        other = json.loads(lease.read_text()) | {"host": "elsewhere", "token": "another"}
+        lease.write_text(json.dumps(other))
+        with pytest.raises(LostLockError, match="on elsewhere"):
+            held.check()
+    assert json.loads(lease.read_text()) == other
+    assert try_lock(path) is None
+
+
+@pytest.mark.parametrize(("cluster", "is_free"), [("east", True), ("west", False), (None, False)])
+def test_job_counts_as_over_only_where_the_same_cluster_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str | None, is_free: bool
+):
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(squeue.parent), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "east")
+    monkeypatch.setattr(locks, "_job_is_over", locks._job_is_over.__wrapped__)
+    with lock(tmp_path):
+        holder = json.loads((tmp_path / "lock.lease").read_text())
+    gone = holder | {"host": "elsewhere", "job": "7", "cluster": cluster}
+    (tmp_path / "lock.lease").write_text(json.dumps(gone))
+    held = try_lock(tmp_path / layout.LOCK)
+    assert (held is not None) == is_free
+    if held:
+        held.release()
+
+
+def test_looking_at_many_locks_writes_nothing_and_is_cheap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(subprocess, "run", None)  # SLURM is not asked
+    with lock(tmp_path):
+        holder = json.loads((tmp_path / "lock.lease").read_text())
+    for index in range(300):
+        (tmp_path / str(index)).mkdir()
+        (tmp_path / str(index) / "lock.lease").write_text(
+            json.dumps(holder | {"host": "elsewhere", "job": str(index), "cluster": "east"})
+        )
+    begun = time.perf_counter()
+    assert all(is_held(tmp_path / str(index)) for index in range(300))
+    assert time.perf_counter() - begun < 1.5
+    assert {path.name for path in tmp_path.glob("*/*")} == {"lock.lease"}
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"[" * 100_000, b"\xff\0", b'{"pid": "x"}'])
+def test_damaged_lease_counts_as_held_until_its_age_says_otherwise(tmp_path: Path, content: bytes):
+    lease = tmp_path / "lock.lease"
+    lease.write_bytes(content)
+    assert str(holder_of(tmp_path / layout.LOCK)).endswith("an unknown host")
+    assert try_lock(tmp_path / layout.LOCK) is None
+    os.utime(lease, (0, 0))
+    with lock(tmp_path):
+        assert is_held(tmp_path)
+    assert not lease.exists()
