@@ -12,24 +12,31 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conf import identity, schema, uris
+from conf import axes, identity, schema, uris
 from conf.benchmarks import with_tasks
 from conf.overrides import MAX_RUNS, field_at, parse
 from conf.typed import ConfigError, build, convert, show
-from conf.yaml_groups import groups, has_interpolation, merged, resolved, shown
+from conf.yaml_groups import groups, has_interpolation, merged, resolved
 
 
 @dataclass(frozen=True)
 class Composed:
-    """One run: its configuration and the swept values that tell it from its siblings."""
+    """One run of a command.
+
+    Attributes:
+      config: the run's configuration.
+      varied: the swept keys and values that tell the run from its siblings.
+      part: the part of the sweep that the run belongs to; empty where the sweep has no parts.
+    """
 
     config: schema.RunConfig
     varied: dict[str, str]
+    part: str = ""
 
 
 def compose(overrides: Sequence[str]) -> schema.RunConfig:
@@ -44,35 +51,89 @@ def compose(overrides: Sequence[str]) -> schema.RunConfig:
     for override in parsed.values():
         if len(override.values) > 1:
             raise ConfigError(f"{override.text}: {len(override.values)} values are a sweep: add -m")
-    return _single({key: override.values[0] for key, override in parsed.items()})
+        if axes.is_each(override):
+            raise ConfigError(f"{override.text}: a run for each task is a sweep: add -m")
+    config = _single({key: override.values[0] for key, override in parsed.items()})
+    if config.sweep.parts:
+        named = parsed["experiment"].text if "experiment" in parsed else "sweep.parts"
+        raise ConfigError(f"{named}: has {len(config.sweep.parts)} parts, which are many runs: add -m")
+    return config
 
 
 def compose_many(overrides: Sequence[str]) -> list[Composed]:
-    """Every run of a sweep: the product of all axes, the command line's before the sweep file's.
+    """Every run of a sweep, part by part: the product of all axes, the command line's before those of files.
 
     Raises:
       ConfigError: as `compose`, for any of the runs, before any is started.
     """
     parsed = parse(overrides)
-    axes = {key: override.values for key, override in parsed.items()}
-    if "sweep" in parsed:
-        axes |= {
-            key: override.values for key, override in parse(_sweep_params(axes["sweep"][0])).items() if key not in axes
-        }
-    swept = [key for key, values in axes.items() if len(values) > 1]
-    total = math.prod(len(axes[key]) for key in swept)
-    if total > MAX_RUNS:
-        raise ConfigError(f"{' '.join(overrides)}: {total} runs; at most {MAX_RUNS}")
-    composed = []
-    for combination in itertools.product(*(axes[key] for key in swept)):
-        varied = dict(zip(swept, combination, strict=True))
-        values = {key: values[0] for key, values in axes.items()} | varied
-        composed.append(Composed(_single(values), {key: show(value) for key, value in varied.items()}))
+    file = axes.sweep_layer(parsed["sweep"].values[0]) if "sweep" in parsed else {}
+    parts = axes.parts_of(parsed)
+    composed: list[Composed] = []
+    for part in parts or [axes.Part("", ())]:
+        product = axes.stacked([parsed, *part.layers, file])
+        runs = list(_runs(product, part.name, MAX_RUNS - len(composed), overrides))
+        _check_distinct(runs)
+        composed += runs
     sweep = composed[0].config.sweep
-    if "sweep" in parsed and not sweep.params and not sweep.search.space:
+    if "sweep" in parsed and not (sweep.params or sweep.search.space or parts):
         raise ConfigError(f"{parsed['sweep'].text}: varies nothing: needs keys in sweep.params or sweep.search.space")
-    _check_distinct(composed)
-    return composed
+    if parts and sweep.search.space:
+        raise ConfigError("sweep.parts: a search chooses values itself and has no parts")
+    if not parts and any(one.config.sweep.parts for one in composed):
+        raise ConfigError("sweep.parts: of effect in a sweep's yaml and in that of a single experiment alone")
+    return _first_of_each(composed) if parts else composed
+
+
+def _runs(product: axes.Axes, part: str, at_most: int, overrides: Sequence[str]) -> Iterator[Composed]:
+    """The runs of a product.
+
+    Args:
+      product: the axes.
+      part: the name of the part that the runs belong to.
+      at_most: how many runs there may be.
+      overrides: the command line, which is named where there are more.
+    """
+    swept = [key for key, values in product.values.items() if len(values) > 1]
+    total = math.prod(len(product.values[key]) for key in swept)
+    for combination in itertools.product(*(product.values[key] for key in swept)) if total <= at_most else ():
+        varied = dict(zip(swept, combination, strict=True))
+        values = {key: values[0] for key, values in product.values.items()} | varied
+        words = {key: show(value) for key, value in varied.items()}
+        config = _single(values)
+        if not product.each:
+            yield Composed(config, words, part)
+            continue
+        tasks = config.benchmark.task_ids
+        if total * len(tasks) > at_most:
+            total *= len(tasks)
+            break
+        for task in tasks:
+            yield Composed(_single(values | {axes.TASKS: [task]}), words | {axes.TASKS: show([task])}, part)
+    if total > at_most:
+        raise ConfigError(f"{' '.join(overrides)}: {total} runs; at most {at_most}")
+
+
+def _first_of_each(composed: Sequence[Composed]) -> list[Composed]:
+    """The runs without those that an earlier part has already.
+
+    Raises:
+      ConfigError: two parts have a run with different budgets.
+    """
+    first: dict[str, Composed] = {}
+    kept = []
+    for one in composed:
+        other = first.setdefault(identity.hash_of(one.config), one)
+        if other.part == one.part:
+            kept.append(one)
+            continue
+        budgets = [run.config.train.env_steps for run in (other, one)]
+        if budgets[0] != budgets[1]:
+            raise ConfigError(
+                f"train.env_steps={budgets[0]},{budgets[1]}: parts {other.part} and {one.part} have one and the same "
+                "run with these budgets; choose one of them"
+            )
+    return kept
 
 
 def _check_distinct(composed: Sequence[Composed]) -> None:
@@ -113,21 +174,6 @@ def _set(data: dict, key: str, value: Any) -> None:
     for parent in parents:
         data = data.setdefault(parent, {})
     data[last] = value if field.type is dict or has_interpolation(value) else convert(key, field, value)
-
-
-def _sweep_params(name: str) -> list[str]:
-    params = resolved(merged((("sweep", name),))).get("sweep", {}).get("params", {})
-    where = shown("sweep", name)
-    if not isinstance(params, dict):
-        raise ConfigError(f"{where}: sweep.params={show(params)}: must be override key -> values")
-    for key, values in params.items():
-        if str(key).lstrip("+") == "sweep":
-            raise ConfigError(f"{where}: {key}={show(values)}: a sweep cannot name another sweep")
-        if isinstance(values, list | dict) or values is None:
-            raise ConfigError(
-                f"{where}: {key}={show(values)}: write the values as one text, such as 1,2,3 or range(0,3)"
-            )
-    return [f"{key}={show(values)}" for key, values in params.items()]
 
 
 def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = None) -> schema.RunConfig:

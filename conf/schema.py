@@ -203,6 +203,8 @@ class SweepConfig:
     """What the manifest and the MLflow parent run call it."""
     params: Annotated[dict, NotIdentity()]
     """Override key -> comma list, range(..) or choice(..), as on the command line, which wins."""
+    parts: Annotated[tuple[dict, ...], NotIdentity(), Since(())]
+    """Parts of {name, set: [overrides], vary: {key: values}}, each a product; benchmark.tasks=each: each task alone."""
     search: SearchConfig
 
 

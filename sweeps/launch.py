@@ -25,7 +25,17 @@ from records.layout import ExitCode
 from records.lock import LockedError, lock
 from records.run_dir import RunDir, write_config
 from records.sweep import Member, Sweep, add_parent, join_sweep, known_parents, launch_lock, read_sweep, write_sweep
-from sweeps.plan import Planned, check_fit, local_parallel, look_again, plan, print_plan, summary, use_slurm
+from sweeps.plan import (
+    Planned,
+    by_launcher,
+    check_fit,
+    local_parallel,
+    look_again,
+    plan,
+    print_plan,
+    summary,
+    use_slurm,
+)
 from sweeps.pool import Patience, Pool, on_signals
 from sweeps.slurm import cluster
 from sweeps.slurm.script import arrays, group, script
@@ -55,13 +65,13 @@ def launch(members: Sequence[Composed]) -> int:
         return ExitCode.DONE
     check_fit(planned)
     if on_slurm and pending:
-        cluster.check(config.launcher, job_script(pending, path))
+        for runs in by_launcher(pending):
+            cluster.check(runs[0].config.launcher, job_script(runs, path))
     with launch_lock(path):
         planned = look_again(planned)  # the same command, given twice at once, may have submitted them
         print(summary(planned), file=sys.stderr, flush=True)
         pending = [one for one in planned if one.pending]
-        parent = parent_run(config, path) if pending else None
-        sweep = open_sweep(planned, path, parent)
+        sweep = open_sweep(planned, path, parent_runs(planned, path) if pending else {})
         for one in pending:
             one.run_dir.mkdir(parents=True, exist_ok=True)
             write_config(one.run_dir, one.config)
@@ -86,21 +96,31 @@ def manifest_path(config: RunConfig, planned: Sequence[Planned]) -> Path:
     """Where the sweep's manifest is. Its name follows from the members, so the same command is the same sweep."""
     identities = sorted(identity.hash_of(one.config) for one in planned)
     digest = hashlib.sha256(" ".join(identities).encode()).hexdigest()[:8]
-    name = f"{config.benchmark.name}-{config.sweep.name or 'multirun'}-{digest}.json"
+    benchmarks = {one.config.benchmark.name for one in planned}
+    name = f"{config.sweep.name or 'multirun'}-{digest}.json"
+    if len(benchmarks) == 1:
+        name = f"{benchmarks.pop()}-{name}"
     return Path(config.paths.runs) / layout.SWEEPS / name
 
 
-def open_sweep(planned: Sequence[Planned], path: Path, parent: str | None) -> Sweep:
-    """Write the sweep's manifest."""
-    uri = planned[0].config.tracking.uri
-    known = known_parents(path)
-    parents = add_parent(known, uri, "", parent) if parent is not None and uri is not None else known
-    members = [Member(one.run_dir, one.config.train.env_steps, one.varied) for one in planned]
-    write_sweep(path, members, parents, command=shlex.join(sys.argv), time=time.time())
+def open_sweep(planned: Sequence[Planned], path: Path, parents: Mapping[str, str]) -> Sweep:
+    """Write the sweep's record.
+
+    Args:
+      planned: the sweep's runs.
+      path: the record's file.
+      parents: part -> the MLflow run that the part's runs are children of.
+    """
+    config = planned[0].config
+    uri, known = config.tracking.uri, known_parents(path)
+    for part, parent in parents.items():
+        known = add_parent(known, uri or "", part, parent)
+    members = [Member(one.run_dir, one.config.train.env_steps, one.varied, one.part) for one in planned]
+    write_sweep(path, members, known, command=shlex.join(sys.argv), time=time.time())
     path.with_suffix("").mkdir(exist_ok=True)
     for one in planned:
         join_sweep(one.run_dir, path.stem)
-    if planned[0].config.tracking.on and uri is not None:
+    if config.tracking.on and uri is not None:
         tag_runs([one.run_dir for one in planned if not one.pending], uri)
     return read_sweep(path)
 
@@ -117,18 +137,25 @@ def tag_runs(run_dirs: Sequence[Path], uri: str) -> None:
         )
 
 
-def parent_run(config: RunConfig, path: Path) -> str | None:
-    """The MLflow run that the sweep's runs are children of, opened once; None, with a warning, where MLflow is away."""
+def parent_runs(planned: Sequence[Planned], path: Path) -> dict[str, str]:
+    """The MLflow run of each part of the sweep, by part; those that could not be opened are left out."""
+    first = {one.part: one.config for one in reversed(planned)}
+    parents = {part: parent_run(first[part], path, part) for part in dict.fromkeys(one.part for one in planned)}
+    return {part: parent for part, parent in parents.items() if parent is not None}
+
+
+def parent_run(config: RunConfig, path: Path, part: str = "") -> str | None:
+    """The MLflow run that a part's runs are children of, opened once; None, with a warning, where MLflow is away."""
     if not config.tracking.on:
         return None
     known = known_parents(path).get(config.tracking.uri or "", {})
-    if "" in known:
-        return known[""]
+    if part in known:
+        return known[part]
     from tracking import sweep_runs
 
     assert config.tracking.uri is not None
     try:
-        parent, page = sweep_runs.open_parent(config.tracking.uri, config.benchmark.name, path.stem)
+        parent, page = sweep_runs.open_parent(config.tracking.uri, config.benchmark.name, path.stem, part)
         if page is not None:
             print(f"mlflow: {page}", file=sys.stderr)
         return parent
@@ -151,13 +178,8 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
     if not pending:
         print("nothing to run")
     elif use_slurm(config):
-        jobs = group([one.run_dir for one in pending], config.launcher)
-        count = len(arrays(jobs, cluster.max_array_size()))
-        several = f" (the first of {count} arrays)" if count > 1 else ""
-        print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs{several}:\n")
-        print(job_script(pending, path))
-        for index, runs in enumerate(jobs):
-            print(f"job {index}: {' '.join(run_dir.name for run_dir in runs)}")
+        for runs in by_launcher(pending):
+            print_script(runs, path)
     else:
         print(f"\n{local_parallel(config, len(pending))} at once on this machine:")
         for one in pending:
@@ -165,9 +187,22 @@ def dry_run(planned: Sequence[Planned], pending: Sequence[Planned], path: Path) 
     check_fit(planned)
 
 
+def print_script(pending: Sequence[Planned], path: Path) -> None:
+    """Print what sbatch would be given for runs of one launcher."""
+    jobs = group([one.run_dir for one in pending], pending[0].config.launcher)
+    count = len(arrays(jobs, cluster.max_array_size()))
+    several = f" (the first of {count} arrays)" if count > 1 else ""
+    print(f"\nsbatch would be given, for {len(pending)} runs in {len(jobs)} jobs{several}:\n")
+    print(job_script(pending, path))
+    for index, runs in enumerate(jobs):
+        print(f"job {index}: {' '.join(run_dir.name for run_dir in runs)}")
+
+
 def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
-    """Submit the pending runs, and say how to watch them."""
-    ids = cluster.submit([one.run_dir for one in pending], pending[0].config.launcher, sweep.folder, sweep.id)
+    """Submit the pending runs, arrays of their own for each launcher, and say how to watch them."""
+    ids = []
+    for runs in by_launcher(pending):
+        ids += cluster.submit([one.run_dir for one in runs], runs[0].config.launcher, sweep.folder, sweep.id)
     runs = sweep.path.parent.parent
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"sweep {sweep.id}: submitted {len(pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
@@ -196,7 +231,12 @@ def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
 def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Sweep) -> int:
     """Run the pending ones on this machine, and close the sweep unless something is left to be continued."""
     config = planned[0].config
-    ended = run_inline(pending) if config.launcher.name == "inline" else run_pool(pending)
+    ended: dict[Path, int] = {}
+    for runs in by_launcher(pending):
+        ended |= run_inline(runs) if config.launcher.name == "inline" else run_pool(runs)
+        left = any(one.run_dir not in ended for one in runs)
+        if left or {ExitCode.INTERRUPTED, -signal.SIGKILL} & set(ended.values()):  # the command was told to stop
+            break
     outcomes = {one.run_dir: outcome(one, ended) for one in planned}
     status = conclude(planned, outcomes)
     if status != ExitCode.INTERRUPTED:

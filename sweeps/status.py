@@ -6,8 +6,8 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from conf.schema import LauncherConfig
 from conf.typed import ConfigError
 from records import layout
 from records.command_line import Parser, add_sweep, exit_status
@@ -48,6 +49,7 @@ class RunState:
       score: of the last budget that was reached.
       reason: why it failed.
       rate: environment steps per second, when last recorded.
+      divergences: task id -> how many training episodes ended because the simulation diverged, of a run that is done.
       job: SLURM's id of the job that has it, while that lives.
     """
 
@@ -57,6 +59,7 @@ class RunState:
     reason: str = ""
     rate: float | None = None
     job: str | None = None
+    divergences: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -72,7 +75,7 @@ def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> R
     record = RunDir(run_dir)
     done = record.done()
     if done is not None and done.env_steps >= budget:
-        return RunState("done", done.env_steps, done.score)
+        return RunState("done", done.env_steps, done.score, divergences=done.divergences)
     status = record.status()
     said = status.state if status else None
     steps, rate = record.progress() if said else (0, None)
@@ -124,9 +127,14 @@ def relaunch(sweep: Sweep) -> int:
             if state.name in ("interrupted", "killed", "new") and job_of(member.run_dir) is not None
         ]
         if ended:
-            launcher = recorded_config(ended[0]).launcher
-            cluster.check(launcher, script(ended, launcher, sweep.folder, sweep.id, cluster.max_array_size()))
-            cluster.submit(ended, launcher, sweep.folder, sweep.id)
+            groups: dict[str, tuple[LauncherConfig, list[Path]]] = {}
+            for run_dir in ended:
+                launcher = recorded_config(run_dir).launcher
+                groups.setdefault(repr(launcher), (launcher, []))[1].append(run_dir)
+            for launcher, runs in groups.values():
+                cluster.check(launcher, script(runs, launcher, sweep.folder, sweep.id, cluster.max_array_size()))
+            for launcher, runs in groups.values():
+                cluster.submit(runs, launcher, sweep.folder, sweep.id)
     return len(ended)
 
 
@@ -153,12 +161,17 @@ def counts(states: Sequence[RunState]) -> str:
 def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     """The sweep's runs, those that need attention first, and the counts."""
     shown = Table(title=f"sweep {sweep.id}" if sweep.path.suffix else str(sweep.path))
+    parts = {part: index for index, part in enumerate(sweep.parts)}
+    named = any(parts)
+    if named:
+        shown.add_column("part")
     for column in ("run", "varied", "state", "progress", "steps/s", "left", "job", "score"):
         shown.add_column(column, justify="right" if column in ("progress", "steps/s", "left", "score") else "left")
-    ordered = sorted(states.items(), key=lambda item: ORDER.index(item[1].name))
+    ordered = sorted(states.items(), key=lambda item: (parts[item[0].part], ORDER.index(item[1].name)))
     for member, state in ordered[:MAX_ROWS]:
         going = state.name == "running" and state.rate
         shown.add_row(
+            *([member.part] if named else []),
             linked(member.run_dir),
             escape(" ".join(f"{key}={value}" for key, value in member.varied.items())),
             f"[{COLOURS[state.name]}]{state.name}[/]" if state.name in COLOURS else state.name,
@@ -174,8 +187,13 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     for member, state in ordered:
         if state.name in ("failed", "killed"):
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
+    for member, state in ordered:
+        lines += [f"diverged: {member.run_dir.name}: {task} {count} times" for task, count in state.divergences.items()]
     lines += search_jobs(sweep)
     lines += [f"mlflow: {page}" for page in pages(sweep)]
+    if named:
+        for part in parts:
+            lines.append(f"{part}: {counts([state for member, state in states.items() if member.part == part])}")
     return Group(shown, *map(escape, lines), counts(list(states.values())))
 
 

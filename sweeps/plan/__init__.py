@@ -40,7 +40,14 @@ class Planned:
     """One run of a plan.
 
     Attributes:
-      stale: it was finished by other code than this.
+      config: the run's configuration.
+      varied: the swept keys and values.
+      run_dir: the run's directory.
+      size: what the run needs.
+      state: where the run stands.
+      estimate: how long the whole run takes.
+      stale: whether the run was finished by other code than this.
+      part: the part of the sweep; empty where the sweep has no parts.
     """
 
     config: RunConfig
@@ -50,6 +57,7 @@ class Planned:
     state: RunState
     estimate: Estimate
     stale: bool
+    part: str = ""
 
     @property
     def pending(self) -> bool:
@@ -86,7 +94,7 @@ def plan(members: Sequence[Composed]) -> list[Planned]:
             state, stale = inspect(run_dir, config.train.env_steps, queue), False
         size = run_size(config, specs)
         time_needed = estimate(config, size, rates, on_slurm, parallel)
-        planned[run_dir] = Planned(config, member.varied, run_dir, size, state, time_needed, stale)
+        planned[run_dir] = Planned(config, member.varied, run_dir, size, state, time_needed, stale, member.part)
     return list(planned.values())
 
 
@@ -157,15 +165,26 @@ def elsewhere(config: RunConfig) -> RunConfig:
     return dataclasses.replace(config, paths=paths)
 
 
+def by_launcher(planned: Sequence[Planned]) -> list[list[Planned]]:
+    """The runs in groups of one and the same launcher, which parts of a sweep may set each for itself."""
+    groups: dict[str, list[Planned]] = {}
+    for one in planned:
+        groups.setdefault(repr(one.config.launcher), []).append(one)
+    return list(groups.values())
+
+
 def check_fit(planned: Sequence[Planned]) -> None:
     """Refuses runs that cannot be held where they would run.
 
     Raises:
       ConfigError: names what is needed and what there is.
     """
-    pending = [one for one in planned if one.pending]
-    if not pending:
-        return
+    for group in by_launcher([one for one in planned if one.pending]):
+        _check_fit(group)
+
+
+def _check_fit(pending: Sequence[Planned]) -> None:
+    """Refuses runs of one launcher that cannot be held where they would run."""
     launcher = pending[0].config.launcher
     on_slurm = use_slurm(pending[0].config)
     at_once = launcher.runs_per_gpu if on_slurm else local_parallel(pending[0].config, len(pending))
@@ -205,11 +224,16 @@ def print_plan(planned: Sequence[Planned]) -> None:
     if len(planned) > MAX_ROWS:
         screen.print(f"... and {len(planned) - MAX_ROWS} more")
     screen.print(size_table(planned))
+    if any(one.part for one in planned):
+        screen.print(part_table(planned))
     screen.print(summary(planned), highlight=False)
 
 
 def run_table(planned: Sequence[Planned]) -> Table:
     table = Table(title=f"{len(planned)} run{'s' if len(planned) != 1 else ''}")
+    parts = any(one.part for one in planned)
+    if parts:
+        table.add_column("part", no_wrap=True)
     for column in ("run", "tasks", "critic params", "actor params", "learner", "replay", "steps", "state"):
         table.add_column(column, justify="left" if column in ("run", "state") else "right", no_wrap=True)
     for one in planned[:MAX_ROWS]:
@@ -219,6 +243,7 @@ def run_table(planned: Sequence[Planned]) -> Table:
         elif state not in ("done", "new"):
             state += f" at {one.state.env_steps:,}"
         table.add_row(
+            *([one.part] if parts else []),
             f"{one.config.benchmark.name}/{one.run_dir.name}",
             str(len(one.config.benchmark.task_ids)),
             f"{one.size.critic_params:,}",
@@ -252,6 +277,19 @@ def size_table(planned: Sequence[Planned]) -> Table:
     return table
 
 
+def part_table(planned: Sequence[Planned]) -> Table:
+    """How many runs each part has, and what is left of them."""
+    table = Table(title="by part")
+    table.add_column("part")
+    for column in ("runs", "finished", "to run", "time, one after another"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for part in dict.fromkeys(one.part for one in planned):
+        runs = [one for one in planned if one.part == part]
+        finished, pending = sum(one.state.name == "done" for one in runs), sum(one.pending for one in runs)
+        table.add_row(part, str(len(runs)), str(finished), str(pending), duration(remaining_seconds(runs)))
+    return table
+
+
 def summary(planned: Sequence[Planned]) -> str:
     """One line: how many runs, how many are finished, sizes, rough time of the rest."""
     config = planned[0].config
@@ -280,7 +318,7 @@ def time_needed(planned: Sequence[Planned]) -> str:
     sources = sorted({one.estimate.source for one in planned if one.pending})
     source = f" ({' and '.join(sources)})" if sources else ""
     if use_slurm(config):
-        hours = seconds / config.launcher.runs_per_gpu / 3600
+        hours = sum(one.seconds_left / one.config.launcher.runs_per_gpu for one in planned if one.pending) / 3600
         return f"roughly {hours:,.{1 if hours >= 1 else 3}f} GPU-hours{source}"
     parallel = local_parallel(config, len(planned))
     return f"roughly {duration(seconds / parallel)} on this machine's CPU{source}"

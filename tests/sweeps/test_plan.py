@@ -11,7 +11,7 @@ from conf.compose import Composed, compose_many, resolve_paths
 from conf.typed import ConfigError
 from records import layout
 from records.run_dir import write_manifest
-from sweeps.plan import check_fit, plan, remaining_seconds, summary
+from sweeps.plan import check_fit, plan, print_plan, remaining_seconds, summary
 
 
 def members(folder: Path, *overrides: str) -> list[Composed]:
@@ -103,6 +103,15 @@ def test_damaged_folder_is_named_and_planned_as_if_nothing_were_known(tmp_path: 
     warned = capsys.readouterr().err
     for name in (layout.MANIFEST, layout.DONE):
         assert re.search(rf"warning: {before.run_dir / name}: .*; taken as missing", warned)
+
+
+def test_plan_of_parts_has_a_line_for_each_part(tmp_path: Path, capsys):
+    planned = plan(members(tmp_path, "+experiment=quick_parts", "seed=0,1", "launcher=local"))
+    assert [one.part for one in planned] == ["together"] * 4 + ["alone"] * 6
+    print_plan(planned)
+    said = capsys.readouterr().out
+    assert re.search(r"together +│ +4 │ +0 │ +4 │", said)
+    assert re.search(r"alone +│ +6 │ +0 │ +6 │", said)
 
 
 def test_a_thousand_runs_can_be_planned(tmp_path: Path):

@@ -33,6 +33,7 @@ from sweeps.slurm.submission import job_of
 from sweeps.status import main as status
 from sweeps.status import states_of
 from tests.commands import command, living
+from tests.yaml_copy import yaml_copy
 
 SWEEP = ["-m", "launcher=slurm", "tracking=off", "seed=0,1,2"]
 
@@ -228,6 +229,40 @@ def test_same_command_twice_at_once_submits_once(folder: Path, fake_slurm: Path,
     captured = capsys.readouterr()
     assert "3 running or queued, 0 to run" in captured.err
     assert captured.out.splitlines()[-1] == "1 running, 2 queued"
+
+
+def test_parts_with_other_flags_are_arrays_of_their_own_and_have_mlflow_runs_of_their_own(
+    folder: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[tuple[str, str]] = []
+
+    def open_parent(uri: str, benchmark: str, sweep: str, part: str) -> tuple[str, None]:
+        opened.append((benchmark, part))
+        return f"run-{part}", None
+
+    monkeypatch.setattr("tracking.sweep_runs.open_parent", open_parent)
+    parts = "[{name: short, set: [launcher.slurm.time=60], vary: {seed: '0,1'}}, {name: long, vary: {seed: '1,2'}}]"
+    with yaml_copy(folder, monkeypatch) as conf:
+        (conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\nsweep: {{name: mine, parts: {parts}}}\n")
+        arguments = ["-m", "+experiment=mine", "launcher=slurm", "tracking.uri=http://host:5000"]
+        for _ in range(2):
+            assert main(arguments) == ExitCode.DONE
+            (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n8_0|PENDING\n")
+    sweep = find_sweep(folder / "runs", None)
+    assert [(one.part, one.varied) for one in sweep.members] == [
+        ("short", {"seed": "0"}),
+        ("short", {"seed": "1"}),
+        ("long", {"seed": "2"}),
+    ]
+    assert opened == [("quickstart", "short"), ("quickstart", "long")]
+    assert dict(sweep.parents) == {"http://host:5000": {"short": "run-short", "long": "run-long"}}
+    texts = [Path(one).read_text() for one in scripts(fake_slurm)]
+    assert [("--array=0-1" in text, "--time=60" in text) for text in texts] == [(True, True), (False, False)]
+
+
+def test_sweep_of_several_benchmarks_is_named_after_none(folder: Path, fake_slurm: Path):
+    assert main(["-m", "launcher=slurm", "tracking=off", "benchmark=quickstart,dmc_hard"]) == ExitCode.DONE
+    assert find_sweep(folder / "runs", None).id.startswith("multirun-")
 
 
 def test_launching_waits_for_another_that_is_submitting(folder: Path, fake_slurm: Path):

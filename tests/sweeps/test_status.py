@@ -32,6 +32,20 @@ def test_run_that_reached_its_budget_is_done_and_one_asked_for_more_is_not(tmp_p
     assert inspect(tmp_path, 11).name == "interrupted"
 
 
+def test_table_shows_the_parts_of_a_sweep_and_the_simulations_that_diverged(tmp_path: Path, capsys):
+    runs = tmp_path / "runs"
+    listed = [Member(runs / "quickstart" / f"s{seed}", 10, {}, part) for seed, part in enumerate(("one", "one", "two"))]
+    write_sweep(runs / layout.SWEEPS / "mine.json", listed, {})
+    done = {"env_steps": 10, "score": 0.5, "evaluation": [], "divergences": {"dmc/dog-run": 3}}
+    for member, said in zip(listed[:2], (done, done | {"divergences": {}}), strict=True):
+        member.run_dir.mkdir(parents=True)
+        write(member.run_dir, layout.DONE, said)
+    assert main(["--runs", str(runs)]) == ExitCode.DONE
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[-4:] == ["diverged: s0: dmc/dog-run 3 times", "one: 2 done", "two: 1 new", "1 new, 2 done"]
+    assert " part " in lines[2]
+
+
 def test_run_that_says_running_is_running_only_while_its_lock_is_held(tmp_path: Path):
     write(tmp_path, layout.STATUS, {"state": "running"})
     with lock(tmp_path):
