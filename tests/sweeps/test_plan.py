@@ -36,12 +36,12 @@ def test_members_with_one_identity_are_one_run(tmp_path: Path):
 
 def test_replay_that_cannot_fit_is_refused_with_both_sizes(tmp_path: Path):
     huge = ["train.replay_capacity=100000000000", "train.env_steps=100000000000"]
-    # 2 runs x 3 tasks x 1e11 transitions x (8 + 2 floats and 10 bytes)
+    # 2 runs x 1e11 transitions of tasks with 5, 5 and 8 observations; each also 2 actions as floats, and 10 bytes
     here = plan(members(tmp_path, "seed=0,1", *huge, "launcher=local", "launcher.max_parallel=2"))
-    with pytest.raises(ConfigError, match=r"2 runs at once needs 27\.3 TiB, .* are available"):
+    with pytest.raises(ConfigError, match=r"2 runs at once needs 22\.9 TiB, .* are available"):
         check_fit(here)
     in_a_job = plan(members(tmp_path, "seed=0,1", *huge, "launcher=slurm"))
-    with pytest.raises(ConfigError, match=r"a run needs 13\.6 TiB, 64\.0 GiB are available"):
+    with pytest.raises(ConfigError, match=r"a run needs 11\.5 TiB, 64\.0 GiB are available"):
         check_fit(in_a_job)
     check_fit(plan(members(tmp_path, "seed=0,1", *huge, "launcher=slurm", "launcher.slurm.mem=20T")))
 
