@@ -39,27 +39,32 @@ def hash_of(config: RunConfig) -> str:
 
 
 def run_name(config: RunConfig) -> str:
-    """Agent, size and seed, for people."""
+    """Return the part of the directory's name that people read: agent, size, the task if there is one only, seed."""
     single = f"-{config.benchmark.task_ids[0].split('/')[1]}" if len(config.benchmark.task_ids) == 1 else ""
     return f"{config.agent.name}-w{config.model.width}{single}-s{config.seed}"
 
 
 def run_dir(config: RunConfig) -> Path:
-    """`<runs>/<benchmark>/<readable>-<hash>`."""
+    """Return the run's directory, `<runs>/<benchmark>/<readable>-<hash>`."""
     return Path(config.paths.runs) / config.benchmark.name / f"{run_name(config)}-{hash_of(config)[:8]}"
 
 
 def config_to_json(config: RunConfig) -> str:
+    """Return the whole configuration as a run's directory keeps it."""
     return json.dumps(dataclasses.asdict(config), indent=2)
 
 
 def config_from_json(text: str) -> RunConfig:
-    """Raises ConfigError where the text does not fit the schema."""
+    """Return the configuration that a run's directory keeps.
+
+    Raises:
+      ConfigError: the text does not fit the schema.
+    """
     return build(RunConfig, json.loads(text))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots; empty groups vanish."""
+    """Return the values by dotted key instead of nested; empty groups vanish."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):

@@ -17,20 +17,20 @@ from conf.uris import check_database, check_tracking_uri, is_web
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """Which tasks."""
+    """Which tasks a run learns."""
 
     name: str
-    """Names the run directory's parent and the MLflow experiment."""
+    """The name of the benchmark's folder of runs and of the MLflow experiment."""
     actions: Annotated[Literal["continuous", "discrete"], NotIdentity(), Since("continuous")]
-    """What actions its tasks take, as the tasks themselves say."""
+    """The kind of actions that the tasks take."""
     available: Annotated[tuple[str, ...], NotIdentity()]
-    """Task ids of the benchmark, in its order; those of the included benchmarks follow them."""
+    """The benchmark's own task ids, in order; the tasks of included benchmarks follow."""
     include: Annotated[tuple[str, ...], NotIdentity(), Since(())]
     """Names of other benchmarks, whose tasks this one has too."""
     tasks: tuple[str, ...] | None
-    """Narrows the benchmark: full, short or published names; null: all. Composition resolves it to ids in order."""
+    """The tasks that the run learns, by full, short or published name; null: all; with -m, each: a run for each."""
     published_suffixes: Annotated[tuple[str, ...], NotIdentity(), Since(())]
-    """What published names have after the short ones."""
+    """The endings that published names of tasks have after the short names."""
 
     @property
     def task_ids(self) -> tuple[str, ...]:
@@ -42,15 +42,15 @@ class TrainConfig:
     """The training loop."""
 
     env_steps: Annotated[int, Range(ge=1, le=10**12), NotIdentity()]
-    """Budget, in environment steps per task; raising it continues a finished run."""
+    """The budget, in environment steps per task; a larger one continues a finished run."""
     random_steps: Annotated[int, Range(ge=1, le=10**12)]
-    """First steps, with uniformly random actions and without updates."""
+    """The number of first steps, which take uniformly random actions and make no updates."""
     replay_capacity: Annotated[int, Range(ge=1, le=10**12)]
-    """Transitions kept per task."""
+    """The number of transitions that replay keeps for each task."""
     log_every_steps: Annotated[int, Range(ge=1, le=10**12)]
     """Environment steps between two records of the learner's metrics."""
     deterministic: bool
-    """Ask XLA for deterministic GPU kernels (slower); a CPU is deterministic anyway."""
+    """Whether XLA uses deterministic GPU kernels, which are slower; a CPU is deterministic anyway."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class EvalConfig:
     every_steps: Annotated[int, Range(ge=1, le=10**12)]
     """Environment steps between two evaluations; there is one at 0 too."""
     episodes: Annotated[int, Range(ge=1, le=10**6)]
-    """Episodes per task."""
+    """The number of episodes that an evaluation plays of each task."""
     parallel_episodes: Annotated[int, Range(ge=1, le=10**4)]
-    """Environments per task that play them at once, at most one an episode."""
+    """The number of a task's environments that play these episodes at once, at most one an episode."""
     max_episode_steps: Annotated[int | None, Range(ge=1, le=10**9)]
-    """Cuts episodes short, for quick trials; null: the tasks' own limits."""
+    """The length at which episodes are cut, for quick trials; null: the tasks' own limits."""
     video: Annotated[bool, NotIdentity()]
-    """Film the first episode of each task at every evaluation (mp4, without a screen)."""
+    """Whether each evaluation films the first episode of each task (mp4; no screen is needed)."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class MetaworldConfig:
     """Meta-World's tasks."""
 
     goal_sampling: Annotated[Literal["per_reset", "fixed"], Since("per_reset")]
-    """New object positions and goal at every reset; or one of each for a task, in all episodes of all runs."""
+    """Whether every reset draws new object positions and a goal, or each task has one of each in all episodes."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,17 @@ class AtariConfig:
     """Atari games, as ale-py steps them."""
 
     sticky_actions: Annotated[float, Range(ge=0, lt=1), Since(0.25)]
-    """Probability, at each frame, that the emulator repeats the previous action."""
+    """The probability, at each frame, that the emulator repeats the previous action."""
     terminal_on_life_loss: Annotated[bool, Since(True)]
-    """A lost life is a terminal transition for the learner; the game, and what evaluation counts, goes on."""
+    """Whether a lost life is terminal for the learner; the game goes on, and evaluation counts whole games."""
     full_action_set: Annotated[bool, Since(True)]
-    """All 18 actions in every game; false: a game's own, for a single game."""
+    """Whether every game has all 18 actions; false: only a game's own, for a run of one game."""
     noop_max: Annotated[int, Range(ge=0, le=10**4), Since(30)]
-    """An episode begins with a random number of no-ops, at most so many."""
+    """The largest number of no-ops that an episode begins with; each episode draws its number."""
     fire_reset: Annotated[bool, Since(True)]
-    """Press FIRE at the start of games that wait for it."""
+    """Whether FIRE is pressed at the start of games that wait for it."""
     video_pinball_random: Annotated[float, Since(16256.9)]
-    """VideoPinball's score 0: the common table's random score; the authors' table has 0."""
+    """The return at which VideoPinball's score is 0: the common table's random return; the authors' table has 0."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ class EnvConfig:
     """How environments are stepped, which changes no number but for EnvPool's; and options of suites, which do."""
 
     backend: Annotated[Literal["auto", "process", "envpool", "inline"], NotIdentity()]
-    """Worker processes (auto), these with EnvPool in training where it is right, or the training process (to debug)."""
+    """Where environments run: worker processes (auto), EnvPool for training where it fits, or this process (inline)."""
     workers: Annotated[int | None, Range(ge=1, le=10**4), NotIdentity()]
-    """Worker processes; null: one a core, at most one a task."""
+    """The number of worker processes; null: one a core, at most one a task."""
     on_divergence: Annotated[Literal["truncate", "stop"], NotIdentity(), Since("truncate")]
-    """Where a simulation diverges: end its episode there, with no reward, count it and go on; or end the run."""
+    """What a diverging simulation ends: its episode, without reward, which is counted (truncate), or the run (stop)."""
     metaworld: MetaworldConfig
     atari: AtariConfig
 
@@ -114,7 +114,7 @@ class CheckpointConfig:
     """Checkpoints, besides those at every evaluation; change no number."""
 
     every_min: Annotated[float, Range(gt=0, le=10**6), NotIdentity()]
-    """Minutes of wall time between two checkpoints."""
+    """The minutes of wall time between two checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -124,25 +124,25 @@ class LauncherConfig:
     name: Annotated[Literal["auto", "local", "slurm", "inline"], NotIdentity()]
     """auto: slurm for several runs where one answers, else local processes; inline: one after another, in this one."""
     max_parallel: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity()]
-    """Runs (on SLURM: jobs of the array) at once; null: one locally, no limit of ours on SLURM."""
+    """The number of runs (on SLURM: of the array's jobs) at once; null: one locally, no limit on SLURM."""
     max_crashes: Annotated[int, Range(ge=0, le=10**6), NotIdentity(), Since(2)]
-    """Crashes after which a run is given up; preemptions and time limits are not crashes."""
+    """The number of crashes after which a run is given up; preemptions and time limits are no crashes."""
     backoff_s: Annotated[float, Range(ge=0, le=10**6), NotIdentity(), Since(30.0)]
-    """Seconds before a crashed run is started again; doubled after each."""
+    """The seconds before a crashed run is started again, doubled after each crash."""
     runs_per_gpu: Annotated[int, Range(ge=1, le=1000), NotIdentity(), Since(1)]
-    """Runs at once in a SLURM job, sharing its GPU."""
+    """The number of runs that share a SLURM job's GPU at once."""
     runs_per_job: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity(), Since(None)]
-    """Runs that a SLURM job takes on, those beyond runs_per_gpu in turn; null: runs_per_gpu."""
+    """The number of runs that a SLURM job takes on, those beyond runs_per_gpu in turn; null: runs_per_gpu."""
     gpu_memory_gb: Annotated[float | None, Range(gt=0, le=10**5), NotIdentity(), Since(None)]
-    """Of one GPU, to refuse what cannot fit; null: unknown."""
+    """The memory of one GPU in GiB, so that runs that cannot fit are refused; null: unknown."""
     signal_delay_s: Annotated[int, Range(ge=1, le=65535), NotIdentity(), Since(300)]
     """Seconds before SLURM's time limit at which runs are told to checkpoint."""
     setup: Annotated[tuple[str, ...], NotIdentity(), Since(())]
     """Shell lines that a SLURM job begins with."""
     dry_run: Annotated[bool, NotIdentity(), Since(False)]
-    """Print what would be submitted and the plan, and stop."""
+    """Whether the command prints the plan and what would be submitted, and stops."""
     slurm: Annotated[dict, NotIdentity()]
-    """sbatch's flags, with underscores for dashes; true sets one that has no value, null drops one."""
+    """The flags of sbatch, with underscores for dashes; true sets a flag without a value, null drops a flag."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,11 @@ class TrackingConfig:
     """Where the run record is mirrored."""
 
     name: Annotated[Literal["mlflow", "server", "off"], NotIdentity()]
-    """Mirror to MLflow, to a server that a lab shares, or not at all (the run directory holds everything)."""
+    """Where runs are mirrored: local MLflow, a lab's server, or nowhere (the run directory holds everything)."""
     uri: Annotated[str | None, NotIdentity()]
-    """Tracking URI; null: SQLite `mlflow.db` in the folder of launch; a server needs one."""
+    """The tracking URI; null: SQLite `mlflow.db` in the folder of launch; tracking=server needs one."""
     system_metrics: Annotated[bool, NotIdentity()]
-    """Log CPU, memory, disk and GPU use."""
+    """Whether the use of CPU, memory, disk and GPU is logged."""
 
     @property
     def on(self) -> bool:
@@ -166,9 +166,9 @@ class PathsConfig:
     """Folders; relative ones start at the folder of launch."""
 
     runs: Annotated[str, NotIdentity()]
-    """Run directories."""
+    """The folder of run directories."""
     compilation_cache: Annotated[str | None, NotIdentity()]
-    """XLA's persistent compilation cache; null: none."""
+    """The folder of XLA's persistent compilation cache; null: none."""
 
 
 @dataclass(frozen=True)
@@ -176,23 +176,23 @@ class SearchConfig:
     """A sweep whose values Optuna chooses, trial by trial; with an empty space it is no search."""
 
     space: Annotated[dict, NotIdentity(), Since({})]
-    """Override key -> {low, high, log, step} for numbers or {choices: [..]}; null drops a key."""
+    """The space: override key -> {low, high, log, step} for numbers or {choices: [..]}; null drops a key."""
     trials: Annotated[int, Range(ge=1, le=10**5), NotIdentity(), Since(30)]
-    """Trials in all, pruned and failed ones included; more continue a finished search."""
+    """The number of trials, pruned and failed ones included; a larger one continues a finished search."""
     sampler: Annotated[Literal["tpe", "random"], NotIdentity(), Since("tpe")]
     """How values are chosen."""
     pruner: Annotated[Literal["asha", "median", "off"], NotIdentity(), Since("asha")]
     """Which trials are stopped early, by the interquartile mean of their tasks' scores at each evaluation."""
     startup_trials: Annotated[int, Range(ge=1, le=10**5), NotIdentity(), Since(10)]
-    """Trials that TPE draws at random at first, and that median pruning waits for."""
+    """The number of first trials, which TPE draws at random and median pruning waits for."""
     grace_steps: Annotated[int | None, Range(ge=1, le=10**12), NotIdentity(), Since(None)]
-    """Environment steps before which no trial is pruned, and ASHA's first rung; null: eval.every_steps."""
+    """The steps before which no trial is pruned, which are ASHA's first rung; null: eval.every_steps."""
     reduction_factor: Annotated[int, Range(ge=2, le=1000), NotIdentity(), Since(3)]
-    """ASHA: the best one in so many passes a rung, and rungs lie so many times further apart."""
+    """ASHA's factor: one in so many trials passes a rung, and each rung lies so many times further."""
     seed: Annotated[int, Range(ge=0, lt=2**32), NotIdentity(), Since(0)]
-    """Of the sampler."""
+    """The seed of the sampler."""
     storage: Annotated[str | None, NotIdentity(), Since(None)]
-    """Optuna's storage, such as postgresql://user@host/db with its password in PGPASSFILE; null: a file of ours."""
+    """Optuna's storage, such as postgresql://user@host/db with the password in PGPASSFILE; null: a file in runs/."""
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,11 @@ class SweepConfig:
     """Many runs from one command."""
 
     name: Annotated[str | None, NotIdentity()]
-    """What the manifest and the MLflow parent run call it."""
+    """The name that the sweep's record and the MLflow parent run have."""
     params: Annotated[dict, NotIdentity()]
-    """Override key -> comma list, range(..) or choice(..), as on the command line, which wins."""
+    """The axes: override key -> comma list, range(..) or choice(..), as on the command line, which wins."""
     parts: Annotated[tuple[dict, ...], NotIdentity(), Since(())]
-    """Parts of {name, set: [overrides], vary: {key: values}}, each a product; benchmark.tasks=each: each task alone."""
+    """The parts, each {name, set: [overrides], vary: {key: values}} and a product of axes of its own."""
     search: SearchConfig
 
 
@@ -213,7 +213,7 @@ class RunConfig:
     """Everything that determines one run, and how it is executed."""
 
     seed: Annotated[int, Range(ge=0, lt=2**32)]
-    """Of every random stream."""
+    """The seed of every random stream."""
     agent: Annotated[AgentConfig, Variants("learner", AGENTS)]
     model: ModelConfig
     benchmark: BenchmarkConfig
@@ -226,17 +226,17 @@ class RunConfig:
     paths: PathsConfig
     sweep: SweepConfig
     resume: Annotated[bool, NotIdentity()]
-    """Continue an unfinished run of the same identity; false: refuse to touch one."""
+    """Whether an unfinished run of the same identity is continued; false: the command refuses to touch it."""
     rerun: Annotated[Literal["off", "stale"], NotIdentity(), Since("off")]
-    """stale: run what other code has finished again, in a folder beside paths.runs that is named after the code."""
+    """stale: runs that other code finished run again, in a folder beside paths.runs that is named after the code."""
     wait: Annotated[bool, NotIdentity(), Since(False)]
-    """Stay until the jobs that were submitted to SLURM have ended, with a live table."""
+    """Whether the command stays, with a live table, until the jobs that it submitted to SLURM have ended."""
     plan: Annotated[bool, NotIdentity()]
-    """Print what would run, and stop."""
+    """Whether the command prints what would run, and stops."""
 
     @property
     def batch_size(self) -> int:
-        """The default depends on the number of tasks."""
+        """The number of transitions in an update; its default depends on the number of tasks."""
         if self.agent.batch_size is not None:
             return self.agent.batch_size
         if self.agent.batch_per_task is not None:
@@ -245,7 +245,7 @@ class RunConfig:
 
     @property
     def conditioning(self) -> Literal["embedding", "one_hot", "none", "heads"]:
-        """A single task needs no telling apart."""
+        """How the networks know the task; a single task needs no telling apart."""
         return self.agent.conditioning if len(self.benchmark.task_ids) > 1 else "none"
 
 

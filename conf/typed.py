@@ -284,7 +284,14 @@ def did_you_mean(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
 
 
 def unknown_key(key: str, value: Any, names: list[str], everywhere: Iterable[str] = ()) -> ConfigError:
-    """The error for a key that does not exist: the nearest of `everywhere`, and `names`, its would-be neighbours."""
+    """Return the error for a key that does not exist.
+
+    Args:
+      key: the key as it was written, with dots.
+      value: the value that it was given.
+      names: the keys that could stand in its place, which the line lists.
+      everywhere: further keys, of which the nearest may be proposed.
+    """
     nearest = did_you_mean(key, [*names, *everywhere], 0.6)
     return ConfigError(f"{key}={show(value)}: no such key; {nearest}allowed: {', '.join(names)}")
 

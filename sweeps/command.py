@@ -30,7 +30,9 @@ Common commands
   python -m agents.run benchmark=dmc_hard model=xl seed=3           the paper's setting
   python -m agents.run benchmark=dmc_hard benchmark.tasks=[dog-run] one task
   python -m agents.run -m +sweep=seeds                              five seeds, local or on SLURM
+  python -m agents.run -m benchmark.tasks=each                      each task alone
   python -m agents.run -m model.width=512,1024,4096 +sweep=scaling  sizes x seeds
+  python -m agents.run -m +experiment=quick_parts plan=true         a sweep of several parts
   python -m agents.run -m +sweep=scaling plan=true                  what would run; nothing is started
   python -m agents.run -m +sweep=scaling launcher=slurm             a job array; returns when it is submitted
   python -m agents.run -m +sweep=search launcher.max_parallel=4     hyper-parameter search with Optuna

@@ -51,7 +51,7 @@ def speed_key(values: Mapping[str, Any]) -> Key:
 
 
 def measured_rates(runs: Path) -> Rates:
-    """Median rates of the runs below a folder."""
+    """Return the median rates of the runs below a folder."""
     found: dict[tuple[Key, bool], list[float]] = defaultdict(list)
     for path in runs.glob(f"*/*/{layout.TIMING}"):
         run_dir = RunDir(path.parent)
@@ -63,7 +63,15 @@ def measured_rates(runs: Path) -> Rates:
 
 
 def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, parallel: int) -> Estimate:
-    """Of one run, `parallel` of which share this machine's CPU."""
+    """Return how long a run takes.
+
+    Args:
+      config: the run's configuration.
+      size: what the run needs.
+      rates: the rates of earlier runs (`measured_rates`).
+      on_slurm: whether the run has a SLURM job's cores and GPU; otherwise it has this machine's CPU.
+      parallel: how many runs share this machine's CPU.
+    """
     rate = rates.get((speed_key(identity.values_of(config)), on_slurm)) if rates else None
     if rate is not None:
         return Estimate(config.train.env_steps / rate, "measured")
@@ -82,6 +90,7 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
 
 
 def int_or(value: Any, default: int) -> int:
+    """Return the value as a whole number of at least 1, or the default where the value is none."""
     try:
         return max(1, int(value))
     except (TypeError, ValueError):

@@ -138,6 +138,7 @@ def use_slurm(config: RunConfig) -> bool:
 
 @cache
 def warn_silent() -> None:
+    """Print, once, that the plan is for this machine because SLURM does not answer."""
     print(f"warning: {SILENT}; this plan is for this machine", file=sys.stderr)
 
 
@@ -147,7 +148,7 @@ def local_parallel(config: RunConfig, runs: int) -> int:
 
 
 def code_id() -> str:
-    """Of the code as it is now, uncommitted changes included."""
+    """Return a name for the code as it is now, uncommitted changes included."""
     return hashlib.sha256(repr(sorted(git_state().items())).encode()).hexdigest()[:8]
 
 
@@ -230,6 +231,7 @@ def print_plan(planned: Sequence[Planned]) -> None:
 
 
 def run_table(planned: Sequence[Planned]) -> Table:
+    """A line for each run, up to a limit: tasks, sizes, budget and state."""
     table = Table(title=f"{len(planned)} run{'s' if len(planned) != 1 else ''}")
     parts = any(one.part for one in planned)
     if parts:
