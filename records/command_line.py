@@ -6,7 +6,9 @@ import argparse
 import io
 import os
 import select
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -83,8 +85,11 @@ def exit_status(body: Callable[[], int]) -> int:
     """The exit status of a command whose work is `body`; an error that its user can mend becomes one line.
 
     Where nobody reads standard output any more, as in `command | head`, the command ends without a word. Characters
-    that a terminal's encoding lacks are written as escapes.
+    that a terminal's encoding lacks are written as escapes. Ctrl-C ends the command also where whatever started the
+    command ignores Ctrl-C, as the background jobs of a script do.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -26,7 +26,7 @@ WORKERS = "workers"
 
 
 @contextlib.contextmanager
-def found_by_cancel(search: Path) -> Iterator[None]:
+def register_worker(search: Path) -> Iterator[None]:
     """Let `cancel` find this process as one of those that work on a search whose folder is `search`."""
     own = search / WORKERS / f"{socket.gethostname()}-{os.getpid()}"
     own.mkdir(parents=True, exist_ok=True)

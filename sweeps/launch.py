@@ -30,24 +30,27 @@ from sweeps.plan import (
     by_launcher,
     check_fit,
     local_parallel,
-    look_again,
     plan,
     print_plan,
+    refreshed,
     summary,
     use_slurm,
 )
-from sweeps.pool import Patience, Pool, on_signals
+from sweeps.pool import Pool, RetryPolicy, on_signals
 from sweeps.slurm import cluster
 from sweeps.slurm.script import arrays, group, script
-from sweeps.status import RunState, console, inspect, watch
+from sweeps.status import WATCH_S, RunState, console, inspect, watch
 
 POLL_S = 0.5
 LINE_EVERY_S = 30.0
 
 
-def launch(members: Sequence[Composed]) -> int:
+def launch(members: Sequence[Composed], watch_every_s: float = WATCH_S) -> int:
     """Run, or submit, all members that are neither finished nor on their way, and say how each ended or how to watch.
 
+    Args:
+      members: the runs.
+      watch_every_s: seconds between two looks at jobs that are waited for.
     Returns:
       0 if all are done or submitted, 75 if some are interrupted (resumable), 1 if any failed.
     Raises:
@@ -68,7 +71,7 @@ def launch(members: Sequence[Composed]) -> int:
         for runs in by_launcher(pending):
             cluster.check(runs[0].config.launcher, job_script(runs, path))
     with launch_lock(path):
-        planned = look_again(planned)  # the same command, given twice at once, may have submitted them
+        planned = refreshed(planned)  # the same command, given twice at once, may have submitted them
         print(summary(planned), file=sys.stderr, flush=True)
         pending = [one for one in planned if one.pending]
         sweep = open_sweep(planned, path, parent_runs(planned, path) if pending else {})
@@ -79,9 +82,9 @@ def launch(members: Sequence[Composed]) -> int:
             submit(pending, sweep)
     alive = any(one.state.alive for one in planned)
     if on_slurm and config.wait and (pending or alive):
-        return stay(planned, sweep)
+        return wait_until_over(planned, sweep, watch_every_s)
     if not pending:
-        return conclude(planned, {})
+        return print_outcomes(planned, {})
     if on_slurm:
         return ExitCode.DONE
     try:
@@ -210,10 +213,10 @@ def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
     print(f"cancel: python -m sweeps.cancel {sweep.id}{where}", flush=True)
 
 
-def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
+def wait_until_over(planned: Sequence[Planned], sweep: Sweep, every_s: float) -> int:
     """Wait until all of the sweep's runs have ended; the command's exit status. Ctrl-C leaves the jobs alone."""
     try:
-        states = watch(sweep, until_over=True)
+        states = watch(sweep, until_over=True, every_s=every_s)
     except KeyboardInterrupt:
         print("the jobs go on", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -225,7 +228,7 @@ def stay(planned: Sequence[Planned], sweep: Sweep) -> int:
         else state
         for run_dir, state in by_run.items()
     }
-    return conclude(planned, outcomes)
+    return print_outcomes(planned, outcomes)
 
 
 def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Sweep) -> int:
@@ -238,7 +241,7 @@ def run_here(planned: Sequence[Planned], pending: Sequence[Planned], sweep: Swee
         if left or {ExitCode.INTERRUPTED, -signal.SIGKILL} & set(ended.values()):  # the command was told to stop
             break
     outcomes = {one.run_dir: outcome(one, ended) for one in planned}
-    status = conclude(planned, outcomes)
+    status = print_outcomes(planned, outcomes)
     if status != ExitCode.INTERRUPTED:
         from tracking.sweep_runs import close_parents
 
@@ -264,16 +267,16 @@ def run_inline(pending: Sequence[Planned]) -> dict[Path, int]:
     return ended
 
 
-def run_pool(pending: Sequence[Planned]) -> dict[Path, int]:
+def run_pool(pending: Sequence[Planned], poll_s: float = POLL_S) -> dict[Path, int]:
     """Run in processes; the exit status of those that ended.
 
     Ctrl-C or SIGTERM lets each checkpoint, and ends; so does what goes wrong here. A second Ctrl-C kills them.
     """
     launcher = pending[0].config.launcher
-    patience = Patience(launcher.max_crashes, launcher.backoff_s, time.time())
+    retry_policy = RetryPolicy(launcher.max_crashes, launcher.backoff_s, time.time())
     parallel = local_parallel(pending[0].config, len(pending))
     # Sessions of their own: a Ctrl-C reaches runs through `stop`, once.
-    pool = Pool([one.run_dir for one in pending], parallel, patience, new_session=True)
+    pool = Pool([one.run_dir for one in pending], parallel, retry_policy, new_session=True)
 
     def interrupt() -> None:
         if pool.stopping:
@@ -290,7 +293,7 @@ def run_pool(pending: Sequence[Planned]) -> dict[Path, int]:
         try:
             while pool.poll():
                 bar.show()
-                time.sleep(POLL_S)
+                time.sleep(poll_s)
             bar.show()
         except BaseException:
             pool.stop()
@@ -339,7 +342,7 @@ class SweepProgress:
             self._bar.update(self._task, completed=steps, description=text)
 
 
-def conclude(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> int:
+def print_outcomes(planned: Sequence[Planned], outcomes: Mapping[Path, RunState]) -> int:
     """Print the closing table: what each run came to, and where to look; the command's exit status."""
     table = Table(title="outcomes")
     for column in ("run", "varied", "outcome", "steps", "score", "where"):

@@ -24,7 +24,7 @@ TOLD = (-signal.SIGTERM, -signal.SIGUSR2)  # told to stop before the run could l
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often a run may crash.
 
     Attributes:
@@ -41,9 +41,9 @@ class Patience:
 class Pool:
     """At most `parallel` runs at once, each `python -m agents.run --run-dir ...` with its output in the run's log."""
 
-    def __init__(self, run_dirs: Sequence[Path], parallel: int, patience: Patience, new_session: bool):
+    def __init__(self, run_dirs: Sequence[Path], parallel: int, retry_policy: RetryPolicy, new_session: bool):
         self._waiting = [(0.0, run_dir) for run_dir in run_dirs]
-        self._parallel, self._patience, self._new_session = parallel, patience, new_session
+        self._parallel, self._retry_policy, self._new_session = parallel, retry_policy, new_session
         self._running: dict[Path, tuple[subprocess.Popen, IO[bytes]]] = {}
         self.ended: dict[Path, int] = {}
         self.stopping = False
@@ -100,16 +100,16 @@ class Pool:
         last_lines = tail_lines(run_dir / layout.LOG, LAST_LINES)
         reason = said.reason if said else how_it_ended(code, last_lines)
         note_crash(run_dir, reason)
-        crashes = RunDir(run_dir).crashes(self._patience.since)
+        crashes = RunDir(run_dir).crashes(self._retry_policy.since)
         details = {"reason": reason, "last_lines": last_lines}
         if said:
             details["traceback"] = said.traceback
         final = code == ExitCode.BAD_CONFIG or (said is not None and not said.retry)
-        if final or crashes > self._patience.max_crashes:
+        if final or crashes > self._retry_policy.max_crashes:
             write_status(run_dir, RunOutcome.FAILED, **details)
             return
         write_status(run_dir, RunOutcome.CRASHED, **details)
-        self._waiting.append((time.time() + self._patience.backoff_s * 2 ** (crashes - 1), run_dir))
+        self._waiting.append((time.time() + self._retry_policy.backoff_s * 2 ** (crashes - 1), run_dir))
 
     def stop(self) -> None:
         """Ask running runs to checkpoint and end; start no more."""
@@ -132,6 +132,7 @@ class Pool:
 
 
 def run_command(run_dir: Path) -> list[str]:
+    """The command of the process that executes a run."""
     return [sys.executable, "-m", "agents.run", "--run-dir", str(run_dir)]
 
 

@@ -110,7 +110,7 @@ def specs_of(task_ids: tuple[str, ...], env: EnvConfig) -> list[TaskSpec]:
     return specs
 
 
-def look_again(planned: Sequence[Planned]) -> list[Planned]:
+def refreshed(planned: Sequence[Planned]) -> list[Planned]:
     """The same plan with the runs' states as they are now."""
     queue = queue_of(planned[0].config)
     return [dataclasses.replace(one, state=inspect(one.run_dir, one.config.train.env_steps, queue)) for one in planned]

@@ -15,18 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-
 from agents.memory import available_bytes
 from agents.sizes import check_memory
 from conf.compose import Composed, resolve_paths
-from conf.typed import ConfigError, show
+from conf.typed import ConfigError
 from records.command_line import Parser, add_runs, exit_status
 from records.layout import ExitCode
-from records.sweep import find_sweep, known_parents, launch_lock, read_sweep
-from sweeps.cancel import found_by_cancel
+from records.sweep import find_sweep, known_parents, launch_lock
+from sweeps.cancel import register_worker
 from sweeps.launch import parent_run
 from sweeps.plan import check_fit, plan, use_slurm
 from sweeps.search import space
@@ -38,26 +34,25 @@ from sweeps.search.study import (
     draw,
     is_over,
     load,
-    score_of,
-    state_name,
     trials_left,
     write_record,
 )
-from sweeps.search.trials import Worker
+from sweeps.search.trials import DEFAULT_INTERVALS, Intervals, Worker
+from sweeps.search.view import View, best_command, print_search, table
 from sweeps.slurm import cluster
 from sweeps.slurm.script import job_array, job_command
-from sweeps.status import WATCH_S, console
+from sweeps.status import console
 
 if TYPE_CHECKING:
-    from sweeps.search.study import FrozenTrial, Study
-
-MAX_ROWS = 40
-COLOURS = {"running": "green", "failed": "red", "pruned": "yellow", "complete": "bold"}
+    from sweeps.search.study import Study
 
 
-def launch(overrides: Sequence[str]) -> int:
+def launch(overrides: Sequence[str], intervals: Intervals = DEFAULT_INTERVALS) -> int:
     """Begin or continue the search of a command line, here or in SLURM jobs.
 
+    Args:
+      overrides: the command line, without options.
+      intervals: how often to look at trials and jobs.
     Returns:
       0 if all trials have ended or the jobs are submitted, 75 if interrupted (resumable), 1 if no trial completed.
     Raises:
@@ -79,13 +74,13 @@ def launch(overrides: Sequence[str]) -> int:
     if config.launcher.name == "inline":
         raise ConfigError("launcher=inline: a search needs processes of their own; allowed: local, slurm, auto")
     if use_slurm(config):
-        return submit(search)
+        return submit(search, intervals)
     study = open_study(search)
     write_record(search, parent_run(config, search.path))
-    return work(search, study, parallel, here=True)
+    return work(search, study, parallel, here=True, intervals=intervals)
 
 
-def submit(search: Search) -> int:
+def submit(search: Search, intervals: Intervals) -> int:
     """Submit jobs until `launcher.max_parallel`, or as many as the trials left need, share the search.
 
     Those in the queue are of them.
@@ -115,17 +110,17 @@ def submit(search: Search) -> int:
     where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
     print(f"watch:  python -m sweeps.search {search.id} --show{where}")
     print(f"cancel: python -m sweeps.cancel {search.id}{where}", flush=True)
-    return stay(search, study) if search.base.wait else ExitCode.DONE
+    return wait_until_over(search, study, intervals.watch_s) if search.base.wait else ExitCode.DONE
 
 
-def stay(search: Search, study: Study) -> int:
+def wait_until_over(search: Search, study: Study, every_s: float) -> int:
     """Show the search until none of its jobs is left; the exit status. Ctrl-C leaves the jobs alone."""
     quiet = 0
     try:
         with View(search, study) as view:
             while quiet < 2:  # a requeue leaves a moment in which a job is neither running nor waiting
                 view.show()
-                time.sleep(WATCH_S)
+                time.sleep(every_s)
                 quiet = quiet + 1 if cluster.search_jobs(search.folder) == {} else 0
     except KeyboardInterrupt:
         print("the jobs go on", file=sys.stderr)
@@ -136,11 +131,19 @@ def stay(search: Search, study: Study) -> int:
     return ExitCode.INTERRUPTED
 
 
-def work(search: Search, study: Study, parallel: int, here: bool) -> int:
-    """Work on a study until it is over; `here` is a terminal's command, which waits for other workers' trials."""
-    worker = Worker(search, study, parallel, new_session=here)
+def work(search: Search, study: Study, parallel: int, here: bool, intervals: Intervals) -> int:
+    """Work on a study until it is over, and return the exit status.
+
+    Args:
+      search: the search.
+      study: Optuna's study of the search.
+      parallel: trials at once.
+      here: whether this is a terminal's command, which waits for other workers' trials, and not a SLURM job.
+      intervals: how often to look.
+    """
+    worker = Worker(search, study, parallel, here, intervals)
     # SLURM's jobs are found by their ids.
-    with found_by_cancel(search.folder) if here else contextlib.nullcontext(), View(search, study) as view:
+    with register_worker(search.folder) if here else contextlib.nullcontext(), View(search, study) as view:
         over = worker.run(wait=here, show=view.show)
     if over:
         return finish(search, study)
@@ -165,11 +168,6 @@ def finish(search: Search, study: Study) -> int:
     print(f"best: trial {best.number}, score {best.value:.3f}; its run again, or with a larger budget or other seeds:")
     print(best_command(search, best))
     return ExitCode.DONE
-
-
-def best_command(search: Search, best: FrozenTrial) -> str:
-    kept = [text for text in search.overrides if not text.lstrip("+").startswith(("sweep=", "sweep.", "launcher"))]
-    return shlex.join(["python", "-m", "agents.run", *kept, *space.overrides_of(best.params)])
 
 
 def send_parent(search: Search, study: Study, plots: Path) -> None:
@@ -200,84 +198,12 @@ def send_parent(search: Search, study: Study, plots: Path) -> None:
         print(f"warning: MLflow run {parent} of the search lacks its result at {uri}: {error}", file=sys.stderr)
 
 
-def table(search: Search, study: Study) -> Table:
-    """Trial, values, score, state; the newest where there are many, and the best in any case."""
-    trials = study.get_trials(deepcopy=False)
-    best = best_trial(study)
-    shown = Table(title=f"search {search.id}: {len(trials)} of {search.base.sweep.search.trials} trials begun")
-    for column in ("trial", *(key.rpartition(".")[2] for key in search.space), "steps", "score", "state"):
-        shown.add_column(column, justify="left" if column == "state" else "right")
-    for trial in trials:
-        is_best = best is not None and trial.number == best.number
-        if trial.number < len(trials) - MAX_ROWS and not is_best:
-            continue
-        score, name = score_of(trial), state_name(trial)
-        values = [trial.params.get(key) for key in search.space]
-        shown.add_row(
-            str(trial.number),
-            *(f"{value:.4g}" if isinstance(value, float) else escape(show(value)) for value in values),
-            "-" if trial.last_step is None else f"{trial.last_step:,}",
-            "-" if score is None else f"{score:.3f}",
-            f"[{COLOURS.get(name, 'default')}]{name}{' (best)' if is_best else ''}[/]",
-        )
-    return shown
-
-
-class View:
-    """The live table on a terminal; elsewhere a line when a trial begins and when it ends."""
-
-    def __init__(self, search: Search, study: Study):
-        self._search, self._study = search, study
-        self._screen = console()
-        self._live = Live(console=self._screen, auto_refresh=False, transient=True)
-        self._said: dict[int, str] = {}
-
-    def __enter__(self) -> View:
-        if self._screen.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._screen.is_terminal:
-            self._live.stop()
-
-    def show(self) -> None:
-        """Where the trials stand."""
-        if self._screen.is_terminal:
-            self._live.update(table(self._search, self._study), refresh=True)
-        else:
-            for trial in self._study.get_trials(deepcopy=False):
-                name = state_name(trial)
-                if self._said.get(trial.number) != name:
-                    self._said[trial.number] = name
-                    score = score_of(trial)
-                    text = f", score {score:.3f} at {trial.last_step:,} steps" if score is not None else ""
-                    values = " ".join(space.overrides_of(trial.params))
-                    print(f"trial {trial.number} {name}{text}: {values}", file=sys.stderr, flush=True)
-
-
-def print_search(search: Search) -> None:
-    """The space and the settings, on standard output."""
-    settings = search.base.sweep.search
-    shown = Table(title=f"search {search.id}")
-    shown.add_column("key")
-    shown.add_column("values")
-    for key, axis in search.space.items():
-        shown.add_row(key, escape(str(axis)))
-    console().print(shown)
-    known = len(read_sweep(search.path).members) if search.path.exists() else 0
-    print(
-        f"{settings.trials} trials of {search.base.train.env_steps:,} steps, {known} begun already; "
-        f"sampler {settings.sampler}, pruner {settings.pruner}"
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, intervals: Intervals = DEFAULT_INTERVALS) -> int:
     """Works on, or shows, the search that a command line names, and returns the exit status."""
-    return exit_status(lambda: run(arguments))
+    return exit_status(lambda: run(arguments, intervals))
 
 
-def run(arguments: Sequence[str] | None) -> int:
+def run(arguments: Sequence[str] | None, intervals: Intervals) -> int:
     """Works on the search that the arguments name; with `--show` only shows it.
 
     Raises:
@@ -302,4 +228,4 @@ def run(arguments: Sequence[str] | None) -> int:
         return ExitCode.DONE
     launcher = search.base.launcher
     parallel = launcher.runs_per_gpu if parsed.job else launcher.max_parallel or 1
-    return work(search, study, parallel, here=parsed.job is None)
+    return work(search, study, parallel, here=parsed.job is None, intervals=intervals)

@@ -79,6 +79,11 @@ def leaves(values: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def axis(key: str, value: Any) -> Axis:
+    """The axis that a space gives to a key.
+
+    Raises:
+      ConfigError: the value describes no axis, or none that the key could have.
+    """
     where = f"{WHERE}.{key}={show(value)}"
     if not isinstance(value, dict) or not value:
         raise ConfigError(f"{where}: must be {{low: .., high: ..}} with log or step, or {{choices: [..]}}")
@@ -100,6 +105,11 @@ def axis(key: str, value: Any) -> Axis:
 
 
 def choices(where: str, value: dict) -> Choices:
+    """The axis of listed values; `where` begins the error line.
+
+    Raises:
+      ConfigError: fewer than two values are listed, one of them twice, or something besides.
+    """
     values = value["choices"]
     if len(value) > 1:
         raise ConfigError(
@@ -115,6 +125,11 @@ def choices(where: str, value: dict) -> Choices:
 
 
 def interval(where: str, value: dict, integer: bool) -> Interval:
+    """The axis of a range of numbers; `where` begins the error line.
+
+    Raises:
+      ConfigError: an end is missing or no number, or the ends, the step and the scale do not go together.
+    """
     for name in ("low", "high"):
         if name not in value:
             raise ConfigError(f"{where}: {name} is missing")

@@ -41,15 +41,16 @@ SAY_AFTER_S = 2.0
 class JournalLock:
     """The right to write a journal, as Optuna asks for it; a process that is killed gives it back."""
 
-    def __init__(self, journal: Path):
+    def __init__(self, journal: Path, say_after_s: float = SAY_AFTER_S):
         self._path = journal.with_name(f"{journal.name}.lock")
+        self._say_after_s = say_after_s
         self._held: Lock | None = None
 
     def acquire(self) -> bool:
         """Wait for the right, and say what is waited for where that takes long."""
         begun, said = time.monotonic(), False
         while (held := try_lock(self._path)) is None:
-            if not said and time.monotonic() - begun > SAY_AFTER_S:
+            if not said and time.monotonic() - begun > self._say_after_s:
                 said = True
                 holder = holder_of(self._path) or "another process"
                 print(

@@ -142,6 +142,7 @@ def reopen(study: Study, number: int) -> Trial:
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
+    """The completed trial with the highest score; None where none has completed."""
     import optuna
 
     complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
@@ -171,7 +172,14 @@ def trials_left(search: Search, study: Study) -> int:
 def tell(
     study: Study, number: int, outcome: Literal["complete", "pruned", "failed"], value: float | None = None
 ) -> None:
-    """Say how a trial ended; what it ended as before stays."""
+    """Say how a trial ended; a trial that has ended before keeps its outcome.
+
+    Args:
+      study: Optuna's study.
+      number: the trial's.
+      outcome: how the trial ended.
+      value: the trial's score, where it completed.
+    """
     import optuna
 
     (state,) = (one for one in optuna.trial.TrialState if STATE_NAMES[one.name] == outcome)

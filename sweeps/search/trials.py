@@ -22,16 +22,31 @@ from records.files import write_json
 from records.lock import Lock, try_lock
 from records.run_dir import RunDir, write_config
 from records.sweep import Member, join_sweep
-from sweeps.pool import Patience, Pool, on_signals
+from sweeps.pool import Pool, RetryPolicy, on_signals
 from sweeps.search.scores import Scores
 from sweeps.search.study import Search, add_member, is_over, reopen, sampler, state_name, suggest, tell
-from sweeps.status import inspect
+from sweeps.status import WATCH_S, inspect
 
 if TYPE_CHECKING:
     from sweeps.search.study import Study, Trial
 
-POLL_S = 0.5
-CLAIM_EVERY_S = 2.0
+
+@dataclass(frozen=True)
+class Intervals:
+    """How often a search is looked at, in seconds.
+
+    Attributes:
+      poll_s: between two looks at the runs.
+      claim_s: between two looks for a trial that could be taken on.
+      watch_s: between two looks at the jobs that are waited for.
+    """
+
+    poll_s: float = 0.5
+    claim_s: float = 2.0
+    watch_s: float = WATCH_S
+
+
+DEFAULT_INTERVALS = Intervals()
 
 
 @dataclass
@@ -51,15 +66,25 @@ class Claimed:
 
 
 class Worker:
-    """Looks after up to `parallel` trials at once."""
+    """Looks after up to `parallel` trials at once.
 
-    def __init__(self, search: Search, study: Study, parallel: int, new_session: bool):
+    Args:
+      search: the search.
+      study: Optuna's study of the search.
+      parallel: trials at once.
+      new_session: whether runs are to be out of reach of the terminal's Ctrl-C.
+      intervals: how often to look.
+    """
+
+    def __init__(
+        self, search: Search, study: Study, parallel: int, new_session: bool, intervals: Intervals = DEFAULT_INTERVALS
+    ):
         launcher = search.base.launcher
-        patience = Patience(launcher.max_crashes, launcher.backoff_s, time.time())
+        retry_policy = RetryPolicy(launcher.max_crashes, launcher.backoff_s, time.time())
         self.search, self.study = search, study
-        self.pool = Pool([], parallel, patience, new_session)
+        self.pool = Pool([], parallel, retry_policy, new_session)
         self.claimed: dict[int, Claimed] = {}
-        self._parallel = parallel
+        self._parallel, self._intervals = parallel, intervals
         self._settings = search.base.sweep.search
         self._next_claim = 0.0
 
@@ -75,7 +100,7 @@ class Worker:
             return
         while len(self.claimed) < self._parallel and self._claim():
             pass
-        self._next_claim = time.monotonic() + CLAIM_EVERY_S
+        self._next_claim = time.monotonic() + self._intervals.claim_s
         self.pool.poll()
 
     def _claim(self) -> bool:
@@ -176,12 +201,12 @@ class Worker:
                         return over
                     if over or not (wait or self.claimed or self.pool.stopping):
                         return over
-                    time.sleep(POLL_S)
+                    time.sleep(self._intervals.poll_s)
             except BaseException:
                 # The storage went away, say: what runs checkpoints, and the next command goes on from there.
                 self.pool.stop()
                 while self.pool.poll():
-                    time.sleep(POLL_S)
+                    time.sleep(self._intervals.poll_s)
                 raise
             finally:
                 for one in self.claimed.values():

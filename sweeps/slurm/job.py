@@ -15,7 +15,7 @@ from pathlib import Path
 from records.layout import ExitCode, RunOutcome
 from records.run_dir import RunDir
 from records.sweep import read_sweep
-from sweeps.pool import Patience, Pool, on_signals
+from sweeps.pool import Pool, RetryPolicy, on_signals
 from sweeps.slurm.submission import read_submission
 from sweeps.status import close_if_over
 
@@ -29,9 +29,9 @@ def main() -> int:
         print(f"error: {path}: no submission here", file=sys.stderr)
         return ExitCode.FAILED
     mine = [run_dir for run_dir in submission.run_dirs(path, index) if is_due(run_dir, path, submission.time)]
-    patience = Patience(submission.max_crashes, submission.backoff_s, submission.time)
+    retry_policy = RetryPolicy(submission.max_crashes, submission.backoff_s, submission.time)
     # In the job's own process group: whatever SLURM does to the job reaches its runs.
-    pool = Pool(mine, submission.at_once, patience, new_session=False)
+    pool = Pool(mine, submission.at_once, retry_policy, new_session=False)
     with on_signals(pool.stop, signal.SIGTERM, signal.SIGUSR2):
         while pool.poll():
             time.sleep(POLL_S)

@@ -140,8 +140,13 @@ def limit_seconds(limit: Any) -> int | None:
 
 
 def job_array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> JobArray:
-    """The array of `jobs` jobs that the launcher's settings make; its logs are in `folder`.
+    """The job array that the launcher's settings make.
 
+    Args:
+      launcher: sbatch's flags, and how many jobs may run at once.
+      jobs: the array's length.
+      folder: where the jobs' logs are written.
+      name: what SLURM calls the jobs.
     Raises:
       ConfigError: as `flags`.
     """
@@ -178,8 +183,14 @@ def runs_command(submission: Path) -> str:
 
 
 def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str, max_array_size: int) -> str:
-    """What `sbatch` would be given for the runs: the first array, where it takes several.
+    """What `sbatch` would be given for the runs: the first array, where several are needed.
 
+    Args:
+      run_dirs: the runs, in the order in which jobs take them on.
+      launcher: how many runs share a job, and sbatch's flags.
+      folder: where the submission and the jobs' logs are written.
+      name: what SLURM calls the jobs.
+      max_array_size: the longest array that SLURM takes.
     Raises:
       ConfigError: as `flags`.
     """

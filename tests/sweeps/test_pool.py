@@ -20,7 +20,7 @@ from records.layout import RunOutcome
 from records.lock import lock
 from records.run_dir import write_status
 from sweeps import launch, pool
-from sweeps.pool import Patience, Pool
+from sweeps.pool import Pool, RetryPolicy
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def make(runs: Path, name: str, script: str) -> Path:
 
 
 def drive(*run_dirs: Path, parallel: int = 1, max_crashes: int = 2, stop_after_s: float | None = None) -> Pool:
-    driven = Pool(run_dirs, parallel, Patience(max_crashes, 0.05, time.time()), new_session=True)
+    driven = Pool(run_dirs, parallel, RetryPolicy(max_crashes, 0.05, time.time()), new_session=True)
     begun = time.monotonic()
     while driven.poll():
         if stop_after_s is not None and time.monotonic() - begun > stop_after_s:
@@ -141,10 +141,9 @@ def test_what_goes_wrong_in_the_command_leaves_no_run_behind(runs: Path, monkeyp
         if (run_dir / "listens").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(launch, "POLL_S", 0.01)
     monkeypatch.setattr(launch.SweepProgress, "show", show)
     with pytest.raises(OSError, match="No space left"):
-        launch.run_pool(planned(run_dir))
+        launch.run_pool(planned(run_dir), poll_s=0.01)
     assert (run_dir / layout.LOG).read_text() == "checkpoint\n"
 
 
@@ -156,9 +155,8 @@ def test_second_ctrl_c_kills(runs: Path, monkeypatch: pytest.MonkeyPatch):
         if (run_dir / "listens").exists() and next(presses) in (1, 20):
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(launch, "POLL_S", 0.01)
     monkeypatch.setattr(launch.SweepProgress, "show", show)
-    assert launch.run_pool(planned(run_dir)) == {run_dir: -signal.SIGKILL}
+    assert launch.run_pool(planned(run_dir), poll_s=0.01) == {run_dir: -signal.SIGKILL}
     assert not (run_dir / layout.CRASHES).exists()
 
 

@@ -23,7 +23,7 @@ from records.run_dir import RunDir
 from records.sweep import read_sweep, sweep_records
 from sweeps import cancel, pool, status
 from sweeps.search import command as search
-from sweeps.search import space, storage
+from sweeps.search import space, storage, view
 from sweeps.search import study as optuna_study
 from sweeps.search import trials as trial_worker
 from sweeps.search.scores import Scores
@@ -32,6 +32,7 @@ from tests.commands import TINY, run, wait_until
 BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
 TAU = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
 TRIALS = "sweep.search.trials=8"
+QUICK = trial_worker.Intervals(poll_s=0.02, claim_s=0.1, watch_s=0.05)
 
 
 @pytest.fixture
@@ -47,8 +48,6 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     command = [sys.executable, "-m", "tests.sweeps.fake_run"]
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setattr(pool, "run_command", lambda run_dir: [*command, str(run_dir), str(seconds)])
-    monkeypatch.setattr(trial_worker, "POLL_S", 0.02)
-    monkeypatch.setattr(trial_worker, "CLAIM_EVERY_S", 0.1)
 
 
 def opened(*overrides: str) -> tuple[optuna_study.Search, object]:
@@ -69,7 +68,7 @@ def starts(folder: Path) -> Counter:
 
 def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: pytest.CaptureFixture):
     arguments = [*BUDGET, TAU, TRIALS, "sweep.search.pruner=off", "launcher.max_parallel=4"]
-    assert search.launch(arguments) == ExitCode.DONE
+    assert search.launch(arguments, QUICK) == ExitCode.DONE
     output = capsys.readouterr().out
     made, study = opened(TAU, TRIALS)
     assert states(study) == ["complete"] * 8
@@ -87,11 +86,11 @@ def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: p
 
 @pytest.mark.slow
 def test_repeating_the_command_begins_nothing_and_more_trials_continue_it(fake_runs: Path):
-    assert search.launch([*BUDGET, TAU, TRIALS]) == ExitCode.DONE
+    assert search.launch([*BUDGET, TAU, TRIALS], QUICK) == ExitCode.DONE
     before = starts(fake_runs)
-    assert search.launch([*BUDGET, TAU, TRIALS]) == ExitCode.DONE
+    assert search.launch([*BUDGET, TAU, TRIALS], QUICK) == ExitCode.DONE
     assert starts(fake_runs) == before
-    assert search.launch([*BUDGET, TAU, "sweep.search.trials=10"]) == ExitCode.DONE
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=10"], QUICK) == ExitCode.DONE
     assert len(starts(fake_runs)) == 10
     _, study = opened(TAU)
     assert len(states(study)) == 10
@@ -106,7 +105,7 @@ def test_trials_with_low_scores_are_stopped_early_and_the_best_is_not(fake_runs:
         f"sweep.search.pruner={kind}",
         "sweep.search.sampler=random",
     ]
-    assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"]) == ExitCode.DONE
+    assert search.launch([*BUDGET, *arguments, "sweep.search.startup_trials=3"], QUICK) == ExitCode.DONE
     _, study = opened(*arguments)
     found = Counter(states(study))
     assert found["pruned"] >= 3
@@ -129,7 +128,7 @@ def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monke
         return ["sh", "-c", f"until [ -e go ]; do sleep 0.1; done; {quick}" if run_dir == first[0] else quick]
 
     monkeypatch.setattr(pool, "run_command", command)
-    worker = trial_worker.Worker(made, study, 2, new_session=True)
+    worker = trial_worker.Worker(made, study, 2, new_session=True, intervals=QUICK)
     deadline = time.monotonic() + 120
     while Counter(states(study))["complete"] < 5:
         assert time.monotonic() < deadline, states(study)
@@ -144,7 +143,7 @@ def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monke
 def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
     bins = "sweep.search.space={agent.num_bins:{choices:[3,5,7]}}"
     arguments = [bins, "sweep.search.trials=6", "sweep.search.sampler=random", "sweep.search.pruner=off"]
-    assert search.launch([*BUDGET, *arguments]) == ExitCode.DONE
+    assert search.launch([*BUDGET, *arguments], QUICK) == ExitCode.DONE
     _, study = opened(*arguments)
     for trial in study.get_trials():
         assert (optuna_study.state_name(trial) == "failed") == (trial.params["agent.num_bins"] == 3)
@@ -155,14 +154,14 @@ def test_failed_trial_is_told_once_and_the_search_goes_on(fake_runs: Path):
 
 def test_search_in_which_nothing_completes_says_why(fake_runs: Path, capsys: pytest.CaptureFixture):
     bins = "sweep.search.space={agent.num_bins:{choices:[3,5]}}"
-    assert search.launch([*BUDGET, bins, "sweep.search.trials=1", "sweep.search.seed=2"]) == ExitCode.FAILED
+    assert search.launch([*BUDGET, bins, "sweep.search.trials=1", "sweep.search.seed=2"], QUICK) == ExitCode.FAILED
     assert "three bins are too few" in capsys.readouterr().err
 
 
 def test_same_values_again_are_the_same_run_and_cost_nothing(fake_runs: Path):
     bins = "sweep.search.space={agent.num_bins:{choices:[5,7]}}"
     arguments = [bins, TRIALS, "launcher.max_parallel=3", "sweep.search.pruner=off"]
-    assert search.launch([*BUDGET, *arguments]) == ExitCode.DONE
+    assert search.launch([*BUDGET, *arguments], QUICK) == ExitCode.DONE
     _, study = opened(*arguments)
     assert states(study) == ["complete"] * 8
     assert set(starts(fake_runs).values()) == {1}
@@ -173,13 +172,13 @@ def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(
     values = []
     for folder in ("a", "b"):
         made, study = opened(TAU, TRIALS, f"paths.runs={tmp_path}/{folder}", "sweep.search.pruner=off")
-        worker = trial_worker.Worker(made, study, 1, new_session=True)
+        worker = trial_worker.Worker(made, study, 1, new_session=True, intervals=QUICK)
         deadline = time.monotonic() + 120
         while not optuna_study.is_over(made, study):
             assert time.monotonic() < deadline, states(study)
             worker.poll()
             if folder == "b" and not worker.claimed:  # another process for every trial
-                worker = trial_worker.Worker(made, study, 1, new_session=True)
+                worker = trial_worker.Worker(made, study, 1, new_session=True, intervals=QUICK)
         values.append([trial.params["agent.tau"] for trial in study.get_trials()])
     assert values[0] == values[1]
     assert len(set(values[0])) == 8
@@ -188,7 +187,7 @@ def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(
 def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Path, monkeypatch: pytest.MonkeyPatch):
     slow_down(monkeypatch, 0.1)
     made, study = opened(TAU, "sweep.search.trials=3", "sweep.search.pruner=off")
-    worker = trial_worker.Worker(made, study, 2, new_session=True)
+    worker = trial_worker.Worker(made, study, 2, new_session=True, intervals=QUICK)
 
     def stop_when_two_run() -> None:
         wait_until(lambda: len(starts(fake_runs)) == 2, 60, "two runs, which then listen to signals")
@@ -198,7 +197,7 @@ def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Pa
     assert not worker.run(wait=True)
     assert states(study) == ["running", "running"]
     before = [trial.params for trial in study.get_trials()]
-    assert search.launch([*BUDGET, TAU, "sweep.search.trials=3", "sweep.search.pruner=off"]) == ExitCode.DONE
+    assert search.launch([*BUDGET, TAU, "sweep.search.trials=3", "sweep.search.pruner=off"], QUICK) == ExitCode.DONE
     assert states(study) == ["complete"] * 3
     assert [trial.params for trial in study.get_trials()][:2] == before
     assert len(starts(fake_runs)) == 3
@@ -206,10 +205,10 @@ def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Pa
 
 WORKER = """\
 import sys
-from tests.sweeps.test_search import slow_down, search
+from tests.sweeps.test_search import QUICK, slow_down, search
 import pytest
 slow_down(pytest.MonkeyPatch(), float(sys.argv[1]))
-sys.exit(search.main(sys.argv[2:]))
+sys.exit(search.main(sys.argv[2:], QUICK))
 """
 
 
@@ -233,7 +232,7 @@ def test_killed_workers_trials_are_taken_over_and_none_is_lost_or_repeated(fake_
 def test_trial_of_a_process_that_died_between_drawing_and_locking_is_taken_over(fake_runs: Path):
     made, study = opened(TAU, "sweep.search.trials=2", "sweep.search.pruner=off")
     study.ask()  # without any value yet
-    assert trial_worker.Worker(made, study, 1, new_session=True).run(wait=True)
+    assert trial_worker.Worker(made, study, 1, new_session=True, intervals=QUICK).run(wait=True)
     assert states(study) == ["complete"] * 2
     assert all("agent.tau" in trial.params for trial in study.get_trials())
 
@@ -246,7 +245,7 @@ def test_trial_pruned_by_a_worker_that_died_stays_pruned(fake_runs: Path):
     run_dir.mkdir(parents=True)
     (run_dir / layout.STOP).write_text(json.dumps({"by": made.id, "reason": "low"}))
     trial.report(0.1, 100)
-    trial_worker.Worker(made, study, 1, new_session=True).run(wait=True)
+    trial_worker.Worker(made, study, 1, new_session=True, intervals=QUICK).run(wait=True)
     assert states(study) == ["pruned"]
     assert not (run_dir / "starts").exists()
 
@@ -329,19 +328,19 @@ def submitted(fake_slurm: Path) -> list[str]:
 def test_command_repeated_while_its_jobs_are_in_the_queue_submits_only_what_is_missing(
     fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
 ):
-    assert search.launch(ON_SLURM) == ExitCode.DONE
+    assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
     assert "submitted 2 jobs as job array 7" in capsys.readouterr().out
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n99_0|PENDING\n")
-    assert search.launch(ON_SLURM) == ExitCode.DONE
+    assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
     assert "has jobs already: 1 pending, 1 running" in capsys.readouterr().out
     assert len(submitted(fake_slurm)) == 1
     (fake_slurm / "queue").write_text("7_1|PENDING\n")
-    assert search.launch(ON_SLURM) == ExitCode.DONE
+    assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
     assert "submitted 1 jobs as job array 8" in capsys.readouterr().out
     assert "--array=0-0%" in submitted(fake_slurm)[1]
     (fake_slurm / "silent").touch()
     with pytest.raises(ConfigError, match="squeue does not answer"):
-        search.launch(ON_SLURM)
+        search.launch(ON_SLURM, QUICK)
     assert len(submitted(fake_slurm)) == 2
 
 
@@ -349,7 +348,7 @@ def test_search_submits_no_more_jobs_than_trials_are_left(fake_runs: Path, fake_
     _, study = opened(TAU, TRIALS)
     for _ in range(7):
         study.tell(study.ask(), 0.5)
-    assert search.launch(ON_SLURM) == ExitCode.DONE
+    assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
     (script,) = submitted(fake_slurm)
     assert "--array=0-0%" in script
 
@@ -359,16 +358,15 @@ def test_search_that_is_over_submits_nothing_and_shows_its_result(
 ):
     _, study = opened(TAU, "sweep.search.trials=1")
     study.tell(study.ask(), 0.5)
-    assert search.launch([*ON_SLURM, "sweep.search.trials=1"]) == ExitCode.DONE
+    assert search.launch([*ON_SLURM, "sweep.search.trials=1"], QUICK) == ExitCode.DONE
     assert "best: trial 0, score 0.500" in capsys.readouterr().out
     assert submitted(fake_slurm) == []
 
 
 @pytest.mark.parametrize("trials", [1, 2])
 def test_wait_stays_until_the_jobs_have_ended_and_tells_whether_the_search_has(
-    fake_runs: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, trials: int
+    fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture, trials: int
 ):
-    monkeypatch.setattr(search, "WATCH_S", 0.05)
     (fake_slurm / "queue").write_text("7_0|RUNNING\n")
 
     def work() -> None:
@@ -380,7 +378,7 @@ def test_wait_stays_until_the_jobs_have_ended_and_tells_whether_the_search_has(
 
     job = threading.Timer(0.5, work)
     job.start()
-    outcome = search.launch([*ON_SLURM, f"sweep.search.trials={trials}", "wait=true"])
+    outcome = search.launch([*ON_SLURM, f"sweep.search.trials={trials}", "wait=true"], QUICK)
     job.join()
     said = capsys.readouterr()
     if trials == 1:
@@ -392,7 +390,7 @@ def test_wait_stays_until_the_jobs_have_ended_and_tells_whether_the_search_has(
 
 
 def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture):
-    assert search.launch(ON_SLURM) == ExitCode.DONE
+    assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
     (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n99_0|PENDING\n")
     capsys.readouterr()
     assert status.main([]) == ExitCode.DONE
@@ -425,7 +423,7 @@ def test_search_that_slurm_refuses_leaves_nothing(fake_runs: Path, fake_slurm: P
     (fake_slurm / "refuse").write_text("sbatch: error: invalid partition specified: gpuu\n")
     before = sorted(fake_runs.iterdir())
     with pytest.raises(ConfigError):
-        search.launch([*ON_SLURM, "tracking=mlflow", override])
+        search.launch([*ON_SLURM, "tracking=mlflow", override], QUICK)
     assert sorted(fake_runs.iterdir()) == before
 
 
@@ -464,7 +462,7 @@ BAD_SPACES = [
 @pytest.mark.parametrize(("text", "expected"), BAD_SPACES, ids=[text for text, _ in BAD_SPACES])
 def test_bad_space_is_refused_in_one_line_before_anything_is_started(fake_runs: Path, text: str, expected: str):
     with pytest.raises(ConfigError) as caught:
-        search.launch([*BUDGET, f"sweep.search.space={text}"])
+        search.launch([*BUDGET, f"sweep.search.space={text}"], QUICK)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (fake_runs / "runs").exists()
@@ -489,7 +487,7 @@ def test_bad_space_is_refused_in_one_line_before_anything_is_started(fake_runs: 
 )
 def test_search_that_cannot_begin_says_why_in_one_line(fake_runs: Path, overrides: list[str], expected: str):
     with pytest.raises(ConfigError) as caught:
-        search.launch([*BUDGET, TAU, *overrides])
+        search.launch([*BUDGET, TAU, *overrides], QUICK)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -512,9 +510,9 @@ def test_tables_show_lists_as_they_are_written(fake_runs: Path, capsys: pytest.C
     made, study = opened(TAU)
     made = dataclasses.replace(made, space={"benchmark.tasks": space.Choices(("[a]", "[b]"))})
     drawn = optuna_study.suggest(study.ask(), "benchmark.tasks", made.space["benchmark.tasks"])
-    search.print_search(made)
+    view.print_search(made)
     assert "[a], [b]" in capsys.readouterr().out
-    status.console().print(search.table(made, study))
+    status.console().print(view.table(made, study))
     assert drawn in capsys.readouterr().out
 
 

@@ -15,7 +15,7 @@ from records.lock import try_lock
 from sweeps.search import storage
 from sweeps.search import study as optuna_study
 from sweeps.search.trials import Worker
-from tests.sweeps.test_search import TAU, fake_runs, opened, starts, states  # noqa: F401
+from tests.sweeps.test_search import QUICK, TAU, fake_runs, opened, starts, states  # noqa: F401
 
 SIX = [TAU, "sweep.search.trials=6", "sweep.search.pruner=off", "launcher.max_parallel=3"]
 
@@ -30,7 +30,7 @@ def searched(trials: int = 6) -> Path:
 def work(*settings: str) -> None:
     """Look after the trials of a search until all have ended."""
     made, study = opened(*settings)
-    assert Worker(made, study, 3, new_session=True).run(wait=True)
+    assert Worker(made, study, 3, new_session=True, intervals=QUICK).run(wait=True)
 
 
 def params_and_values(study) -> list[tuple]:
@@ -148,12 +148,11 @@ def test_lock_of_a_killed_process_costs_no_time(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("fake_runs")
-def test_waiting_for_the_journal_says_what_is_waited_for(capsys: pytest.CaptureFixture, monkeypatch):
-    monkeypatch.setattr(storage, "SAY_AFTER_S", 0.1)
-    made, study = opened(*SIX)
+def test_waiting_for_the_journal_says_what_is_waited_for(capsys: pytest.CaptureFixture):
+    made, _ = opened(*SIX)
     held = storage.JournalLock(made.folder / storage.JOURNAL)
     held.acquire()
     threading.Timer(0.5, held.release).start()
-    study.ask()
+    storage.JournalLock(made.folder / storage.JOURNAL, say_after_s=0.1).acquire()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"waiting for {made.folder / storage.JOURNAL}.lock, which process ")

@@ -25,7 +25,8 @@ from records.lock import lock
 from records.run_dir import write_status
 from records.sweep import Member, find_sweep, launch_lock, write_sweep
 from sweeps.cancel import main as cancel
-from sweeps.command import main
+from sweeps.command import composed, main
+from sweeps.launch import launch
 from sweeps.logs import main as logs
 from sweeps.plan import use_slurm
 from sweeps.slurm import cluster, script
@@ -395,9 +396,14 @@ def test_cancel_stops_the_command_that_runs_a_sweep_here(folder: Path, fake_slur
         assert holder.wait(10) == -signal.SIGTERM
 
 
-def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Path):
+IGNORING = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+"""Starts a command as a script's background job, for which the shell has Ctrl-C ignored."""
+
+
+@pytest.mark.parametrize("prefix", [[], IGNORING], ids=["terminal", "background"])
+def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Path, prefix: list[str]):
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|RUNNING\n7_2|RUNNING\n")
-    arguments = command(*SWEEP, "wait=true")
+    arguments = [*prefix, *command(*SWEEP, "wait=true")]
     with living(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "submitted 3 runs" in process.stdout.readline()
@@ -409,11 +415,9 @@ def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Pa
     assert not (fake_slurm / "cancelled").exists()
 
 
-def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slurm: Path, capsys, monkeypatch):
+def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slurm: Path, capsys):
     """A cancelled job, one that was out of memory, or a dead node's: no result ever comes."""
-    monkeypatch.setattr("sweeps.status.WATCH_S", 0.05)
-    monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
-    assert main([*SWEEP, "wait=true"]) == ExitCode.FAILED
+    assert launch(composed([*SWEEP[1:], "wait=true"], multirun=True), watch_every_s=0.05) == ExitCode.FAILED
     assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
 
 
@@ -542,7 +546,6 @@ def test_submitting_from_inside_a_job_hands_nothing_of_it_on(
 
 
 def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_slurm: Path, capsys, monkeypatch):
-    monkeypatch.setattr("sweeps.status.watch.__defaults__", (0.05,))
     assert main([*SWEEP, "train.env_steps=1000"]) == 0
     queue, looks = cluster.queue, iter(range(1000))
 
@@ -555,7 +558,8 @@ def test_waiting_for_runs_that_an_earlier_command_submitted(folder: Path, fake_s
 
     monkeypatch.setattr(cluster, "queue", ends_in_time)
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|PENDING\n7_2|PENDING\n")
-    assert main([*SWEEP, "train.env_steps=1000", "wait=true"]) == 0
+    waiting = composed([*SWEEP[1:], "train.env_steps=1000", "wait=true"], multirun=True)
+    assert launch(waiting, watch_every_s=0.05) == ExitCode.DONE
     assert len(scripts(fake_slurm)) == 1
     assert capsys.readouterr().out.splitlines()[-1] == "3 done"
 
