@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Literal
 
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError, did_you_mean, show
+from records.run_dir import warn_once
 from sweeps.slurm.environment import clean, set_aside
 from sweeps.slurm.script import arrays, flags, group, job_array, job_command, runs_command
 from sweeps.slurm.submission import Submission, give, next_submission, submissions, write_submission
@@ -54,7 +54,7 @@ def check(launcher: LauncherConfig, text: str) -> None:
         raise ConfigError("launcher=slurm: no SLURM answers here (sbatch and scontrol ping); allowed: launcher=local")
     aside = set_aside(os.environ)
     if aside:
-        print(f"set aside, because launcher.slurm says what jobs ask for: {' '.join(aside)}", file=sys.stderr)
+        warn_once(f"set aside, because launcher.slurm says what jobs ask for: {' '.join(aside)}")
     known = sorted(set(re.findall(r"--([a-z][a-z-]+)", run_command(["sbatch", "--help"]).stdout)))
     for name, value in flags(launcher).items():
         if known and name not in known:
