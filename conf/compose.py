@@ -21,7 +21,7 @@ from conf import axes, identity, schema, uris
 from conf.benchmarks import with_tasks
 from conf.overrides import MAX_RUNS, field_at, parse
 from conf.typed import ConfigError, build, convert, show
-from conf.yaml_groups import groups, has_interpolation, merged, resolved
+from conf.yaml_groups import groups, has_interpolation, interpolates, merged, resolved
 
 
 @dataclass(frozen=True)
@@ -150,12 +150,13 @@ def _check_distinct(composed: Sequence[Composed]) -> None:
 
 def _single(values: dict[str, Any]) -> schema.RunConfig:
     """The run that one value for each override gives."""
-    choices = tuple((key, value) for key, value in values.items() if key in groups())
-    data = copy.deepcopy(merged(tuple(sorted(choices))))
+    choices = tuple(sorted((key, value) for key, value in values.items() if key in groups()))
+    data = copy.deepcopy(merged(choices))
     for key, value in values.items():
         if key not in groups():
             _set(data, key, value)
-    data = resolved(data)
+    if interpolates(choices) or has_interpolation(list(values.values())):
+        data = resolved(data)
     schema.check_actions(data)
     config = build(schema.RunConfig, data)
     config = dataclasses.replace(config, benchmark=with_tasks(config.benchmark))

@@ -87,6 +87,12 @@ def resolved(values: dict) -> dict:
     return plain
 
 
+@cache
+def interpolates(choices: Choices) -> bool:
+    """Whether the files of these choices refer to other values with `${...}`; looked at once for a thousand runs."""
+    return has_interpolation(merged(choices))
+
+
 def has_interpolation(value: Any) -> bool:
     """Whether a plain value, or one within it, refers to another value with `${...}`."""
     if isinstance(value, str):

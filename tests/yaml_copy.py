@@ -14,6 +14,7 @@ from conf import benchmarks, overrides, yaml_groups
 CACHES = (
     yaml_groups.groups,
     yaml_groups.merged,
+    yaml_groups.interpolates,
     yaml_groups._defaults,
     yaml_groups._top_level,
     yaml_groups._check_safe,
