@@ -87,8 +87,8 @@ class Lab:
 
     def query(self, statement: str, *values: object) -> list[tuple]:
         """Rows that the database itself answers."""
-        uri = self.database_uri.replace("+psycopg2", "")
-        with contextlib.closing(psycopg2.connect(uri)) as connection, connection.cursor() as cursor:
+        uri, password = self.database_uri.replace("+psycopg2", ""), self.settings()["PGPASSWORD"]
+        with contextlib.closing(psycopg2.connect(uri, password=password)) as connection, connection.cursor() as cursor:
             cursor.execute(statement, values)
             return cursor.fetchall()
 

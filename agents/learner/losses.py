@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 
 
 def support(num_bins: int, v_max: float) -> jax.Array:
-    """Centres of the return bins, `[K]`, evenly spaced on [-v_max, v_max], in normalised return."""
+    """Return the centres of the return bins, `[K]`, evenly spaced on [-v_max, v_max], in normalised return."""
     return jnp.linspace(-v_max, v_max, num_bins)
 
 
 def project(probs: jax.Array, atoms: jax.Array, support: jax.Array) -> jax.Array:
-    """Mass at shifted atoms, moved onto the two nearest bins of a fixed support.
+    """Move the mass at shifted atoms onto the two nearest bins of a fixed support.
 
     Bellemare et al. 2017, algorithm 1 (arXiv:1707.06887). A CPU scatters the `B x K` masses, several times as fast as
     the sum over all pairs of bins, which suits accelerators: it fuses into one loop that never stores `[B, K, K]`,
@@ -25,6 +26,8 @@ def project(probs: jax.Array, atoms: jax.Array, support: jax.Array) -> jax.Array
     Returns:
       `[B, K]`, rows sum to 1. Gradients are not stopped here.
     """
+    chex.assert_equal_shape([probs, atoms])
+    chex.assert_shape(support, probs.shape[-1:])
     num_bins = support.shape[0]
     spacing = (support[-1] - support[0]) / (num_bins - 1)
     position = jnp.clip((atoms - support[0]) / spacing, 0, num_bins - 1)
@@ -32,13 +35,13 @@ def project(probs: jax.Array, atoms: jax.Array, support: jax.Array) -> jax.Array
 
 
 def spread_by_sum(probs: jax.Array, position: jax.Array) -> jax.Array:
-    """Mass `[B, K]` at fractional bin numbers `position` `[B, K]`, split between the two bins around each."""
+    """Split mass `[B, K]` at fractional bin numbers `position` `[B, K]` between the two bins around each number."""
     distance = jnp.abs(position[:, :, None] - jnp.arange(probs.shape[1], dtype=position.dtype))
     return jnp.sum(probs[:, :, None] * jnp.clip(1 - distance, 0, 1), axis=1)
 
 
 def spread_by_scatter(probs: jax.Array, position: jax.Array) -> jax.Array:
-    """As `spread_by_sum`."""
+    """Do what `spread_by_sum` does, quickly on a CPU."""
     lower = jnp.floor(position)
     upper_share = position - lower
     rows = jnp.arange(probs.shape[0])[:, None]
@@ -51,7 +54,7 @@ def spread_by_scatter(probs: jax.Array, position: jax.Array) -> jax.Array:
 def categorical_target(
     probs: jax.Array, reward: jax.Array, discount: jax.Array, entropy_bonus: jax.Array, support: jax.Array
 ) -> jax.Array:
-    """Target return distribution `[B, K]`: bin `z` moves to `reward + discount * (z + entropy_bonus)`.
+    """Return the target distribution `[B, K]`: bin `z` moves to `reward + discount * (z + entropy_bonus)`.
 
     Args:
       probs: `[B, K]`, the target critic at the next state and action, mean over the ensemble.
@@ -65,29 +68,36 @@ def categorical_target(
 
 
 def cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Cross-entropy of `logits` `[E, B, K]` to `target` `[B, K]`: mean over the batch, summed over members."""
+    """Return the cross-entropy of `logits` `[E, B, K]` to `target` `[B, K]`: mean over batch, summed over members."""
+    chex.assert_shape(target, logits.shape[1:])
     return -jnp.sum(jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1), axis=-1))
 
 
 def squared_error(values: jax.Array, target: jax.Array) -> jax.Array:
-    """Squared error of `values` `[E, B]` to `target` `[B]`: mean over the batch, summed over members."""
+    """Return the squared error of `values` `[E, B]` to `target` `[B]`: mean over the batch, summed over members."""
+    chex.assert_shape(target, values.shape[1:])
     return jnp.sum(jnp.mean(jnp.square(values - target), axis=-1))
 
 
 def of_action(outputs: jax.Array, action: jax.Array) -> jax.Array:
-    """The chosen action's part `[E, B, K]` of `outputs` `[E, B, A, K]`; `action` is `[B]`."""
+    """Return the chosen action's part `[E, B, K]` of `outputs` `[E, B, A, K]`; `action` is `[B]`."""
     return jnp.take_along_axis(outputs, action[None, :, None, None], axis=-2).squeeze(-2)
 
 
 def mixed_over_actions(logits: jax.Array, log_policy: jax.Array) -> jax.Array:
-    """Logits `[E, B, K]` of the actions' distributions, `logits` `[E, B, A, K]`, mixed by a policy `[B, A]`."""
+    """Mix the actions' distributions, `logits` `[E, B, A, K]`, by a policy `[B, A]` into logits `[E, B, K]`."""
     return jax.nn.logsumexp(jax.nn.log_softmax(logits) + log_policy[None, :, :, None], axis=-2)
 
 
 def sample_tanh_gaussian(mean: jax.Array, log_std: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Action `[B, A]` in (-1, 1) and its log-probability `[B]`, for standard normal `noise` `[B, A]`.
+    """Return an action `[B, A]` in (-1, 1) and its log-probability `[B]`.
 
     The tanh correction uses log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)), which does not overflow.
+
+    Args:
+      mean: `[B, A]`, before tanh.
+      log_std: `[B, A]`.
+      noise: `[B, A]`, standard normal.
     """
     pre_tanh = mean + jnp.exp(log_std) * noise
     gaussian = -0.5 * jnp.square(noise) - log_std - 0.5 * jnp.log(2 * jnp.pi)
@@ -96,10 +106,12 @@ def sample_tanh_gaussian(mean: jax.Array, log_std: jax.Array, noise: jax.Array) 
 
 
 def actor_loss(q: jax.Array, log_prob: jax.Array, temperature: jax.Array) -> jax.Array:
-    """`mean(temperature * log_prob - Q)` over the batch; `q` and `log_prob` are `[B]`."""
+    """Return `mean(temperature * log_prob - Q)` over the batch; `q` and `log_prob` are `[B]`."""
+    chex.assert_equal_shape([q, log_prob])
+    chex.assert_rank([q, temperature], [1, 0])
     return jnp.mean(temperature * log_prob - q)
 
 
 def temperature_loss(log_temperature: jax.Array, entropy: jax.Array, target_entropy: float) -> jax.Array:
-    """`temperature * (entropy - target_entropy)`; `entropy` is the batch mean, in nats."""
+    """Return `temperature * (entropy - target_entropy)`; `entropy` is the batch mean, in nats."""
     return jnp.exp(log_temperature) * (entropy - target_entropy)

@@ -137,3 +137,18 @@ def test_log_prob_and_its_gradients_are_finite_at_extremes(mean, log_std):
     assert np.isfinite([value, *(float(grad[0, 0]) for grad in grads)]).all()
     if abs(mean) >= 50:  # the slope of tanh falls as 4 exp(-2|u|): its logarithm has slope -2, taken off the density
         np.testing.assert_allclose(grads[0], 2 * np.sign(mean), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda: losses.squared_error(jnp.zeros((2, 3)), jnp.zeros((3, 1))),
+        lambda: losses.cross_entropy(jnp.zeros((2, 3, 5)), jnp.zeros(5)),
+        lambda: losses.actor_loss(jnp.zeros(3), jnp.zeros((3, 1)), jnp.float32(1)),
+        lambda: losses.project(jnp.zeros((3, 5)), jnp.zeros(5), jnp.linspace(-1, 1, 5)),
+    ],
+    ids=["squared error", "cross-entropy", "actor", "projection"],
+)
+def test_shapes_that_would_broadcast_are_refused(loss):
+    with pytest.raises(AssertionError):
+        loss()

@@ -1,8 +1,12 @@
 """A replay that this machine cannot hold is refused before anything is built, with both numbers."""
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from agents import sizes
+from agents.learner.api import learner_of
+from agents.learner.types import Batch
 from agents.replay.ring import Replay
 from conf.compose import compose
 from conf.typed import ConfigError
@@ -65,3 +69,28 @@ def test_the_estimate_is_what_replay_reserves(surplus_actions):
     replay = Replay(specs, 200, 10**6, discount=0.99, surplus_actions=surplus_actions)
     estimate = sizes.replay_bytes(specs, 200, 10**6, surplus_actions=surplus_actions)
     assert sum(replay.nbytes().values()) == pytest.approx(estimate, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["benchmark=quickstart", "model.width=256", "model.actor_width=256"], ["benchmark=catch"]],
+    ids=["continuous", "discrete"],
+)
+def test_an_update_takes_about_as_many_operations_as_its_compiler_counts(overrides: list[str]):
+    """Ours leaves out what is not a matrix product, and counts the edges of images as if they were inside."""
+    config = compose(overrides)
+    specs = registry.specs(config.benchmark.task_ids, config.env)
+    learner = learner_of(config)
+    settings = learner.settings(config, specs)
+    state = jax.eval_shape(lambda: learner.init(settings, jax.random.key(0)))
+    numbers = jax.ShapeDtypeStruct((1, config.batch_size), jnp.float32)
+    integers = jax.ShapeDtypeStruct((1, config.batch_size), jnp.int32)
+    if config.agent.actions == "continuous":
+        obs = jax.ShapeDtypeStruct((*numbers.shape, settings.obs_dim), jnp.float32)
+        action = jax.ShapeDtypeStruct((*numbers.shape, settings.action_dim), jnp.float32)
+    else:
+        obs, action = jax.ShapeDtypeStruct((*numbers.shape, *settings.obs_shape), jnp.uint8), integers
+    batch = Batch(obs, action, numbers, obs, numbers, integers)
+    lowered = learner.update.lower(settings, state, batch, jax.ShapeDtypeStruct((len(specs),), jnp.float32))
+    counted = lowered.cost_analysis()["flops"]
+    assert 0.75 < counted / sizes.run_size(config, specs).update_flops < 1.1
