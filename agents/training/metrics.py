@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,7 +73,15 @@ class ScoredEvaluation(NamedTuple):
 
 
 def score_evaluation(at: Moment, specs: Sequence[TaskSpec], evaluation: Evaluation) -> ScoredEvaluation:
-    """Make the rows of an evaluation: each task's mean return, success and score, then the mean of the known scores."""
+    """Make the rows of an evaluation: each task's mean return, success and score, then the mean of the known scores.
+
+    Args:
+      at: when the evaluation was.
+      specs: the tasks, `T` of them.
+      evaluation: what was played.
+    Raises:
+      FloatingPointError: a value is not finite; no record holds such a value.
+    """
     scores = evaluation.scores(specs)
     rows = []
     for task, (spec, score) in enumerate(zip(specs, scores, strict=True)):
@@ -85,6 +94,10 @@ def score_evaluation(at: Moment, specs: Sequence[TaskSpec], evaluation: Evaluati
     mean = float(np.mean(known)) if known else None
     if mean is not None:
         rows.append(at.row(names.EVAL_SCORE, mean))
+    if bad := [
+        row.name if row.task is None else f"{row.name} of {row.task}" for row in rows if not isfinite(row.value)
+    ]:
+        raise FloatingPointError(f"not finite at {at.env_steps:,} steps: {', '.join(bad)}")
     return ScoredEvaluation(at.env_steps, mean, rows)
 
 

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from agents.training import execute, lane
+from agents.training.evaluate import Evaluation
+from agents.training.metrics import Moment, score_evaluation
 from agents.training.prepare import check_evaluation
 from conf import identity
 from conf.compose import compose, resolve_paths
@@ -21,6 +24,7 @@ from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
+from records.run_dir import warn_once
 from tests.agents.training import scripted
 from tests.agents.training.test_loop import CONTINUOUS, assert_equal_runs
 
@@ -184,6 +188,29 @@ def test_run_whose_lock_another_process_took_over_stops_in_a_line_and_writes_not
     assert line.startswith(f"error: {run_dir / layout.LOCK}: this process lost the lock while it stood still; process")
     assert found
     assert contents(run_dir) == found
+
+
+@pytest.mark.parametrize("env_steps", [30, 35], ids=["on the grid", "off the grid"])
+@pytest.mark.parametrize("content", ["", "null", "[" * 100_000, '{"env_steps": 35, "score": NaN, "evaluation": []}'])
+def test_damaged_done_of_a_whole_run_is_named_and_written_anew(tmp_path: Path, capsys, env_steps: int, content: str):
+    config = configured(tmp_path, env_steps)
+    assert attempt(config, capsys) == (ExitCode.DONE, [])
+    done = identity.run_dir(config) / layout.DONE
+    before = json.loads(done.read_text())
+    done.write_text(content)
+    warn_once.cache_clear()
+    code, lines = attempt(config, capsys)
+    assert code == ExitCode.DONE
+    assert [line for line in lines if line.startswith(f"warning: {done}: ")] == lines
+    assert len(lines) == 1
+    assert json.loads(done.read_text()) == before
+
+
+def test_score_that_is_not_finite_is_an_error_that_names_the_task_and_no_record():
+    specs = [dataclasses.replace(next(iter(scripted.TASKS.values())), score_metric="return")]
+    played = Evaluation(np.array([[1.0, np.inf]]), np.zeros((1, 2)), np.zeros(1, int), {})
+    with pytest.raises(FloatingPointError, match=f"not finite at 5 steps: eval/return of {specs[0].id}"):
+        score_evaluation(Moment(5, 5), specs, played)
 
 
 def contents(run_dir: Path) -> dict[str, bytes]:
