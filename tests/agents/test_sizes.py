@@ -91,6 +91,7 @@ def test_an_update_takes_about_as_many_operations_as_its_compiler_counts(overrid
     else:
         obs, action = jax.ShapeDtypeStruct((*numbers.shape, *settings.obs_shape), jnp.uint8), integers
     batch = Batch(obs, action, numbers, obs, numbers, integers)
-    lowered = jax.jit(learner.update, static_argnums=0).lower(settings, state, batch, jax.ShapeDtypeStruct((len(specs),), jnp.float32))
+    return_scale = jax.ShapeDtypeStruct((len(specs),), jnp.float32)
+    lowered = jax.jit(learner.update, static_argnums=0).lower(settings, state, batch, return_scale)
     counted = lowered.cost_analysis()["flops"]
     assert 0.75 < counted / sizes.run_size(config, specs).update_flops < 1.1
