@@ -104,9 +104,14 @@ class Variants:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the schema: its plain type and its marks."""
+    """One field of the schema: its plain type and its marks.
+
+    Attributes:
+      group: whether the field is a dataclass, and so has fields below it.
+    """
 
     type: Any
+    group: bool
     range: Range | None
     identity: bool
     since: Since | None
@@ -116,7 +121,7 @@ class Field:
         """The fields below this one; None where the field holds a value."""
         if self.variants is not None:
             return self.variants.fields()
-        return fields_of(self.type) if dataclasses.is_dataclass(self.type) else None
+        return fields_of(self.type) if self.group else None
 
 
 @cache
@@ -132,7 +137,7 @@ def _field(hint: Any) -> Field:
         hint, *marks_list = typing.get_args(hint)
         marks = tuple(marks_list)
     of = lambda kind: next((mark for mark in marks if isinstance(mark, kind)), None)  # noqa: E731
-    return Field(hint, of(Range), of(NotIdentity) is None, of(Since), of(Variants))
+    return Field(hint, dataclasses.is_dataclass(hint), of(Range), of(NotIdentity) is None, of(Since), of(Variants))
 
 
 def build(cls: type[T], values: Any, prefix: str = "") -> T:
@@ -153,7 +158,7 @@ def build(cls: type[T], values: Any, prefix: str = "") -> T:
         if field.variants is not None:
             below = values.get(name, {})
             built[name] = build(field.variants.chosen(below, f"{key}."), below, f"{key}.")
-        elif dataclasses.is_dataclass(field.type):
+        elif field.group:
             built[name] = build(field.type, values.get(name, {}), f"{key}.")  # type: ignore[arg-type]
         elif name not in values:
             if field.since is None:
@@ -182,17 +187,18 @@ _NO = object()
 def _convert(kind: Any, value: Any) -> Any:
     if kind is types.NoneType:
         return None if value is None else _NO
-    if typing.get_origin(kind) is Literal:
+    origin = _origin(kind)
+    if origin is Literal:
         if isinstance(value, bool) and str(value).lower() in ("true", "false") and "off" in typing.get_args(kind):
             value = "on" if value else "off"  # yaml 1.1 reads a bare off as false
         return value if value in typing.get_args(kind) else _NO
-    if typing.get_origin(kind) is tuple:
+    if origin is tuple:
         if not isinstance(value, list | tuple):
             return _NO
         item = typing.get_args(kind)[0]
         converted = tuple(_convert(item, one) for one in value)
         return _NO if _NO in converted else converted
-    if typing.get_origin(kind) is dict:
+    if origin is dict:
         if not isinstance(value, dict):
             return _NO
         key_kind, item = typing.get_args(kind)
@@ -228,6 +234,10 @@ def is_finite(value: float) -> bool:
         return False
 
 
+_origin = cache(typing.get_origin)
+
+
+@cache
 def alternatives(hint: Any) -> tuple:
     """The members of a union, or the type alone."""
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
@@ -301,7 +311,7 @@ def identity_values(config: Any) -> dict[str, Any]:
     values = {}
     for name, field in fields_of(type(config)).items():
         value = getattr(config, name)
-        if dataclasses.is_dataclass(field.type):
+        if field.group:
             nested = identity_values(value)
             if nested:
                 values[name] = nested
