@@ -81,7 +81,8 @@ def resolved(values: dict) -> dict:
     try:
         plain = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
     except (OmegaConfBaseException, ValueError, ArithmeticError, RecursionError) as error:
-        raise ConfigError(f"cannot be read: {error}") from None
+        key, reason = getattr(error, "full_key", None) or "configuration", str(error).splitlines()[0]
+        raise ConfigError(f"{key}: the value refers to another one with ${{...}}, which fails: {reason}") from None
     assert isinstance(plain, dict)
     uris.check_values(plain)
     return plain
