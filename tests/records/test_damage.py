@@ -22,6 +22,8 @@ from records.sweep import Member, write_sweep
 from sweeps import cancel, logs, status, sync
 from sweeps.command import main as run_command
 
+pytestmark = pytest.mark.slow  # two hundred damages, each shown to a command
+
 COMMON = ["benchmark.tasks=[dmc/cartpole-balance]", "tracking=off"]
 SUBMISSION = f"{layout.SWEEPS}/mine/001.json"
 RUN_FILES = (
