@@ -16,12 +16,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def test_half_of_the_quickstart_is_well_above_random_actions(tmp_path: Path):
-    # Seeds 0 to 2 gave 0.51, 0.35 and 0.48 here on one machine; random actions give 0.22.
+    # Seed 0 gave 0.54 here on one machine; random actions give 0.22.
     arguments = ["train.env_steps=10000", "eval.every_steps=10000", "eval.episodes=5", "tracking=off"]
     result = run(tmp_path, *arguments, timeout_s=900)
     assert result.returncode == 0, result.stderr
     run_dir = only_run(tmp_path)
-    tasks = json.loads((run_dir / layout.MANIFEST).read_text())["tasks"]
+    tasks = json.loads((run_dir / layout.TASKS).read_text())["tasks"]
     random_score = np.mean([registry.spec(task["id"]).random_return for task in tasks]) / 1000
     assert json.loads((run_dir / layout.DONE).read_text())["score"] > random_score + 0.1
 
