@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from conf.typed import ConfigError
 from conf.uris import check_no_passwords
 from records.command_line import Parser, at_least, exit_status
+from records.files import replacing
 
 if TYPE_CHECKING:  # at run time only after the arguments are known, so that --help is quick
     import pandas as pd
@@ -204,13 +205,8 @@ def _literal(values: pd.DataFrame) -> pd.DataFrame:
 
 def _replace(path: Path, content: bytes) -> Path:
     """Writes a file whole or not at all, and returns its path; an OSError names the file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None
     return path
 
 

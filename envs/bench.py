@@ -25,6 +25,7 @@ from envs.random_actions import random_actions
 from envs.seeding import episode_seed
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import VectorEnv, default_workers
+from records.command_line import exit_status
 from records.layout import ExitCode
 
 if TYPE_CHECKING:
@@ -230,11 +231,7 @@ def main() -> int:
     parser.add_argument("--no-start", action="store_true", help="leave out start-up times and memory")
     parser.add_argument("--start", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    try:
-        return bench(arguments)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return ExitCode.BAD_CONFIG
+    return exit_status(lambda: bench(arguments))
 
 
 def bench(arguments: argparse.Namespace) -> int:

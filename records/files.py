@@ -21,18 +21,25 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace `path` by `text`: written beside it, synced, renamed."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the place beside a file where its new content is written; it takes the file's place unless writing fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with naming(path), temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with naming(path):
+            yield temporary
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace `path` by `text`: written beside it, synced, renamed."""
+    with replacing(path) as temporary, temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     sync_folder(path.parent)
 
 
