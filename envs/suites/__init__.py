@@ -7,7 +7,8 @@ A suite has
 * `NEEDS_GL`: whether its environments need OpenGL to render;
 * `make(spec, *, render=False)`: a fresh environment of a task, whose episode is determined by `reset(seed=...)` alone.
   It may split its step into `begin_step(action)` and `end_step()`, and raises `envs.divergence.DivergedError` where its
-  simulation diverges. `envs.suites.shared.mujoco_env.MujocoEnv` is a base for suites on MuJoCo.
+  simulation diverges. `envs.suites.shared.mujoco_env.MujocoEnv` is a base for suites on MuJoCo, whose
+  environments can be put into any state (`set_state`).
 
 A suite whose environments can be configured (`env.<suite>.*`) also has `configured(spec, options)`, which returns the
 spec as those options make it. A suite that steps faster than its library also has `plain(spec)`, the task as the

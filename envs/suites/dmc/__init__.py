@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from envs.divergence import DivergedError
 from envs.spec import TaskSpec
 from envs.suites.shared.mujoco_env import MujocoEnv
+from envs.suites.shared.state import StateAtWill
 
 if TYPE_CHECKING:
     from dm_control.rl import control
@@ -88,7 +89,7 @@ def _spec(name: str, obs_dim: int, action_dim: int, random_return: float) -> Tas
 TASKS = {name: _spec(name, *sizes) for name, sizes in _SIZES.items()}
 
 
-class PlainDmcEnv(gymnasium.Env):
+class PlainDmcEnv(StateAtWill, gymnasium.Env):
     """One dm_control task as a gymnasium environment, as dm_control steps it; actions are in [-1, 1] already."""
 
     def __init__(self, spec: TaskSpec):
@@ -98,6 +99,14 @@ class PlainDmcEnv(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (spec.action_dim,), np.float32)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": frames_per_second(self._env)}
+
+    @property
+    def model(self) -> Any:
+        return self._env.physics.model.ptr
+
+    @property
+    def data(self) -> Any:
+        return self._env.physics.data.ptr
 
     def reset(self, *, seed: int | None = None, options=None) -> tuple[np.ndarray, dict]:
         if seed is not None:
@@ -132,6 +141,14 @@ class DmcEnv(MujocoEnv):
         self._env = lean.load(*spec.name.split("-", 1))
         self._stepper = lean.Stepper(self._env)
         super().__init__(spec, frames_per_second(self._env))
+
+    @property
+    def model(self) -> Any:
+        return self._env.physics.model.ptr
+
+    @property
+    def data(self) -> Any:
+        return self._env.physics.data.ptr
 
     def begin(self, seed: int | None) -> np.ndarray:
         if seed is not None:

@@ -7,6 +7,7 @@ rewards within 0.5 (of 10) of these. The score of an episode is whether any of i
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -132,11 +133,20 @@ class MetaworldEnv(MujocoEnv):
         self._fixed_seed = episode_seed(0, spec.id, "train", 0) if spec.options.goal_sampling == "fixed" else None
         self._warnings = self._env.data.warning.number
 
+    @property
+    def model(self) -> Any:
+        return self._env.model
+
+    @property
+    def data(self) -> Any:
+        return self._env.data
+
     def begin(self, seed: int | None) -> np.ndarray:
         if self._fixed_seed is not None:
             self._env.seed(self._fixed_seed)
         elif seed is not None:
             self._env.seed(seed)
+        self._action = np.zeros(ACTION_DIM, np.float32)
         obs, _ = self._env.reset()
         return obs
 

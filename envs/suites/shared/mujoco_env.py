@@ -10,11 +10,12 @@ import numpy as np
 
 from envs.divergence import DivergedError
 from envs.spec import TaskSpec
+from envs.suites.shared.state import StateAtWill
 
 BAD_STATES = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC", "mjWARN_BADCTRL")
 
 
-class MujocoEnv(gymnasium.Env, abc.ABC):
+class MujocoEnv(StateAtWill, gymnasium.Env):
     """A task of vectors whose step comes in two halves, with float32 observations, that is cut at its own limit.
 
     A suite says how an episode begins (`begin`), how an action moves the physics (`move`) and what is seen then
