@@ -78,7 +78,7 @@ class Filmer:
 
 
 def usable_gl(specs: Sequence[TaskSpec]) -> str:
-    """The OpenGL back end for films of these tasks (`working_gl`); "disabled" where no task needs any.
+    """The OpenGL back end that renders these tasks (`working_gl`); "disabled" where no task needs any.
 
     Raises:
       ConfigError: none works, or MUJOCO_GL holds a word that is none.
@@ -95,7 +95,7 @@ def working_gl() -> str:
     chosen = os.environ.get("MUJOCO_GL", "").lower().strip()
     if chosen and chosen not in (*ALLOWED, *NOTHING):
         raise ConfigError(
-            f"MUJOCO_GL={os.environ['MUJOCO_GL']}: no such OpenGL back end; with eval.video=true it must be one of "
+            f"MUJOCO_GL={os.environ['MUJOCO_GL']}: no such OpenGL back end; to render, it must be one of "
             f"{', '.join(ALLOWED)}, or unset, which takes the first of {', '.join(BACKENDS)} that works"
         )
     tried = {}
@@ -113,8 +113,7 @@ def working_gl() -> str:
         tried[gl] = (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
     reasons = "; ".join(f"{gl}: {reason}" for gl, reason in tried.items())
     raise ConfigError(
-        f"eval.video=true: no OpenGL that renders without a screen ({reasons}); "
-        "install one (on Debian: apt-get install libosmesa6), or leave eval.video=false"
+        f"no OpenGL that renders without a screen ({reasons}); install one (on Debian: apt-get install libosmesa6)"
     )
 
 

@@ -85,4 +85,7 @@ def usable_gl(config: RunConfig, specs: Sequence[TaskSpec]) -> str | None:
         return None
     from envs import video
 
-    return video.usable_gl(specs)
+    try:
+        return video.usable_gl(specs)
+    except ConfigError as error:
+        raise ConfigError(f"eval.video=true: {error}; or leave eval.video=false") from None

@@ -20,7 +20,7 @@ def test_a_wrong_word_is_one_line_with_the_variable_and_what_is_allowed(monkeypa
     with pytest.raises(ConfigError) as caught:
         usable_gl([SPEC])
     assert str(caught.value) == (
-        "MUJOCO_GL=banana: no such OpenGL back end; with eval.video=true it must be one of egl, osmesa, glfw, "
+        "MUJOCO_GL=banana: no such OpenGL back end; to render, it must be one of egl, osmesa, glfw, "
         "or unset, which takes the first of egl, osmesa that works"
     )
 
@@ -54,7 +54,7 @@ def test_a_missing_opengl_is_one_line_that_says_what_to_install(monkeypatch):
     with pytest.raises(ConfigError) as caught:
         usable_gl([SPEC])
     message = str(caught.value)
-    assert message.startswith("eval.video=true: no OpenGL that renders without a screen (glfw: ")
+    assert message.startswith("no OpenGL that renders without a screen (glfw: ")
     assert "apt-get install libosmesa6" in message
     assert "\n" not in message
 
