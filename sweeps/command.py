@@ -83,7 +83,9 @@ def dispatch(arguments: Sequence[str]) -> int:
 
         return launch_search(options.overrides)
     if first.plan:
-        from sweeps.plan import check_fit, plan, print_plan
+        from sweeps.plan.fit import check_fit
+        from sweeps.plan.plan import plan
+        from sweeps.plan.tables import print_plan
 
         planned = plan(members)
         print_plan(planned)

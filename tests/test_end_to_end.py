@@ -149,6 +149,34 @@ def test_sweep_runs_all_members_under_one_parent_and_skips_them_when_repeated(tm
         assert (out / f"{name}.csv").read_text().count("\n") >= 2
 
 
+def test_recipe_of_two_parts_runs_each_part_under_a_parent_of_its_own(tmp_path: Path):
+    sizes = [
+        "model.width=8",
+        "model.depth=1",
+        "model.actor_width=8",
+        "agent.batch_size=16",
+        "eval.max_episode_steps=50",
+    ]
+    result = run(tmp_path, "-m", "+experiment=quick_parts", "launcher=local", "launcher.max_parallel=2", *sizes)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1] == "5 done"
+    lines = result.stdout.splitlines()
+    assert [sum(f"│ {part} " in line for line in lines) for part in ("together", "alone")] == [2, 3]
+
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (manifest,) = [json.loads(path.read_text()) for path in tmp_path.glob("runs/_sweeps/*.json")]
+    (parents,) = manifest["parents"].values()
+    experiment = client.get_experiment_by_name("quickstart")
+    assert experiment is not None
+    children = {
+        part: len(client.search_runs([experiment.experiment_id], f"tags.mlflow.parentRunId = '{parent}'"))
+        for part, parent in parents.items()
+    }
+    assert children == {"together": 2, "alone": 3}
+
+
 def test_pixels_that_blow_up_end_the_run_with_the_batch_at_hand(tmp_path: Path):
     """At the very step: the log would tell only a thousand steps later."""
     rare = ["train.log_every_steps=100000", "eval.every_steps=100000", "agent.learning_rate=1.0e+30"]

@@ -23,8 +23,9 @@ from records.command_line import Parser, add_runs, exit_status
 from records.layout import ExitCode
 from records.sweep import find_sweep, known_parents, launch_lock
 from sweeps.cancel import register_worker
-from sweeps.launch import parent_run
-from sweeps.plan import check_fit, plan, use_slurm
+from sweeps.opening import parent_run
+from sweeps.plan.fit import check_fit
+from sweeps.plan.plan import plan
 from sweeps.search import space
 from sweeps.search.storage import open_study
 from sweeps.search.study import (
@@ -63,8 +64,8 @@ def launch(overrides: Sequence[str], intervals: Intervals = DEFAULT_INTERVALS) -
     planned = plan([Composed(resolve_paths(one), {}) for one in space.check(search.space, overrides)])
     check_fit(planned)
     parallel = config.launcher.max_parallel or 1
-    if not use_slurm(config):
-        largest = max((one.size for one in planned), key=lambda size: size.replay_bytes)
+    if not planned.common.on_slurm:
+        largest = max((one.size for one in planned.runs), key=lambda size: size.replay_bytes)
         check_memory([largest] * parallel, available_bytes())
     if not config.resume and search.path.exists():
         raise ConfigError(f"resume=false: {search.path} is a search already; leave resume=true to continue it")
@@ -73,10 +74,10 @@ def launch(overrides: Sequence[str], intervals: Intervals = DEFAULT_INTERVALS) -
         return ExitCode.DONE
     if config.launcher.name == "inline":
         raise ConfigError("launcher=inline: a search needs processes of their own; allowed: local, slurm, auto")
-    if use_slurm(config):
+    if planned.common.on_slurm:
         return submit(search, intervals)
     study = open_study(search)
-    write_record(search, parent_run(config, search.path))
+    write_record(search, parent_run(config.tracking, config.benchmark.name, search.path))
     return work(search, study, parallel, here=True, intervals=intervals)
 
 
@@ -94,7 +95,7 @@ def submit(search: Search, intervals: Intervals) -> int:
     script = job_command(command, search.folder)
     cluster.check(launcher, job_array(launcher, jobs, search.folder, search.id).script(script))  # writes nothing
     study = open_study(search)
-    write_record(search, parent_run(search.base, search.path))
+    write_record(search, parent_run(search.base.tracking, search.base.benchmark.name, search.path))
     if is_over(search, study):
         return finish(search, study)
     with launch_lock(search.path):

@@ -10,8 +10,13 @@ import pytest
 from conf.compose import Composed, compose_many, resolve_paths
 from conf.typed import ConfigError
 from records import layout
+from records.layout import ExitCode
 from records.run_dir import write_manifest
-from sweeps.plan import check_fit, plan, print_plan, remaining_seconds, summary
+from sweeps.outcomes import print_outcomes
+from sweeps.plan.fit import check_fit
+from sweeps.plan.plan import Plan, plan, remaining_seconds
+from sweeps.plan.tables import print_plan, summary, time_needed
+from sweeps.status import duration
 
 
 def members(folder: Path, *overrides: str) -> list[Composed]:
@@ -20,18 +25,18 @@ def members(folder: Path, *overrides: str) -> list[Composed]:
 
 def test_finished_runs_are_found_and_not_planned_again(tmp_path: Path):
     before = plan(members(tmp_path, "seed=0,1"))
-    assert [one.pending for one in before] == [True, True]
-    before[1].run_dir.mkdir(parents=True)
-    (before[1].run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
+    assert [one.pending for one in before.runs] == [True, True]
+    before.runs[1].run_dir.mkdir(parents=True)
+    (before.runs[1].run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
     after = plan(members(tmp_path, "seed=0,1"))
-    assert [one.pending for one in after] == [True, False]
+    assert [one.pending for one in after.runs] == [True, False]
     assert "2 runs: 1 finished already, 1 to run" in summary(after)
-    assert remaining_seconds(after) == pytest.approx(remaining_seconds(before) / 2)
+    assert remaining_seconds(after.runs) == pytest.approx(remaining_seconds(before.runs) / 2)
 
 
 def test_members_with_one_identity_are_one_run(tmp_path: Path):
-    assert len(plan(members(tmp_path, "agent.tau=0.005,5e-3"))) == 1
-    assert len(plan(members(tmp_path, "agent.tau=0.005,0.01"))) == 2
+    assert len(plan(members(tmp_path, "agent.tau=0.005,5e-3")).runs) == 1
+    assert len(plan(members(tmp_path, "agent.tau=0.005,0.01")).runs) == 2
 
 
 def test_replay_that_cannot_fit_is_refused_with_both_sizes(tmp_path: Path):
@@ -55,50 +60,50 @@ def test_packed_runs_that_do_not_fit_on_a_gpu_are_refused(tmp_path: Path):
 
 def test_time_is_measured_where_an_earlier_run_of_the_size_left_its_rate_and_a_formula_elsewhere(tmp_path: Path):
     before = plan(members(tmp_path, "launcher=local", "model.width=64,128", "train.env_steps=1000"))
-    assert [one.estimate.source for one in before] == ["formula", "formula"]
-    earlier = before[0].run_dir.with_name("of-another-seed")
+    assert [one.estimate.source for one in before.runs] == ["formula", "formula"]
+    earlier = before.runs[0].run_dir.with_name("of-another-seed")
     earlier.mkdir(parents=True)
-    write_manifest(earlier, dataclasses.replace(before[0].config, seed=7), [], {}, "1 x cpu", "flock")
+    write_manifest(earlier, dataclasses.replace(before.runs[0].config, seed=7), [], {}, "1 x cpu", "flock")
     row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
     (earlier / layout.TIMING).write_text(json.dumps(row) + "\n")
     after = plan(members(tmp_path, "launcher=local", "model.width=64,128", "train.env_steps=1000"))
-    assert [one.estimate.source for one in after] == ["measured", "formula"]
-    assert after[0].estimate.seconds == pytest.approx(50)
+    assert [one.estimate.source for one in after.runs] == ["measured", "formula"]
+    assert after.runs[0].estimate.seconds == pytest.approx(50)
     assert "formula and measured" in summary(after)
     on_slurm = plan(members(tmp_path, "launcher=slurm", "model.width=64,128", "train.env_steps=1000"))
-    assert [one.estimate.source for one in on_slurm] == ["formula", "formula"]  # other machines
+    assert [one.estimate.source for one in on_slurm.runs] == ["formula", "formula"]  # other machines
 
 
 def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_asked(tmp_path: Path):
-    (first,) = plan(members(tmp_path, "seed=0"))
+    (first,) = plan(members(tmp_path, "seed=0")).runs
     first.run_dir.mkdir(parents=True)
     (first.run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
     write_manifest(first.run_dir, first.config, [], {}, "1 x cpu", "flock")
     path = first.run_dir / layout.MANIFEST
     manifest = json.loads(path.read_text())
     (same,) = manifest["starts"]
-    (same_code,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
+    (same_code,) = plan(members(tmp_path, "seed=0", "rerun=stale")).runs
     assert (same_code.stale, same_code.pending) == (False, False)
     other = same | {"git_commit": "0" * 40, "git_diff_sha256": None}
     for starts in ([other], [other, same]):
         path.write_text(json.dumps(manifest | {"starts": starts}))
-        (listed,) = plan(members(tmp_path, "seed=0"))
+        (listed,) = plan(members(tmp_path, "seed=0")).runs
         assert (listed.stale, listed.pending) == (True, False)
-    assert "1 by other code: rerun=stale" in summary([listed])
-    (again,) = plan(members(tmp_path, "seed=0", "rerun=stale"))
+    assert "1 by other code: rerun=stale" in summary(plan(members(tmp_path, "seed=0")))
+    (again,) = plan(members(tmp_path, "seed=0", "rerun=stale")).runs
     assert (again.stale, again.pending) == (False, True)
     assert again.run_dir.name == first.run_dir.name
     assert again.run_dir.parents[1].name.startswith("runs-")
 
 
 def test_damaged_folder_is_named_and_planned_as_if_nothing_were_known(tmp_path: Path, capsys):
-    (before,) = plan(members(tmp_path, "seed=0"))
+    (before,) = plan(members(tmp_path, "seed=0")).runs
     before.run_dir.mkdir(parents=True)
     (before.run_dir / layout.MANIFEST).write_text("{}")
     (before.run_dir / layout.DONE).write_text("{}")
     row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
     (before.run_dir / layout.TIMING).write_text(json.dumps(row) + "\n")
-    (after,) = plan(members(tmp_path, "seed=0"))
+    (after,) = plan(members(tmp_path, "seed=0")).runs
     assert after == before
     warned = capsys.readouterr().err
     for name in (layout.MANIFEST, layout.DONE):
@@ -107,12 +112,35 @@ def test_damaged_folder_is_named_and_planned_as_if_nothing_were_known(tmp_path: 
 
 def test_plan_of_parts_has_a_line_for_each_part(tmp_path: Path, capsys):
     planned = plan(members(tmp_path, "+experiment=quick_parts", "seed=0,1", "launcher=local"))
-    assert [one.part for one in planned] == ["together"] * 4 + ["alone"] * 6
+    assert [one.part for one in planned.runs] == ["together"] * 4 + ["alone"] * 6
     print_plan(planned)
     said = capsys.readouterr().out
     assert re.search(r"together +│ +4 │ +0 │ +4 │", said)
     assert re.search(r"alone +│ +6 │ +0 │ +6 │", said)
 
 
+def test_outcomes_of_parts_name_the_part(tmp_path: Path, capsys):
+    planned = plan(members(tmp_path, "+experiment=quick_parts", "launcher=local"))
+    assert print_outcomes(planned, {}) == ExitCode.INTERRUPTED
+    said = capsys.readouterr().out
+    assert len(re.findall(r"│ together +│", said)) == 2
+    assert len(re.findall(r"│ alone +│", said)) == 3
+
+
+def test_runs_that_disagree_about_what_a_command_says_once_are_no_plan(tmp_path: Path):
+    here, there = members(tmp_path, "launcher=local"), members(tmp_path / "other", "launcher=local", "seed=1")
+    with pytest.raises(ConfigError, match=r"^tracking, runs: must be the same for all runs of a command"):
+        plan([*here, *there])
+
+
+def test_time_of_parts_counts_the_runs_that_each_launcher_has_at_once(tmp_path: Path):
+    one, four = (
+        plan(members(tmp_path, "seed=0,1,2,3", f"launcher.max_parallel={n}", "launcher=local")) for n in (1, 4)
+    )
+    both = Plan((*one.runs, *four.runs), one.common)
+    alone, together = (remaining_seconds(part.runs) for part in (one, four))
+    assert f"roughly {duration(alone + together / 4)}" in time_needed(both)
+
+
 def test_a_thousand_runs_can_be_planned(tmp_path: Path):
-    assert len(plan(members(tmp_path, "seed=range(0,200)", "model=xs,s,m,l,xl"))) == 1000
+    assert len(plan(members(tmp_path, "seed=range(0,200)", "model=xs,s,m,l,xl")).runs) == 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import json
@@ -124,10 +125,10 @@ def test_stop_reaches_what_runs_starts_no_more_and_counts_as_no_crash(runs: Path
     assert not (deaf / layout.CRASHES).exists()
 
 
-def planned(*run_dirs: Path) -> Any:
-    """What `run_pool` needs to know of runs."""
-    config = compose(["launcher=local", f"launcher.max_parallel={len(run_dirs)}"])
-    return [types.SimpleNamespace(run_dir=run_dir, config=config) for run_dir in run_dirs]
+def planned(run_dir: Path) -> Any:
+    """What `run_pool` needs to know of a run, and its launcher."""
+    config = compose(["launcher=local"])
+    return [types.SimpleNamespace(run_dir=run_dir, config=config)], config.launcher
 
 
 LISTENING = "trap 'echo checkpoint; exit 75' TERM; touch listens; while :; do sleep 0.05; done"
@@ -143,7 +144,7 @@ def test_what_goes_wrong_in_the_command_leaves_no_run_behind(runs: Path, monkeyp
 
     monkeypatch.setattr(launch.SweepProgress, "show", show)
     with pytest.raises(OSError, match="No space left"):
-        launch.run_pool(planned(run_dir), poll_s=0.01)
+        launch.run_pool(*planned(run_dir), poll_s=0.01)
     assert (run_dir / layout.LOG).read_text() == "checkpoint\n"
 
 
@@ -156,8 +157,15 @@ def test_second_ctrl_c_kills(runs: Path, monkeypatch: pytest.MonkeyPatch):
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(launch.SweepProgress, "show", show)
-    assert launch.run_pool(planned(run_dir), poll_s=0.01) == {run_dir: -signal.SIGKILL}
+    assert launch.run_pool(*planned(run_dir), poll_s=0.01) == ({run_dir: -signal.SIGKILL}, True)
     assert not (run_dir / layout.CRASHES).exists()
+
+
+def test_run_that_somebody_else_kills_does_not_stop_the_command(runs: Path):
+    run_dir = make(runs, "a", "kill -9 $$")
+    (run,), launcher = planned(run_dir)
+    given_up_at_once = dataclasses.replace(launcher, max_crashes=0)
+    assert launch.run_pool([run], given_up_at_once, poll_s=0.01) == ({run_dir: -signal.SIGKILL}, False)
 
 
 def test_run_that_another_process_writes_is_left_to_it(runs: Path):

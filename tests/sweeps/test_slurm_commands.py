@@ -28,7 +28,7 @@ from sweeps.cancel import main as cancel
 from sweeps.command import composed, main
 from sweeps.launch import launch
 from sweeps.logs import main as logs
-from sweeps.plan import use_slurm
+from sweeps.plan.place import use_slurm
 from sweeps.slurm import cluster, script
 from sweeps.slurm.submission import job_of
 from sweeps.status import main as status

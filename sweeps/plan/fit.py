@@ -1,0 +1,57 @@
+"""Whether the runs of a plan can be held where they would run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from agents.memory import available_bytes
+from agents.sizes import check_memory, readable_bytes
+from conf.schema import LauncherConfig
+from conf.typed import ConfigError
+from sweeps.plan.place import local_parallel
+from sweeps.plan.plan import Plan, Planned, by_launcher
+
+MEMORY_FRACTION = 0.9  # of a GPU, that its runs get together
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def check_fit(plan: Plan) -> None:
+    """Refuse runs that cannot be held where they would run.
+
+    Raises:
+      ConfigError: names what is needed and what there is.
+    """
+    for launcher, runs in by_launcher(plan.pending):
+        _check_fit(launcher, runs, plan.common.on_slurm)
+
+
+def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], on_slurm: bool) -> None:
+    at_once = launcher.runs_per_gpu if on_slurm else local_parallel(launcher, len(pending))
+    largest = sorted((one.size for one in pending), key=lambda size: size.replay_bytes, reverse=True)[:at_once]
+    available = job_bytes(launcher.slurm.get("mem")) if on_slurm else available_bytes()
+    if available is not None:
+        check_memory(largest, available)
+    if on_slurm and launcher.gpu_memory_gb is not None:
+        needed = sum(sorted((one.size.device_bytes for one in pending), reverse=True)[:at_once])
+        usable = MEMORY_FRACTION * launcher.gpu_memory_gb * 2**30
+        if needed > usable:
+            there = f"{MEMORY_FRACTION:.0%} of launcher.gpu_memory_gb={launcher.gpu_memory_gb:g}"
+            raise ConfigError(
+                f"launcher.runs_per_gpu={at_once}: needs {readable_bytes(needed)} of GPU memory, "
+                f"{there} is {readable_bytes(usable)}"
+            )
+
+
+def job_bytes(mem: object) -> int | None:
+    """The memory that sbatch's flag asks for; None where it does not say, or all of a node (0).
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    if mem is None or mem is False:
+        return None
+    match = re.fullmatch(r"(\d+)([KMGT]?)B?", str(mem).upper())
+    if match is None:
+        raise ConfigError(f"launcher.slurm.mem={mem}: must be a whole number with K, M, G or T, such as 64G, or null")
+    return int(match[1]) * UNITS[match[2] or "M"] or None

@@ -1,0 +1,38 @@
+"""Where the runs of a command are executed, and how many at once."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+
+from conf.schema import LauncherConfig, RunConfig
+from conf.typed import ConfigError
+from sweeps.slurm import cluster
+
+SILENT = "sbatch is here, but no SLURM answers (scontrol ping)"
+
+
+def use_slurm(config: RunConfig) -> bool:
+    """Whether the launcher is SLURM; `auto` means so where there is one.
+
+    Raises:
+      ConfigError: `auto`, and SLURM is silent: a cluster's login node is no place for runs. A plan only warns.
+    """
+    if config.launcher.name != "auto":
+        return config.launcher.name == "slurm"
+    if cluster.controller() == "silent":
+        if not config.plan:
+            raise ConfigError(f"launcher=auto: {SILENT}; allowed: launcher=local, and launcher=slurm once it answers")
+        warn_silent()
+    return cluster.controller() == "up"
+
+
+@cache
+def warn_silent() -> None:
+    """Print, once, that the plan is for this machine because SLURM does not answer."""
+    print(f"warning: {SILENT}; this plan is for this machine", file=sys.stderr)
+
+
+def local_parallel(launcher: LauncherConfig, runs: int) -> int:
+    """How many of so many runs this machine executes at once."""
+    return 1 if launcher.name == "inline" else min(launcher.max_parallel or 1, runs)
