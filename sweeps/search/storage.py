@@ -12,10 +12,11 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conf.schema import RunConfig
 from conf.typed import ConfigError, show
 from records.files import sync_folder, write_atomic
 from records.layout import RunOutcome
@@ -24,7 +25,7 @@ from records.run_dir import RunDir
 from records.sweep import Member, read_sweep
 from sweeps.search.scores import Scores
 from sweeps.search.space import Axis, Interval
-from sweeps.search.study import Search, pruner, state_name
+from sweeps.search.study import Search, grace_steps, pruner, state_name
 from sweeps.status import inspect
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ def known_trial(search: Search, member: Member | None) -> FrozenTrial:
     state, stop, status = inspect(member.run_dir, member.env_steps, {}), record.stop(), record.status()
     attributes: dict[str, Any] = {}
     value = None
+    passed = rungs(search.base, reported)
     if state.name == "done":
         outcome, value = TrialState.COMPLETE, scores.final(member.env_steps)
     elif stop is not None and stop.by == search.id:
@@ -253,7 +255,28 @@ def known_trial(search: Search, member: Member | None) -> FrozenTrial:
         distributions=distributions,
         intermediate_values=reported,
         user_attrs=attributes,
+        system_attrs=passed,
     )
+
+
+def rungs(config: RunConfig, reported: Mapping[int, float]) -> dict[str, float]:
+    """What Optuna's ASHA notes at a trial: its score at each rung, by which later trials are judged.
+
+    Args:
+      config: the search's configuration.
+      reported: the trial's scores by environment steps; one of them reaches one rung at most, unless
+        `sweep.search.grace_steps` is less than `eval.every_steps`.
+    """
+    settings = config.sweep.search
+    if settings.pruner != "asha":
+        return {}
+    found: dict[str, float] = {}
+    at = grace_steps(config)
+    for steps, score in sorted(reported.items()):
+        while at <= steps < config.train.env_steps:
+            found[f"completed_rung_{len(found)}"] = score
+            at *= settings.reduction_factor
+    return found
 
 
 def value_of(axis: Axis, text: str) -> Any:

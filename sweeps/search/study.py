@@ -100,12 +100,17 @@ def load(path: Path) -> Search:
     return dataclasses.replace(search, path=path, base=dataclasses.replace(search.base, paths=paths))
 
 
+def grace_steps(config: RunConfig) -> int:
+    """The environment steps before which no trial is pruned."""
+    return config.sweep.search.grace_steps or config.eval.every_steps
+
+
 def pruner(config: RunConfig) -> optuna.pruners.BasePruner:
     """Steps are environment steps."""
     import optuna
 
     settings = config.sweep.search
-    grace = settings.grace_steps or config.eval.every_steps
+    grace = grace_steps(config)
     if settings.pruner == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(grace, settings.reduction_factor)
     if settings.pruner == "median":

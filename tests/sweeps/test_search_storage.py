@@ -117,6 +117,19 @@ def test_trials_that_failed_or_were_stopped_or_had_not_ended_are_built_again_as_
 
 
 @pytest.mark.usefixtures("fake_runs")
+def test_study_that_is_built_again_judges_further_trials_by_the_rungs_that_earlier_ones_reached():
+    settings = [TAU, "sweep.search.trials=9", "sweep.search.pruner=asha", "sweep.search.sampler=random"]
+    work(*settings)
+    made, study = opened(*settings)
+    before = [(trial.state, trial.value, trial.system_attrs) for trial in study.get_trials()]
+    assert {key for _, _, rungs in before for key in rungs} >= {"completed_rung_0", "completed_rung_1"}
+    assert {"pruned", "complete"} == set(states(study))
+    (made.folder / storage.JOURNAL).unlink()
+    _, again = opened(*settings)
+    assert [(trial.state, trial.value, trial.system_attrs) for trial in again.get_trials()] == before
+
+
+@pytest.mark.usefixtures("fake_runs")
 def test_damaged_journal_of_a_search_that_others_work_on_is_left_alone():
     journal = searched(2)
     damaged = b"lost\n" + journal.read_bytes()
