@@ -137,6 +137,8 @@ class LauncherConfig:
     """The memory of one GPU in GiB, so that runs that cannot fit are refused; null: unknown."""
     signal_delay_s: Annotated[int, Range(ge=1, le=65535), NotIdentity(), Since(300)]
     """Seconds before SLURM's time limit at which runs are told to checkpoint."""
+    requeue: Annotated[Literal["auto", "off"], NotIdentity(), Since("auto")]
+    """auto: a job that is told to stop requeues itself, where its node has scontrol; off: no job ever requeues."""
     setup: Annotated[tuple[str, ...], NotIdentity(), Since(())]
     """Shell lines that a SLURM job begins with."""
     dry_run: Annotated[bool, NotIdentity(), Since(False)]

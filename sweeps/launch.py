@@ -120,8 +120,9 @@ def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
     folder = sweep.path.parent.parent
     where = "" if folder == Path.cwd() / "runs" else f" --runs {shlex.quote(str(folder))}"
     print(f"sweep {sweep.id}: submitted {len(pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
-    print(f"watch:  python -m sweeps.status {sweep.id} --watch{where}")
-    print(f"cancel: python -m sweeps.cancel {sweep.id}{where}", flush=True)
+    print(f"watch:    python -m sweeps.status {sweep.id} --watch{where}")
+    print(f"continue: python -m sweeps.status {sweep.id} --relaunch{where}")
+    print(f"cancel:   python -m sweeps.cancel {sweep.id}{where}", flush=True)
 
 
 def wait_until_over(plan: Plan, sweep: Sweep, every_s: float) -> int:

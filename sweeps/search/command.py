@@ -42,6 +42,7 @@ from sweeps.search.trials import DEFAULT_INTERVALS, Intervals, Worker
 from sweeps.search.view import View, best_command, print_search, table
 from sweeps.slurm import cluster
 from sweeps.slurm.script import job_array, job_command
+from sweeps.slurm.submission import submissions
 from sweeps.status import console
 
 if TYPE_CHECKING:
@@ -89,29 +90,77 @@ def submit(search: Search, intervals: Intervals) -> int:
     Raises:
       ConfigError: SLURM refuses, or does not say what is in the queue.
     """
-    launcher, jobs = search.base.launcher, search.base.launcher.max_parallel or 1
-    runs = search.path.parents[1]
-    command = [sys.executable, "-m", "sweeps.search", search.id, "--runs", str(runs), "--job"]
-    script = job_command(command, search.folder)
-    cluster.check(launcher, job_array(launcher, jobs, search.folder, search.id).script(script))  # writes nothing
+    check_jobs(search)
     study = open_study(search)
     write_record(search, parent_run(search.base.tracking, search.base.benchmark.name, search.path))
     if is_over(search, study):
         return finish(search, study)
+    submit_missing(search, study)
+    runs = search.path.parents[1]
+    where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
+    print(f"watch:    python -m sweeps.search {search.id} --show{where}")
+    print(f"continue: python -m sweeps.status {search.id} --relaunch{where}")
+    print(f"cancel:   python -m sweeps.cancel {search.id}{where}", flush=True)
+    return wait_until_over(search, study, intervals.watch_s) if search.base.wait else ExitCode.DONE
+
+
+def resubmit(path: Path) -> None:
+    """Submit again what is missing of the jobs that share the trials of a search, and say how many jobs that is.
+
+    Args:
+      path: the search's record.
+    Raises:
+      ConfigError: SLURM was never given the search, refuses, or does not say what is in the queue.
+    """
+    search = load(path)
+    if not any(one.kind == "search" for one in submissions(search.folder)):
+        raise ConfigError(
+            f"--relaunch: {search.id} has no SLURM jobs; this machine goes on with it by: "
+            f"python -m sweeps.search {search.id} --runs {shlex.quote(str(path.parents[1]))}"
+        )
+    check_jobs(search)
+    study = open_study(search)
+    if is_over(search, study):
+        print(f"search {search.id}: all trials have ended")
+    elif not submit_missing(search, study):
+        print(f"search {search.id}: submitted 0 jobs")
+
+
+def check_jobs(search: Search) -> None:
+    """Ask SLURM whether it would take the search's jobs; writes nothing.
+
+    Raises:
+      ConfigError: there is no SLURM, or it refuses.
+    """
+    launcher = search.base.launcher
+    script = job_command(worker_command(search), search.folder, launcher)
+    cluster.check(launcher, job_array(launcher, launcher.max_parallel or 1, search.folder, search.id).script(script))
+
+
+def worker_command(search: Search) -> list[str]:
+    """What each job of a search executes."""
+    return [sys.executable, "-m", "sweeps.search", search.id, "--runs", str(search.path.parents[1]), "--job"]
+
+
+def submit_missing(search: Search, study: Study) -> int:
+    """Submit the jobs that the search has too few of; how many.
+
+    Raises:
+      ConfigError: SLURM refuses, or does not say what is in the queue.
+    """
+    launcher = search.base.launcher
     with launch_lock(search.path):
         queued = cluster.search_jobs(search.folder)
         if queued is None:
             raise ConfigError(f"{search.id}: squeue does not answer, so its jobs may be in the queue already")
-        missing = min(jobs, math.ceil(trials_left(search, study) / launcher.runs_per_gpu)) - len(queued)
+        useful = math.ceil(trials_left(search, study) / launcher.runs_per_gpu)
+        missing = max(0, min(launcher.max_parallel or 1, useful) - len(queued))
         if queued:
             print(f"search {search.id}: has jobs already: {cluster.in_words(queued)}")
-        if missing > 0:
-            array = cluster.submit_workers(launcher, missing, search.folder, search.id, command)
+        if missing:
+            array = cluster.submit_workers(launcher, missing, search.folder, search.id, worker_command(search))
             print(f"search {search.id}: submitted {missing} jobs as job array {array}")
-    where = "" if runs == Path.cwd() / "runs" else f" --runs {shlex.quote(str(runs))}"
-    print(f"watch:  python -m sweeps.search {search.id} --show{where}")
-    print(f"cancel: python -m sweeps.cancel {search.id}{where}", flush=True)
-    return wait_until_over(search, study, intervals.watch_s) if search.base.wait else ExitCode.DONE
+    return missing
 
 
 def wait_until_over(search: Search, study: Study, every_s: float) -> int:

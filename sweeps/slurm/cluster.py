@@ -25,18 +25,23 @@ ANSWER_S = 10.0
 
 
 def controller() -> Literal["up", "silent", "none"]:
-    """What becomes of `scontrol ping`; none: SLURM is not installed, or without a configuration, so of no cluster."""
-    scontrol = shutil.which("scontrol")
-    return "none" if scontrol is None or shutil.which("sbatch") is None else _ping(scontrol)
+    """Whether SLURM answers; none: SLURM is not installed, or without a configuration, so of no cluster.
+
+    Where `scontrol` is missing, `squeue` is asked.
+    """
+    scontrol, squeue = shutil.which("scontrol"), shutil.which("squeue")
+    if shutil.which("sbatch") is None:
+        return "none"
+    if scontrol is not None:
+        return _ask(scontrol, "ping")
+    return "none" if squeue is None else _ask(squeue, "--noheader", "--user", str(os.getuid()))
 
 
 @cache
-def _ping(scontrol: str) -> Literal["up", "silent", "none"]:
+def _ask(*command: str) -> Literal["up", "silent", "none"]:
     """Asked once in a process, as one that is down makes us wait."""
     try:
-        result = subprocess.run(
-            [scontrol, "ping"], capture_output=True, text=True, timeout=ANSWER_S, env=clean(os.environ)
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, env=clean(os.environ))
     except (OSError, subprocess.TimeoutExpired):
         return "silent"
     if result.returncode == 0:
@@ -45,7 +50,9 @@ def _ping(scontrol: str) -> Literal["up", "silent", "none"]:
 
 
 def check(launcher: LauncherConfig, text: str) -> None:
-    """Ask SLURM whether it would take the script; nothing is submitted. Say which orders to sbatch are set aside.
+    """Ask SLURM whether it would take the script; nothing is submitted.
+
+    Say which orders to sbatch are set aside, and where jobs may not be able to go back to the queue.
 
     Raises:
       ConfigError: there is no SLURM, it has no such flag, or cannot do what the flags ask for.
@@ -55,6 +62,11 @@ def check(launcher: LauncherConfig, text: str) -> None:
     aside = set_aside(os.environ)
     if aside:
         warn_once(f"set aside, because launcher.slurm says what jobs ask for: {' '.join(aside)}")
+    if launcher.requeue == "auto" and shutil.which("scontrol") is None:
+        warn_once(
+            "launcher.requeue=auto: scontrol is not on this machine; where a job's node lacks it too, the job cannot "
+            "requeue itself, and python -m sweeps.status SWEEP --relaunch, or the same command, goes on with its runs"
+        )
     known = sorted(set(re.findall(r"--([a-z][a-z-]+)", run_command(["sbatch", "--help"]).stdout)))
     for name, value in flags(launcher).items():
         if known and name not in known:
@@ -113,7 +125,7 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
             give(runs, path, index)
         try:
             array = job_array(launcher, len(part), folder, name)
-            ids.append(array.send(runs_command(path), path.with_suffix(".sh")))
+            ids.append(array.send(runs_command(path, launcher), path.with_suffix(".sh")))
         except OSError as error:
             path.unlink()
             before = f"; submitted before it: {', '.join(ids)}" if ids else ""
@@ -148,7 +160,7 @@ def submit_workers(launcher: LauncherConfig, jobs: int, folder: Path, name: str,
     path = next_submission(folder)
     try:
         array = job_array(launcher, jobs, folder, name)
-        identifier = array.send(job_command(command, folder), path.with_suffix(".sh"))
+        identifier = array.send(job_command(command, folder, launcher), path.with_suffix(".sh"))
     except OSError as error:
         raise ConfigError(f"launcher.slurm: {one_line(str(error))}") from None
     record_submission(path, Submission(identifier, time.time(), "search", (), 1, 0, 0.0))

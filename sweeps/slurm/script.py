@@ -19,15 +19,17 @@ if TYPE_CHECKING:
     from sweeps.slurm.array import JobArray
 
 MAX_MINUTES = 7 * 24 * 60
+PAUSES = " 1 2 4 8 0"
+"""Seconds between the tries of a job to go back to the queue."""
 EARLY_S = 60  # SLURM may send a signal so much before it was asked to
 RESERVED = {
     "array": "max_parallel",
     "error": "",
-    "no-requeue": "",
+    "no-requeue": "requeue",
     "open-mode": "",
     "output": "",
     "parsable": "",
-    "requeue": "",
+    "requeue": "requeue",
     "signal": "signal_delay_s",
     "test-only": "dry_run",
     "wait": "",
@@ -64,7 +66,7 @@ if [ -z "$told" ]; then
 fi
 if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 128 ]; }}; then
     back=
-    for pause_s in 1 2 4 8 0; do  # SLURM may be too busy to answer
+    for pause_s in{pauses}; do  # SLURM may be too busy to answer
         [ -e "$cancelled" ] && break
         command -v scontrol >/dev/null || {{ echo "scontrol is not on this node"; break; }}
         scontrol requeue "$job" && {{ back=yes; break; }}
@@ -72,8 +74,8 @@ if [ "$told" = USR2 ] && {{ [ "$status" -eq {interrupted} ] || [ "$status" -ge 1
     done
     if [ -z "$back" ] && [ ! -e "$cancelled" ]; then
         touch {folder}/"$job.interrupted"
-        echo "job $job is interrupted, and could not send itself back to the queue; its runs go on with the sweep's" \
-            "command again, or with: python -m sweeps.status {sweep} --relaunch"
+        echo "job $job is interrupted, and has not gone back to the queue; its runs go on with the sweep's command" \
+            "again, or with: python -m sweeps.status {sweep} --relaunch"
     fi
 fi
 exit "$status"
@@ -153,7 +155,7 @@ def job_array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> J
     all_flags = {"job-name": name} | flags(launcher)
     all_flags |= {
         "output": str(folder / "%A_%a.log"),
-        "requeue": True,
+        "requeue" if launcher.requeue == "auto" else "no-requeue": True,
         "signal": f"B:USR2@{launcher.signal_delay_s}",
     }
     os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # else its import closes other libraries' log handlers
@@ -162,24 +164,26 @@ def job_array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> J
     return JobArray(folder, jobs, launcher.max_parallel or jobs, all_flags, [SETUP, *launcher.setup])
 
 
-def job_command(command: Sequence[str], folder: Path) -> str:
+def job_command(command: Sequence[str], folder: Path, launcher: LauncherConfig) -> str:
     """What a job's script does: execute `command` with the job's index as last argument; requeue if told to.
 
     Args:
       command: what a job executes.
       folder: the folder of the submission, where `forbid_requeue` leaves its word; named like the sweep.
+      launcher: whether a job that is told to stop goes back to the queue.
     """
     return COMMAND.format(
         command=shlex.join(command),
         folder=shlex.quote(str(folder)),
         interrupted=ExitCode.INTERRUPTED,
+        pauses=PAUSES if launcher.requeue == "auto" else "",
         sweep=folder.name,
     )
 
 
-def runs_command(submission: Path) -> str:
-    """That of a job which takes on its runs, as the submission lists them."""
-    return job_command([sys.executable, "-m", "sweeps.slurm.job", str(submission)], submission.parent)
+def runs_command(submission: Path, launcher: LauncherConfig) -> str:
+    """What the script of a job does which takes on its runs, as the submission lists them."""
+    return job_command([sys.executable, "-m", "sweeps.slurm.job", str(submission)], submission.parent, launcher)
 
 
 def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str, max_array_size: int) -> str:
@@ -195,7 +199,7 @@ def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
       ConfigError: as `flags`.
     """
     first = arrays(group(run_dirs, launcher), max_array_size)[0]
-    return job_array(launcher, len(first), folder, name).script(runs_command(next_submission(folder)))
+    return job_array(launcher, len(first), folder, name).script(runs_command(next_submission(folder), launcher))
 
 
 def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:

@@ -19,8 +19,9 @@ from records import layout
 from records.layout import RunOutcome
 from records.run_dir import warn_once, write_config, write_manifest, write_status
 from records.sweep import Member, write_sweep
-from sweeps import cancel, logs, status, sync
+from sweeps import cancel, logs, sync
 from sweeps.command import main as run_command
+from sweeps.status.__main__ import main as status_main
 
 pytestmark = pytest.mark.slow  # two hundred damages, each shown to a command
 
@@ -139,7 +140,7 @@ def test_damaged_file_ends_no_command_in_a_traceback_and_hides_no_other_run(runs
             path.mkdir() if content is None else path.write_bytes(content)
             warn_once.cache_clear()
             capsys.readouterr()
-            status.main(["--runs", str(runs)])
+            status_main(["--runs", str(runs)])
             shown = capsys.readouterr()
             if name in RUN_FILES:
                 assert good.name in shown.out, kind

@@ -16,7 +16,7 @@ from sweeps.command import main, parse
 from sweeps.logs import main as logs
 from sweeps.plan.__main__ import main as plan
 from sweeps.search.command import main as search
-from sweeps.status import main as status
+from sweeps.status.__main__ import main as status
 from sweeps.sync import main as sync
 
 

@@ -21,12 +21,14 @@ from records import layout
 from records.layout import ExitCode
 from records.run_dir import RunDir
 from records.sweep import read_sweep, sweep_records
-from sweeps import cancel, pool, status
+from sweeps import cancel, pool
 from sweeps.search import command as search
 from sweeps.search import space, storage, view
 from sweeps.search import study as optuna_study
 from sweeps.search import trials as trial_worker
 from sweeps.search.scores import Scores
+from sweeps.status import console
+from sweeps.status.__main__ import main as status_main
 from tests.commands import TINY, run, wait_until
 
 BUDGET = ["train.env_steps=900", "eval.every_steps=100", "tracking=off", "launcher=local", "launcher.backoff_s=0"]
@@ -393,7 +395,7 @@ def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm
     assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
     (fake_slurm / "queue").write_text("7_0|PENDING\n7_1|PENDING\n99_0|PENDING\n")
     capsys.readouterr()
-    assert status.main([]) == ExitCode.DONE
+    assert status_main([]) == ExitCode.DONE
     assert "jobs of the search: 2 pending" in capsys.readouterr().out
     (sweep,) = sweep_records(Path("runs"))
     assert cancel.main([sweep.stem]) == ExitCode.DONE
@@ -401,6 +403,26 @@ def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm
     assert (fake_slurm / "cancelled").read_text().split() == ["7_0", "7_1"]
     (fake_slurm / "silent").touch()
     assert cancel.main([sweep.stem]) == ExitCode.BAD_CONFIG
+
+
+def test_relaunch_submits_the_jobs_that_a_search_has_too_few_of(
+    fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
+):
+    assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
+    (path,) = sweep_records(Path("runs"))
+    before = path.read_bytes()
+    assert f"continue: python -m sweeps.status {path.stem} --relaunch" in capsys.readouterr().out
+    (fake_slurm / "queue").write_text("7_1|PENDING\n")
+    for submitted_jobs, array in ((1, "8"), (0, "")):
+        assert status_main([path.stem, "--relaunch"]) == ExitCode.DONE
+        assert f"submitted {submitted_jobs} jobs{f' as job array {array}' if array else ''}" in capsys.readouterr().out
+        (fake_slurm / "queue").write_text("7_1|PENDING\n8_0|PENDING\n")
+    assert len(submitted(fake_slurm)) == 2
+    assert path.read_bytes() == before
+    opened(TAU, "sweep.search.trials=1", "sweep.name=local")
+    assert status_main(["--relaunch"]) == ExitCode.BAD_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "has no SLURM jobs; this machine goes on with it by: python -m sweeps.search quickstart-local-" in line
 
 
 def test_cancel_stops_every_command_that_works_on_a_search_here(
@@ -512,7 +534,7 @@ def test_tables_show_lists_as_they_are_written(fake_runs: Path, capsys: pytest.C
     drawn = optuna_study.suggest(study.ask(), "benchmark.tasks", made.space["benchmark.tasks"])
     view.print_search(made)
     assert "[a], [b]" in capsys.readouterr().out
-    status.console().print(view.table(made, study))
+    console().print(view.table(made, study))
     assert drawn in capsys.readouterr().out
 
 

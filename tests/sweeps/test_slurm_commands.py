@@ -31,8 +31,8 @@ from sweeps.logs import main as logs
 from sweeps.plan.place import use_slurm
 from sweeps.slurm import cluster, script
 from sweeps.slurm.submission import job_of
-from sweeps.status import main as status
 from sweeps.status import states_of
+from sweeps.status.__main__ import main as status
 from tests.commands import command, living
 from tests.yaml_copy import yaml_copy
 
@@ -421,9 +421,10 @@ def test_waiting_ends_when_a_job_vanishes_without_a_word(folder: Path, fake_slur
     assert capsys.readouterr().out.splitlines()[-1] == "3 failed"
 
 
-def run_batch(folder: Path, array: str, does: str, index: str = "0") -> int:
+def run_batch(folder: Path, array: str, does: str, index: str = "0", *overrides: str) -> int:
     """Run what a job's script does, as a job of an array whose command is a shell line; its exit status."""
-    text = f"{script.SETUP}\n{script.job_command(['sh', '-c', does], folder)}"
+    launcher = compose(["launcher=slurm", *overrides]).launcher
+    text = f"{script.SETUP}\n{script.job_command(['sh', '-c', does], folder, launcher)}"
     job = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": index}
     return subprocess.run(["bash"], input=text, text=True, env=os.environ | job, timeout=60).returncode
 
@@ -455,15 +456,16 @@ def test_requeue_is_tried_again_a_few_times(folder: Path, fake_slurm: Path, busy
     assert (fake_slurm / "requeued").read_text() == "7_0\n" * tries
 
 
-def without_scontrol(fake_slurm: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the machine as a compute node that lacks `scontrol`: only shell tools are found."""
+def without_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the machine as a compute node that lacks `scontrol`: only shell tools are found, in the returned folder."""
     node = folder / "node"
     node.mkdir()
-    for tool in ("sh", "bash", "touch", "sleep", "kill"):
+    for tool in ("sh", "bash", "touch", "sleep", "kill", "cat", "cp", "sed", "git"):
         found = shutil.which(tool)
         if found is not None:
             (node / tool).symlink_to(found)
     monkeypatch.setenv("PATH", str(node))
+    return node
 
 
 def test_job_on_a_node_without_scontrol_ends_as_interrupted_and_is_relaunched(
@@ -476,7 +478,7 @@ def test_job_on_a_node_without_scontrol_ends_as_interrupted_and_is_relaunched(
     write_status(begun, RunOutcome.RUNNING)
     write_status(failed, RunOutcome.FAILED, reason="boom")
     with monkeypatch.context() as node:
-        without_scontrol(fake_slurm, folder, node)
+        without_scontrol(folder, node)
         for index in "012":
             assert run_batch(sweep.folder, "7", TOLD, index) == 75
     said = capfd.readouterr().out
@@ -494,6 +496,33 @@ def test_job_on_a_node_without_scontrol_ends_as_interrupted_and_is_relaunched(
     assert f"{sweep.id}: submitted 0 runs again" in out
     assert "2 preempted, 1 failed" in out
     assert len(scripts(fake_slurm)) == 2
+
+
+def test_job_that_may_not_go_back_to_the_queue_leaves_its_runs_to_a_relaunch(folder: Path, fake_slurm: Path, capsys):
+    assert main([*SWEEP, "launcher.requeue=off"]) == 0
+    sweep = find_sweep(folder / "runs", None)
+    assert "#SBATCH --no-requeue" in Path(scripts(fake_slurm)[0]).read_text().splitlines()
+    assert f"continue: python -m sweeps.status {sweep.id} --relaunch" in capsys.readouterr().out
+    for index in "012":
+        assert run_batch(sweep.folder, "7", TOLD, index, "launcher.requeue=off") == 75
+    assert not (fake_slurm / "requeued").exists()
+    assert status(["--relaunch"]) == 0
+    assert "submitted 3 runs again" in capsys.readouterr().out
+    assert "#SBATCH --no-requeue" in Path(scripts(fake_slurm)[1]).read_text().splitlines()
+
+
+def test_submitting_where_scontrol_is_missing_says_what_continues_the_runs(
+    folder: Path, fake_slurm: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    node = without_scontrol(folder, monkeypatch)
+    for name in ("sbatch", "squeue"):
+        (node / name).symlink_to(fake_slurm / name)
+    for requeue, warnings in (("auto", 1), ("off", 0)):
+        assert main([*SWEEP, f"launcher.requeue={requeue}", f"paths.runs={requeue}"]) == 0
+        said = capsys.readouterr()
+        lines = [line for line in said.err.splitlines() if line.startswith("warning: launcher.requeue=auto: scontrol")]
+        assert len(lines) == warnings
+        assert "--relaunch" in said.out
 
 
 def test_job_that_was_told_before_its_runs_began_leaves_them_interrupted_and_not_failed(

@@ -14,7 +14,8 @@ from records.lock import LockedError, lock
 from records.run_dir import warn_once
 from records.sweep import Member, join_sweep, write_sweep
 from sweeps import sync
-from sweeps.status import RunState, inspect, main
+from sweeps.status import RunState, inspect
+from sweeps.status.__main__ import main
 
 
 def write(run_dir: Path, name: str, value: object) -> None:

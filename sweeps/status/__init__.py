@@ -1,9 +1,7 @@
-"""Says where runs stand: `python -m sweeps.status [SWEEP]`. Reads run directories, and asks `squeue` once."""
+"""Where runs stand, and how that is shown. Reads run directories, and asks `squeue` once."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,16 +14,12 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from conf.schema import LauncherConfig
-from conf.typed import ConfigError
 from records import layout
-from records.command_line import Parser, add_sweep, exit_status
-from records.layout import ExitCode, RunOutcome
+from records.layout import RunOutcome
 from records.lock import is_held
-from records.run_dir import RunDir, recorded_config
-from records.sweep import Member, Sweep, all_runs, find_sweep, launch_lock, sweep_records
+from records.run_dir import RunDir
+from records.sweep import Member, Sweep
 from sweeps.slurm import cluster
-from sweeps.slurm.script import script
 from sweeps.slurm.submission import job_of
 from tracking.client import link
 from tracking.mirror import run_link
@@ -107,35 +101,6 @@ def states_of(sweep: Sweep) -> dict[Member, RunState]:
     """Where each member stands."""
     queue = cluster.queue(sweep.owner) if any((one.run_dir / layout.JOB).exists() for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
-
-
-def relaunch(sweep: Sweep) -> int:
-    """Submit again the sweep's runs whose SLURM jobs have ended early; those that failed are left alone.
-
-    Returns:
-      how many were submitted.
-    Raises:
-      ConfigError: the sweep is a search, or SLURM does not answer or refuses.
-    """
-    if sweep.overrides:
-        raise ConfigError(f"{sweep.id}: is a search, whose jobs share its trials; repeat the search's command")
-    with launch_lock(sweep.path):
-        states = states_of(sweep)
-        ended = [
-            member.run_dir
-            for member, state in states.items()
-            if state.name in ("interrupted", "killed", "new") and job_of(member.run_dir) is not None
-        ]
-        if ended:
-            groups: dict[str, tuple[LauncherConfig, list[Path]]] = {}
-            for run_dir in ended:
-                launcher = recorded_config(run_dir).launcher
-                groups.setdefault(repr(launcher), (launcher, []))[1].append(run_dir)
-            for launcher, runs in groups.values():
-                cluster.check(launcher, script(runs, launcher, sweep.folder, sweep.id, cluster.max_array_size()))
-            for launcher, runs in groups.values():
-                cluster.submit(runs, launcher, sweep.folder, sweep.id)
-    return len(ended)
 
 
 def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
@@ -258,47 +223,3 @@ def watch(sweep: Sweep, until_over: bool, every_s: float = WATCH_S) -> dict[Memb
             if screen.is_terminal:
                 live.update(table(sweep, states), refresh=True)
     return states
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Shows where the runs stand that a command line names, and returns the exit status."""
-    return exit_status(lambda: run(arguments))
-
-
-def run(arguments: Sequence[str] | None) -> int:
-    """Shows the sweep that the arguments name, the newest one, or all runs where there is no sweep.
-
-    Raises:
-      ConfigError: there is no such sweep.
-    """
-    parser = Parser(
-        prog="python -m sweeps.status",
-        description="Where the runs of a sweep stand; all runs, where there is no sweep.",
-    )
-    add_sweep(parser)
-    parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
-    parser.add_argument("--relaunch", action="store_true", help="submit again what SLURM jobs have left unfinished")
-    parsed = parser.parse_args(arguments)
-    known = sweep_records(parsed.runs)
-    alone = parsed.sweep is None and not known
-    sweep = all_runs(parsed.runs) if alone else find_sweep(parsed.runs, parsed.sweep)
-    if not sweep.members and not search_jobs(sweep):
-        print(f"no runs in {parsed.runs} yet; --runs names another folder")
-        return ExitCode.DONE
-    if parsed.sweep is None and len(known) > 1:
-        others = [path.stem for path in known[1:11]]
-        print(f"the newest of {len(known)} sweeps; others: {', '.join(others)}{', ...' if len(known) > 11 else ''}")
-    if parsed.relaunch:
-        if alone:
-            raise ConfigError(f"--relaunch: there is no sweep in {parsed.runs}; continue a run with its own command")
-        print(f"{sweep.id}: submitted {relaunch(sweep)} runs again")
-    if parsed.watch:
-        with contextlib.suppress(KeyboardInterrupt):
-            watch(sweep, until_over=False)
-    else:
-        console().print(table(sweep, states_of(sweep)), highlight=False)
-    return ExitCode.DONE
-
-
-if __name__ == "__main__":
-    sys.exit(main())
