@@ -25,7 +25,7 @@ from envs.random_actions import random_actions
 from envs.seeding import episode_seed
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import VectorEnv, default_workers
-from records.command_line import exit_status
+from records.command_line import Parser, at_least, exit_status
 from records.layout import ExitCode
 
 if TYPE_CHECKING:
@@ -218,28 +218,29 @@ def print_steps(
     progress.console.print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Times what a command line names, and returns the exit status."""
+    return exit_status(lambda: bench(arguments))
+
+
+def bench(argv: Sequence[str] | None) -> int:
+    """Run the benchmark that the command line asks for, and return the exit status.
+
+    Raises:
+      ConfigError: something in the command line is wrong.
+    """
+    parser = Parser(
         prog="python -m envs.bench",
         description="Times the back ends of a benchmark's environments against stepping one after another.",
         epilog="example: python -m envs.bench benchmark=metaworld env.workers=8",
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for agents.run; benchmark=... above all")
     parser.add_argument("--backends", default="process,envpool,inline", help="comma list; default: %(default)s")
-    parser.add_argument("--steps", type=int, default=200, help="vector steps a round; default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--steps", type=at_least(1), default=200, help="vector steps a round; default: %(default)s")
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="default: %(default)s")
     parser.add_argument("--no-start", action="store_true", help="leave out start-up times and memory")
     parser.add_argument("--start", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    return exit_status(lambda: bench(arguments))
-
-
-def bench(arguments: argparse.Namespace) -> int:
-    """Run the benchmark that the command line asks for, and return the exit status.
-
-    Raises:
-      ConfigError: something in the command line is wrong.
-    """
+    arguments = parser.parse_intermixed_args(argv)
     config = compose(arguments.overrides)
     specs = registry.specs(config.benchmark.task_ids, config.env)
     if arguments.start:

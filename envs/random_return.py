@@ -5,7 +5,8 @@ The mean returns are kept in each suite's task table as `random_return`.
 
 from __future__ import annotations
 
-import argparse
+import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from envs.random_actions import random_actions
 from envs.seeding import episode_seed, seed_sequence
 from envs.spec import TaskSpec
 from envs.vector import VectorEnv, default_workers
+from records.command_line import Parser, at_least, exit_status
+from records.layout import ExitCode
 
 
 def random_episodes(
@@ -50,18 +53,30 @@ def random_episodes(
     return played.returns[0], played.successes[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What uniformly random actions score, task by task.")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures the tasks that a command line names, and returns the exit status."""
+    return exit_status(lambda: measure(arguments))
+
+
+def measure(arguments: Sequence[str] | None) -> int:
+    """Prints, task by task, what random actions score.
+
+    Raises:
+      ConfigError: the arguments make no sense, or name a task that is not there.
+    """
+    parser = Parser(
+        prog="python -m envs.random_return", description="What uniformly random actions score, task by task."
+    )
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="task ids such as dmc/dog-run; default: all")
-    parser.add_argument("--episodes", type=int, default=20)
-    parser.add_argument("--envs", type=int, help="environments that play them; default: one a core")
-    arguments = parser.parse_args()
-    specs = registry.specs(arguments.tasks) or registry.all_tasks()
-    for spec in specs:
-        returns, successes = random_episodes(spec, arguments.episodes, arguments.envs)
+    parser.add_argument("--episodes", type=at_least(1), default=20, help="episodes of each task; default: 20")
+    parser.add_argument("--envs", type=at_least(1), help="environments that play them; default: one a core")
+    parsed = parser.parse_args(arguments)
+    for spec in registry.specs(parsed.tasks) or registry.all_tasks():
+        returns, successes = random_episodes(spec, parsed.episodes, parsed.envs)
         error = returns.std(ddof=1) / np.sqrt(len(returns)) if len(returns) > 1 else np.nan
         print(f"{spec.id:36s} {returns.mean():9.2f} +- {error:.2f}  success {successes.mean():.2f}", flush=True)
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,25 +8,29 @@ A recording is `videos/<name>.npz` in a run directory: seeds and actions of one 
 
 from __future__ import annotations
 
-import argparse
 import os
 import select
 import subprocess
 import sys
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from conf import identity
+from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs import registry
 from envs.divergence import DivergedError
 from envs.spec import TaskSpec
 from records import layout, sidecar
+from records.command_line import Parser, exit_status
+from records.decode import DamagedRecordError
 from records.files import write_atomic
 from records.layout import ExitCode
+from records.run_dir import RunDir, warn_once
 
 POLL_S = 2.0
 MAX_FPS = 30
@@ -142,22 +146,46 @@ def film(spec: TaskSpec, episode: Recording, path: Path) -> None:
     env.close()
 
 
-def film_all(run_dir: Path) -> None:
-    """Film every recording of a run directory."""
-    config = identity.config_from_json((run_dir / layout.CONFIG).read_text())
+def film_all(run_dir: Path, config: RunConfig) -> bool:
+    """Film every recording of a run directory; whether all could be read. A damaged one is named and left as it is."""
     specs = registry.specs(config.benchmark.task_ids, config.env)
+    all_read = True
     for source in sorted((run_dir / layout.VIDEOS).glob("*.npz")):
+        try:
+            episodes = recorded(source, specs)
+        except DamagedRecordError as error:
+            all_read = False
+            warn_once(str(error))
+            continue
         folder = source.with_suffix("")
         folder.mkdir(exist_ok=True)
-        with np.load(source, allow_pickle=False) as arrays:
-            for spec in specs:
-                path = folder / f"{spec.id.replace('/', '-')}.mp4"
-                if not path.exists():
-                    unfinished = path.with_name(f".{path.name}")
-                    film(spec, Recording(int(arrays[f"seed:{spec.id}"]), arrays[f"actions:{spec.id}"]), unfinished)
-                    unfinished.rename(path)
+        for spec, episode in zip(specs, episodes, strict=True):
+            path = folder / f"{spec.id.replace('/', '-')}.mp4"
+            if not path.exists():
+                unfinished = path.with_name(f".{path.name}")
+                film(spec, episode, unfinished)
+                unfinished.rename(path)
         source.unlink()
         write_atomic(folder / "index.html", index_page(folder.name, sorted(path.name for path in folder.glob("*.mp4"))))
+    return all_read
+
+
+def recorded(path: Path, specs: Sequence[TaskSpec]) -> list[Recording]:
+    """The episode of each task that a recording holds.
+
+    Raises:
+      DamagedRecordError: the file cannot be read, lacks a task, or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = [Recording(int(arrays[f"seed:{spec.id}"]), arrays[f"actions:{spec.id}"]) for spec in specs]
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedRecordError(path, f"no recording of the run's tasks ({error})") from None
+    for spec, (_, actions) in zip(specs, found, strict=True):
+        dimensions, kinds = (2, "f") if spec.action_kind == "continuous" else (1, "iu")
+        if actions.ndim != dimensions or actions.dtype.kind not in kinds:
+            raise DamagedRecordError(path, f"the actions of {spec.id} are {actions.dtype}, {actions.ndim} dimensions")
+    return found
 
 
 def index_page(title: str, names: Sequence[str]) -> str:
@@ -173,35 +201,44 @@ def index_page(title: str, names: Sequence[str]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Film the recorded episodes of a run.")
-    parser.add_argument("run_dir", type=Path)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Films what a command line names, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Films the recordings of the run that the arguments name; 1 if some could not be read.
+
+    Raises:
+      ConfigError: there is no run, its configuration cannot be read, or nothing here renders.
+    """
+    parser = Parser(prog="python -m envs.video", description="Film the recorded episodes of a run.")
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     parser.add_argument("--follow", action="store_true", help="go on until standard input closes")
-    arguments = parser.parse_args()
-    run_dir: Path = arguments.run_dir.resolve()
+    parsed = parser.parse_args(arguments)
+    run_dir: Path = parsed.run_dir.resolve()
     try:
-        if not (run_dir / layout.CONFIG).is_file():
-            raise ConfigError(f"{run_dir}: no run here ({layout.CONFIG} is missing)")
-        if not arguments.follow:
-            config = identity.config_from_json((run_dir / layout.CONFIG).read_text())
-            os.environ["MUJOCO_GL"] = usable_gl(registry.specs(config.benchmark.task_ids, config.env))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(ExitCode.BAD_CONFIG)
-    if arguments.follow:
-        follow(run_dir)
-    film_all(run_dir)
+        config = RunDir(run_dir).require_config()
+    except DamagedRecordError as error:
+        raise ConfigError(str(error)) from None
+    if config is None:
+        raise ConfigError(f"{run_dir}: no run here ({layout.CONFIG} is missing)")
+    if parsed.follow:
+        follow(run_dir, config)
+    else:
+        os.environ["MUJOCO_GL"] = usable_gl(registry.specs(config.benchmark.task_ids, config.env))
+    return ExitCode.DONE if film_all(run_dir, config) else ExitCode.FAILED
 
 
-def follow(run_dir: Path) -> None:
+def follow(run_dir: Path, config: RunConfig) -> None:
     """Film recordings as they come until standard input closes."""
     import signal
 
     for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
         signal.signal(number, signal.SIG_IGN)
     while not select.select([sys.stdin], [], [], POLL_S)[0]:
-        film_all(run_dir)
+        film_all(run_dir, config)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

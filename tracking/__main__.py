@@ -1,6 +1,8 @@
 """The command `python -m tracking RUN_DIR`."""
 
+import sys
+
 from tracking.follow import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

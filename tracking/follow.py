@@ -6,7 +6,6 @@ run, what is on disk still gets there.
 
 from __future__ import annotations
 
-import argparse
 import os
 import select
 import signal
@@ -14,12 +13,15 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from conf.passwords import mask
+from conf.typed import ConfigError
 from conf.uris import is_web
 from records import layout, sidecar
+from records.command_line import Parser, exit_status
 from records.layout import ExitCode
 from records.run_dir import RunDir
 from tracking.client import ANSWER_NAME, LONG_ANSWER_S, reason
@@ -85,29 +87,44 @@ def follow(run_dir: Path, stdin: IO[str]) -> bool:
     return failures == 0
 
 
-def main() -> None:
-    """Send to MLflow what it lacks of one run, or follow the run (`python -m tracking`)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tracking", description="Send to MLflow what it lacks of a run directory."
-    )
-    parser.add_argument("run_dir", type=Path)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Sends to MLflow what it lacks of the run that a command line names, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Sends to MLflow what it lacks of one run, or follows the run (`python -m tracking`).
+
+    Raises:
+      ConfigError: there is no run.
+    """
+    parser = Parser(prog="python -m tracking", description="Send to MLflow what it lacks of a run directory.")
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     parser.add_argument("--follow", action="store_true", help="go on until standard input closes")
-    arguments = parser.parse_args()
-    run_dir: Path = arguments.run_dir.resolve()
+    parsed = parser.parse_args(arguments)
+    run_dir: Path = parsed.run_dir.resolve()
     if not (run_dir / layout.CONFIG).is_file():
-        print(f"error: {run_dir}: no run here ({layout.CONFIG} is missing)", file=sys.stderr)
-        sys.exit(ExitCode.BAD_CONFIG)
+        raise ConfigError(f"{run_dir}: no run here ({layout.CONFIG} is missing)")
     os.environ.setdefault(ANSWER_NAME, LONG_ANSWER_S)
     with mirror_lock(run_dir, wait=True):  # a predecessor may still be finishing
-        if arguments.follow:
+        if parsed.follow:
             for number in (signal.SIGTERM, signal.SIGUSR2):  # they are for the run; its end closes standard input
                 signal.signal(number, signal.SIG_IGN)
             sent = follow(run_dir, sys.stdin)
-            # The run waits for this process, and to take down all of MLflow takes longer than to send the rest.
-            os._exit(ExitCode.DONE if sent else ExitCode.FAILED)
         else:
-            try:
-                Mirror(run_dir).close()
-            except Exception as error:
-                print(f"error: {reason(error)}", file=sys.stderr)
-                sys.exit(ExitCode.FAILED)
+            sent = send_rest(run_dir)
+    status = ExitCode.DONE if sent else ExitCode.FAILED
+    if parsed.follow:
+        # The run waits for this process, and to take down all of MLflow takes longer than to send the rest.
+        os._exit(status)
+    return status
+
+
+def send_rest(run_dir: Path) -> bool:
+    """Send what MLflow lacks of a run that has ended; whether all was sent, with an error line where not."""
+    try:
+        Mirror(run_dir).close()
+    except Exception as error:
+        print(f"error: {reason(error)}", file=sys.stderr)
+        return False
+    return True

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from envs.bench import main
+
 
 @pytest.mark.slow
 def test_every_back_end_is_timed_against_plain_stepping():
@@ -24,3 +26,10 @@ def test_an_unknown_back_end_is_one_line():
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert result.stderr == "error: --backends=threads: must be one of process, envpool, inline\n"
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "0"], ["--rounds", "-1"], ["--round", "1"], ["benchmark=nosuch"]])
+def test_a_wrong_argument_is_one_line(capsys, arguments):
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {arguments[0]}")

@@ -10,7 +10,8 @@ import pytest
 
 from conf.typed import ConfigError
 from envs import registry
-from envs.video import usable_gl
+from envs.video import main, recorded, usable_gl
+from records.decode import DamagedRecordError
 
 SPEC = registry.spec("dmc/cartpole-swingup")
 
@@ -57,6 +58,41 @@ def test_a_missing_opengl_is_one_line_that_says_what_to_install(monkeypatch):
     assert message.startswith("no OpenGL that renders without a screen (glfw: ")
     assert "apt-get install libosmesa6" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [(None, "no run here (config.json is missing)"), ("[", "config.json: is no JSON"), ("{}", "config.json: ")],
+)
+def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys, config, expected):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    assert main([str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path}")
+    assert expected in line
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        None,
+        {},
+        {"seed": np.asarray(1)},
+        {"seed": np.asarray("one"), "actions": np.zeros((3, 1), np.float32)},
+        {"seed": np.asarray([1, 2]), "actions": np.zeros((3, 1), np.float32)},
+        {"seed": np.asarray(1), "actions": np.zeros(3, np.float32)},
+        {"seed": np.asarray(1), "actions": np.asarray([["up"]])},
+    ],
+)
+def test_a_damaged_recording_is_named(tmp_path, arrays):
+    path = tmp_path / "step-1.npz"
+    if arrays is None:
+        path.write_bytes(b"PK\3\4 torn")
+    else:
+        np.savez(path, allow_pickle=False, **{f"{name}:{SPEC.id}": value for name, value in arrays.items()})
+    with pytest.raises(DamagedRecordError, match=r"step-1\.npz: "):
+        recorded(path, [SPEC])
 
 
 def gl_or_skip() -> str:

@@ -17,6 +17,9 @@ import pytest
 from records import layout
 from records import lock as locks
 from records.lock import LostLockError, holder_of, is_held, lock, try_lock
+from records.run_dir import RunDir
+from records.sweep import read_sweep, write_sweep
+from tests.commands import TINY, run
 
 LIBRARY = r"""
 #define _GNU_SOURCE
@@ -143,6 +146,41 @@ def contest(library: Path, tmp_path: Path) -> Iterator[Contest]:
         one.kill()
 
 
+APPEND = """
+import sys, time
+from pathlib import Path
+from records.sweep import Member, change_sweep, launch_lock, listed, read_sweep, sweep_lock
+path, name = Path(sys.argv[1]), sys.argv[2]
+for number in range(5):
+    with launch_lock(path), sweep_lock(path):
+        members = read_sweep(path).members
+        time.sleep(0.005)
+        added = Member(path.parent.parent / f"{name}-{number}", 1, {})
+        change_sweep(path, members=listed([*members, added], path))
+"""
+TRIAL = """
+import os, sys, time
+from pathlib import Path
+from sweeps.search.storage import JOURNAL, JournalLock
+from records.lock import try_lock
+folder, name = Path(sys.argv[1]), sys.argv[2]
+while sum(one.suffix == ".mine" for one in folder.iterdir()) < 12:
+    for number in range(12):
+        held = try_lock(folder / f"trial-{number:04d}.lock")
+        if held is None:
+            continue
+        if not (folder / f"{number}.mine").exists():
+            journal = JournalLock(folder / JOURNAL)
+            journal.acquire()
+            lines = (folder / JOURNAL).read_text()
+            time.sleep(0.005)
+            (folder / JOURNAL).write_text(f"{lines}{number} {name}\\n")
+            journal.release()
+            (folder / f"{number}.mine").touch(exist_ok=False)
+        held.release()
+"""
+
+
 def number_of(name: str) -> str:
     return str(getattr(errno, name))
 
@@ -168,6 +206,41 @@ def test_of_twenty_starts_at_once_one_holds(contest: Contest, tmp_path: Path, fl
     if killed:
         contest.start(path, flock)[0].kill()
     assert contest.at_once(path, [(flock, None)] * 20).count("refused") == 19
+
+
+def finish(library: Path, code: str, flock: str, *arguments: object) -> None:
+    """Run four processes at once that are given a number each, and wait for their end."""
+    environment = os.environ | {"LD_PRELOAD": str(library), "FLOCK": flock}
+    environment |= {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    processes = [
+        subprocess.Popen([*command, str(number)], env=environment, stderr=subprocess.PIPE, text=True)
+        for number in range(4)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_without_flock_processes_that_change_a_sweeps_record_lose_nothing_of_each_other(
+    library: Path, tmp_path: Path, name: str
+):
+    path = tmp_path / layout.SWEEPS / "mine.json"
+    write_sweep(path, [], {})
+    finish(library, APPEND, number_of(name), path)
+    found = sorted(member.run_dir.name for member in read_sweep(path).members)
+    assert found == sorted(f"{process}-{number}" for process in range(4) for number in range(5))
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_without_flock_each_trial_of_a_search_is_one_process_and_the_journal_keeps_every_line(
+    library: Path, tmp_path: Path, name: str
+):
+    (tmp_path / "study.log").touch()
+    finish(library, TRIAL, number_of(name), tmp_path)
+    lines = (tmp_path / "study.log").read_text().splitlines()
+    assert sorted(int(line.split()[0]) for line in lines) == list(range(12))
 
 
 def test_flock_that_holds_on_each_host_alone_lets_one_host_write(contest: Contest, tmp_path: Path):
@@ -266,3 +339,30 @@ def test_damaged_lease_counts_as_held_until_its_age_says_otherwise(tmp_path: Pat
     with lock(tmp_path):
         assert is_held(tmp_path)
     assert not lease.exists()
+
+
+@pytest.mark.slow
+def test_sweep_and_search_without_flock_end_as_they_do_with_it(library: Path, tmp_path: Path):
+    short = ["-m", *TINY, "train.env_steps=300", "eval.every_steps=150", "launcher=local", "launcher.max_parallel=2"]
+    space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
+    without = {"LD_PRELOAD": str(library), "FLOCK": number_of("ENOSYS")}
+    for wanted in (["seed=0,1"], ["+sweep=search", space, "sweep.search.trials=2", "sweep.search.pruner=off"]):
+        results = []
+        for name, environment in (("with", {}), ("without", without)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            results.append(run(tmp_path / name, *short, *wanted, environment=environment))
+            assert results[-1].returncode == 0, results[-1].stderr
+        assert "warning" not in results[1].stderr
+    kinds = {}
+    for name in ("with", "without"):
+        runs = sorted((tmp_path / name).glob("runs/quickstart/*"))
+        kinds[name] = {start.lock for one in runs if (manifest := RunDir(one).manifest()) for start in manifest.starts}
+    assert kinds == {"with": {"flock"}, "without": {"lease"}}
+    assert metrics_below(tmp_path / "with") == metrics_below(tmp_path / "without")
+    assert len(metrics_below(tmp_path / "without")) == 4
+    assert [path.name for path in tmp_path.rglob("*.lease")] == []
+
+
+def metrics_below(folder: Path) -> dict[str, bytes]:
+    """The metrics of each run in a folder, by the run's name."""
+    return {path.parent.name: path.read_bytes() for path in folder.glob(f"runs/*/*/{layout.METRICS}")}
