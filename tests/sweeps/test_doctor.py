@@ -16,6 +16,7 @@ from records.layout import ExitCode
 from sweeps import doctor, filesystem
 from sweeps.doctor import Finding, Question, finding_of, processor_finding
 from sweeps.filesystem import FileSystemError
+from tests.commands import wait_until
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,14 @@ def test_check_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path):
     assert time.monotonic() - begun < 20
     assert found == Finding("wrong", "no answer in 0.5 s", found.advice)
     child = int((tmp_path / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    wait_until(lambda: not lives(child), 10, "the end of what the check started")
+
+
+def lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_folder_that_keeps_what_is_written_passes_and_is_left_as_it_was(tmp_path: Path):
