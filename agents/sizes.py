@@ -27,15 +27,15 @@ DISCRETE_CRITIC_PASSES = 5
 
 @dataclass(frozen=True)
 class RunSize:
-    """Parameters (numbers) and memory (bytes) of one run."""
+    """How many parameters one run has (numbers), and how much memory the run takes (bytes)."""
 
     critic_params: int
-    """With the task embedding and the image encoder."""
+    """All parameters of the ensemble, with the task embedding and the image encoder."""
     actor_params: int
     critic_products: int
-    """Multiplications of one transition's way through the critic; a convolution uses each weight often."""
+    """The multiplications of one transition's way through the critic; a convolution uses each weight often."""
     update_flops: int
-    """Floating-point operations of one gradient update: two for each multiplication, over all passes and the batch."""
+    """The floating-point operations of one gradient update: two a multiplication, over all passes and the batch."""
     learner_bytes: int
     replay_bytes: int
     device_bytes: int
@@ -97,7 +97,7 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
 
 
 def check_actions(config: RunConfig, space: SpaceSpec) -> None:
-    """Refuses tasks that the agent cannot act in, whatever their benchmark says of them.
+    """Refuse tasks that the agent cannot act in, whatever their benchmark says of them.
 
     Raises:
       ConfigError: names agent and tasks.
@@ -110,15 +110,19 @@ def check_actions(config: RunConfig, space: SpaceSpec) -> None:
 
 
 def encoder_shape(config: RunConfig) -> tuple[int, int]:
-    """Channels and stride of the image encoder."""
+    """Return the channels and the stride of the image encoder.
+
+    Raises:
+      ConfigError: the model has no image encoder.
+    """
     channels, stride = config.model.encoder_channels, config.model.encoder_stride
-    assert channels is not None
-    assert stride is not None
+    if channels is None or stride is None:
+        raise ConfigError("model.encoder_channels, model.encoder_stride: an agent that sees images needs both")
     return channels, stride
 
 
 def replay_bytes(specs: Sequence[TaskSpec], capacity: int, budget: int, *, surplus_actions: bool) -> int:
-    """Memory that replay will have taken when `budget` steps per task are in it.
+    """Return the bytes that replay will have taken when `budget` steps per task are in it.
 
     Args:
       specs: the tasks.
@@ -132,7 +136,7 @@ def replay_bytes(specs: Sequence[TaskSpec], capacity: int, budget: int, *, surpl
 
 
 def check_memory(sizes: Sequence[RunSize], available: int) -> None:
-    """Refuses runs whose replay cannot be held at the same time.
+    """Refuse runs whose replay cannot be held at the same time.
 
     Raises:
       ConfigError: names both sizes.
@@ -147,7 +151,7 @@ def check_memory(sizes: Sequence[RunSize], available: int) -> None:
 
 
 def readable_bytes(count: float) -> str:
-    """A size in the unit that suits it."""
+    """Write a number of bytes in the unit that suits the number."""
     for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

@@ -26,7 +26,7 @@ class BenchmarkConfig:
     available: Annotated[tuple[str, ...], NotIdentity()]
     """The benchmark's own task ids, in order; the tasks of included benchmarks follow."""
     include: Annotated[tuple[str, ...], NotIdentity(), Since(())]
-    """Names of other benchmarks, whose tasks this one has too."""
+    """The names of other benchmarks, whose tasks this benchmark contains too."""
     tasks: tuple[str, ...] | None
     """The tasks that the run learns, by full, short or published name; null: all; with -m, each: a run for each."""
     published_suffixes: Annotated[tuple[str, ...], NotIdentity(), Since(())]
@@ -140,7 +140,7 @@ class LauncherConfig:
     requeue: Annotated[Literal["auto", "off"], NotIdentity(), Since("auto")]
     """auto: a job that is told to stop requeues itself, where its node has scontrol; off: no job ever requeues."""
     setup: Annotated[tuple[str, ...], NotIdentity(), Since(())]
-    """Shell lines that a SLURM job begins with."""
+    """The shell lines that a SLURM job executes first."""
     dry_run: Annotated[bool, NotIdentity(), Since(False)]
     """Whether the command prints the plan and what would be submitted, and stops."""
     slurm: Annotated[dict, NotIdentity()]
@@ -230,7 +230,7 @@ class RunConfig:
     resume: Annotated[bool, NotIdentity()]
     """Whether an unfinished run of the same identity is continued; false: the command refuses to touch it."""
     rerun: Annotated[Literal["off", "stale"], NotIdentity(), Since("off")]
-    """stale: runs that other code finished run again, in a folder beside paths.runs that is named after the code."""
+    """Whether runs that other code has finished are repeated (stale), in a folder beside paths.runs."""
     wait: Annotated[bool, NotIdentity(), Since(False)]
     """Whether the command stays, with a live table, until the jobs that it submitted to SLURM have ended."""
     plan: Annotated[bool, NotIdentity()]

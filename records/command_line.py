@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 EXIT_BROKEN_PIPE = 141
-"""What a shell reports of a program that SIGPIPE ended."""
+"""The exit status that a shell reports of a program which SIGPIPE has ended."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of arguments whose mistakes are `ConfigError`s, and which knows no abbreviated options."""
+    """A parser that raises `ConfigError` for mistakes, and that accepts no abbreviated options."""
 
     def __init__(
         self, *, prog: str, description: str = "", epilog: str = "", usage: str | None = None, add_help: bool = True
@@ -82,7 +82,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def exit_status(body: Callable[[], int]) -> int:
-    """The exit status of a command whose work is `body`; an error that its user can mend becomes one line.
+    """Return the exit status of a command whose work is `body`; an error that its user can mend becomes one line.
 
     Where nobody reads standard output any more, as in `command | head`, the command ends without a word. Characters
     that a terminal's encoding lacks are written as escapes. Ctrl-C ends the command also where whatever started the
@@ -110,7 +110,7 @@ def exit_status(body: Callable[[], int]) -> int:
 
 
 def close_if_unread() -> bool:
-    """Whether nobody reads standard output any more; if so, what is still printed goes nowhere."""
+    """Return whether standard output has lost its reader; if so, what is still printed goes nowhere."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     unread = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

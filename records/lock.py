@@ -1,4 +1,4 @@
-"""The exclusive right to write something, on any file system and from any host.
+"""Locks give one process the exclusive right to write something, on any file system and from any host.
 
 A holder has a lease: a file that the holder made exclusively, that says who the holder is, and that the holder touches
 as long as it lives. Making that file is the one step that decides between two processes. Where `flock` works the holder
@@ -28,33 +28,33 @@ from records import layout
 from records.decode import DamagedRecordError, read_as
 
 UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-"""What `flock` fails with where a file system does not have it."""
+"""The errors of `flock` on file systems that have no such lock."""
 BEAT_S = 5.0
-"""Seconds between two beats of a holder."""
+"""A holder touches its lease every so many seconds."""
 GONE_S = 30.0
-"""Seconds without a beat after which a holder on another host is gone."""
+"""A holder on another host that has not touched its lease for so many seconds is gone."""
 PAUSE_S = 0.05
 TRIES = 20
-"""Pauses that a run waits for its lock: the holder may be about to give it back."""
+"""A run waits for its lock for so many pauses, because the holder may be about to give the lock back."""
 ANSWER_S = 10.0
-"""Seconds that SLURM has to answer, and that its answer counts."""
+"""SLURM has so many seconds to answer, and the answer counts for as long."""
 CLOCK_S = 60.0
-"""Seconds for which the difference between a file system's clock and this host's counts as known."""
+"""The measured difference between a file system's clock and this host's counts for so many seconds."""
 
 Kind = Literal["flock", "lease"]
 
 
 class LockedError(RuntimeError):
-    """Another process holds the lock; one line that names the place and the holder."""
+    """Another process holds the lock; the message is one line that names the place and the holder."""
 
 
 class LostLockError(RuntimeError):
-    """The lock that this process held is another's now, because this one did not run for long."""
+    """The lock that this process held belongs to another process now, because this process was stopped for long."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, as the holder wrote down.
+    """Who holds a lock, as the holder has written into its lease.
 
     Attributes:
       started: when the process began, so that another process with the same number is not taken for it.
@@ -77,7 +77,7 @@ class Holder:
 
     @property
     def is_here(self) -> bool:
-        """Whether the process is, or was, one of this host."""
+        """Whether the process runs, or ran, on this host."""
         return self.host == socket.gethostname() and self.namespace == _namespace()
 
 
@@ -103,14 +103,14 @@ class Lock:
                 os.utime(_lease(self.path))
 
     def check(self) -> None:
-        """Raises LostLockError where the lease is not this process's any more."""
+        """Raise LostLockError where the lease belongs to another process now."""
         other = _holder(_lease(self.path))
         if other != self._holder:
             now = f"{other} has it now" if other else "its lease is gone or damaged"
             raise LostLockError(f"{self.path}: this process lost the lock while it stood still; {now}")
 
     def release(self) -> None:
-        """Give the lock back; may be called twice."""
+        """Give the lock back; a second call does nothing."""
         if self._released.is_set():
             return
         self._released.set()
@@ -145,7 +145,7 @@ def try_lock(path: Path) -> Lock | None:
 
 
 def _flock(path: Path) -> int | None:
-    """Take the kernel's lock of a file; None where the file system has no such lock.
+    """Take the kernel's lock of a file; return None where the file system has no such lock.
 
     Raises:
       BlockingIOError: another process has it.
@@ -182,7 +182,7 @@ def _take_lease(lease: Path, me: Holder) -> bool:
 
 
 def _clear(lease: Path, gone: Holder | None) -> bool:
-    """Remove the lease of a holder that is gone, unless somebody else is at it; whether it was removed.
+    """Remove the lease of a holder that is gone, unless another process does; return whether the lease was removed.
 
     Two that find the same holder gone must not remove each other's new lease, so one at a time looks again and removes.
     """
@@ -203,7 +203,7 @@ def _clear(lease: Path, gone: Holder | None) -> bool:
 
 
 def holder_of(path: Path) -> Holder | None:
-    """Who holds the lock at a path, by the lease and its beat; None where nobody does. Changes nothing."""
+    """Return who holds the lock at a path, by the lease and its age; None where nobody does. Nothing is changed."""
     lease = _lease(path)
     holder = _holder(lease)
     if holder is None and not lease.exists():
@@ -213,7 +213,7 @@ def holder_of(path: Path) -> Holder | None:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process writes the folder of a run, a sweep or a search."""
+    """Return whether a process writes the folder of a run, a sweep or a search."""
     return holder_of(folder / layout.LOCK) is not None
 
 
@@ -239,7 +239,7 @@ def lock(folder: Path) -> Iterator[Lock]:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Be alone inside the block among all that use the same path; wait for whoever is before."""
+    """Exclude all other processes that use the same path from the block; wait for those that came before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while (held := try_lock(path)) is None:
         time.sleep(PAUSE_S)
@@ -254,7 +254,7 @@ def _lease(path: Path) -> Path:
 
 
 def _lives(lease: Path, holder: Holder | None, ask: bool) -> bool:
-    """Whether a holder is still there: by its process here, elsewhere by its job, and otherwise by its heart's beat.
+    """Return whether a holder still runs: on this host by its process, elsewhere by its job or by its lease's age.
 
     Args:
       lease: the holder's file.
@@ -275,7 +275,7 @@ def _lives(lease: Path, holder: Holder | None, ask: bool) -> bool:
 
 
 def _age_s(path: Path) -> float:
-    """Seconds since a file was touched, by the file system's own clock, which may differ from this host's."""
+    """Return the seconds since a file was touched, by the file system's clock, which may differ from the host's."""
     try:
         descriptor = os.open(
             path, os.O_RDONLY
@@ -293,7 +293,7 @@ _clocks: dict[int, tuple[float, float]] = {}
 
 
 def _clock_ahead_s(folder: Path, device: int) -> float:
-    """Seconds by which the clock of a folder's file system is ahead of this host's, asked once in a while."""
+    """Return the seconds by which the clock of a folder's file system is ahead of this host's; the answer is kept a while."""
     asked, ahead = _clocks.get(device, (float("-inf"), 0.0))
     if time.monotonic() - asked < CLOCK_S:
         return ahead
@@ -310,7 +310,7 @@ def _clock_ahead_s(folder: Path, device: int) -> float:
 
 @lru_cache(maxsize=64)
 def _job_is_over(job: str, _: int) -> bool:
-    """Whether SLURM knows for certain that a job is not in its queue; the second number makes an answer age."""
+    """Return whether SLURM knows for certain that a job is not in its queue; the second number makes an answer age."""
     if shutil.which("squeue") is None:
         return False
     command = ["squeue", "--noheader", "--jobs", job, "--format", "%T"]
@@ -356,7 +356,7 @@ def _namespace() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host began, as the kernel counts; None where there is none, or it has ended."""
+    """Return when a process of this host began, as the kernel counts; None where no such process runs."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state in "ZX" else fields[18]  # ended, and its parent has not asked for its status yet

@@ -33,7 +33,7 @@ POLL_S = 0.5
 
 
 def launch(members: Sequence[Composed], watch_every_s: float = WATCH_S) -> int:
-    """Run, or submit, all members that are neither finished nor on their way, and say how each ended or how to watch.
+    """Run, or submit, all members that are neither finished nor on their way; say how each ended, or how to watch them.
 
     Args:
       members: the runs.
@@ -81,7 +81,7 @@ def launch(members: Sequence[Composed], watch_every_s: float = WATCH_S) -> int:
 
 
 def job_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path) -> str:
-    """What would be submitted next, of runs with one launcher."""
+    """Return the script that would be submitted next for runs with one launcher."""
     run_dirs = [one.run_dir for one in runs]
     return script(run_dirs, launcher, path.with_suffix(""), path.stem, cluster.max_array_size())
 
@@ -126,7 +126,7 @@ def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
 
 
 def wait_until_over(plan: Plan, sweep: Sweep, every_s: float) -> int:
-    """Wait until all of the sweep's runs have ended; the command's exit status. Ctrl-C leaves the jobs alone."""
+    """Wait until all runs of the sweep have ended; return the command's exit status. Ctrl-C leaves the jobs alone."""
     try:
         states = watch(sweep, until_over=True, every_s=every_s)
     except KeyboardInterrupt:
@@ -144,7 +144,7 @@ def wait_until_over(plan: Plan, sweep: Sweep, every_s: float) -> int:
 
 
 def run_here(plan: Plan, sweep: Sweep) -> int:
-    """Run the pending ones on this machine, and close the sweep unless something is left to be continued."""
+    """Execute the pending runs on this machine; close the sweep unless some run is left to be continued."""
     ended: dict[Path, int] = {}
     for launcher, runs in by_launcher(plan.pending):
         statuses, stopped = run_inline(runs) if plan.common.inline else run_pool(runs, launcher)
@@ -160,7 +160,7 @@ def run_here(plan: Plan, sweep: Sweep) -> int:
 
 
 def run_inline(runs: Sequence[Planned]) -> tuple[dict[Path, int], bool]:
-    """Run one after another in this process, until one is interrupted.
+    """Execute the runs one after another in this process, until one is interrupted.
 
     Returns:
       the exit status of each run that ended, and whether the command was told to stop.
@@ -174,9 +174,10 @@ def run_inline(runs: Sequence[Planned]) -> tuple[dict[Path, int], bool]:
 
 
 def run_pool(runs: Sequence[Planned], launcher: LauncherConfig, poll_s: float = POLL_S) -> tuple[dict[Path, int], bool]:
-    """Run in processes of their own.
+    """Execute the runs in processes of their own.
 
-    Ctrl-C or SIGTERM lets each checkpoint, and ends; so does what goes wrong here. A second Ctrl-C kills them.
+    After Ctrl-C, SIGTERM or an error of this command, every run writes a checkpoint and ends. A second Ctrl-C kills
+    the runs.
 
     Returns:
       the exit status of each run that ended, and whether the command was told to stop.

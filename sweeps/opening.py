@@ -17,7 +17,7 @@ from sweeps.plan.plan import Plan
 
 
 def manifest_path(plan: Plan) -> Path:
-    """Where the sweep's manifest is. Its name follows from the members, so the same command is the same sweep."""
+    """Return the path of the sweep's record. Its name follows from the runs, so the same command is the same sweep."""
     identities = sorted(identity.hash_of(one.config) for one in plan.runs)
     digest = hashlib.sha256(" ".join(identities).encode()).hexdigest()[:8]
     benchmarks = {one.config.benchmark.name for one in plan.runs}
@@ -28,7 +28,7 @@ def manifest_path(plan: Plan) -> Path:
 
 
 def open_sweep(plan: Plan, path: Path, parents: Mapping[str, str]) -> Sweep:
-    """Write the sweep's record.
+    """Write the sweep's record, and return the sweep.
 
     Args:
       plan: the sweep's runs.
@@ -61,7 +61,7 @@ def tag_runs(run_dirs: Sequence[Path], uri: str) -> None:
 
 
 def parent_runs(plan: Plan, path: Path) -> dict[str, str]:
-    """The MLflow run of each part of the sweep, by part; those that could not be opened are left out."""
+    """Open the MLflow run of each part of the sweep; return them by part, without those that could not be opened."""
     found = {
         part: parent_run(plan.common.tracking, runs[0].config.benchmark.name, path, part)
         for part, runs in plan.parts.items()
@@ -70,7 +70,7 @@ def parent_runs(plan: Plan, path: Path) -> dict[str, str]:
 
 
 def parent_run(tracking: TrackingConfig, benchmark: str, path: Path, part: str = "") -> str | None:
-    """The MLflow run that a part's runs are children of, opened once; None, with a warning, where MLflow is away.
+    """Open, once, the MLflow run that a part's runs are children of; return None, with a warning, where MLflow is away.
 
     Args:
       tracking: where runs are mirrored.

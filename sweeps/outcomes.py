@@ -16,7 +16,7 @@ from sweeps.status import RunState, console, inspect
 
 
 def outcome(one: Planned, ended: Mapping[Path, int]) -> RunState:
-    """What a run came to; one that `ended` without saying how has failed, unless it was killed on purpose."""
+    """Return what a run came to; a run that has ended without a word has failed, unless this command killed the run."""
     state = inspect(one.run_dir, one.config.train.env_steps, {})
     if state.name in ("new", "killed") and ended.get(one.run_dir, -signal.SIGKILL) != -signal.SIGKILL:
         return dataclasses.replace(state, name="failed", reason="ended without a word; see its log")
@@ -24,7 +24,7 @@ def outcome(one: Planned, ended: Mapping[Path, int]) -> RunState:
 
 
 def print_outcomes(plan: Plan, outcomes: Mapping[Path, RunState]) -> int:
-    """Print the closing table: what each run came to, and where to look; the command's exit status."""
+    """Print what each run came to, and where to look; return the command's exit status."""
     table = Table(title="outcomes")
     if plan.has_parts:
         table.add_column("part", no_wrap=True)

@@ -11,7 +11,7 @@ TORSOS = ("bronet", "mlp")
 
 @dataclass(frozen=True)
 class Size:
-    """What a part of a network has.
+    """How large a part of a network is.
 
     Attributes:
       params: numbers that are learned.

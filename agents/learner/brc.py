@@ -69,7 +69,7 @@ class Settings(CriticSettings, BrcConfig):
 
     @property
     def target_entropy(self) -> float:
-        """In nats, of the padded action; BRC uses -A / 2."""
+        """The target entropy in nats, over the padded action; BRC uses -A / 2."""
         return self.target_entropy_per_dim * self.action_dim
 
     @cached_property
@@ -177,7 +177,7 @@ def init(settings: Settings, key: jax.Array) -> LearnerState:
 
 
 def task_embedding(state: LearnerState) -> jax.Array | None:
-    """The learned embeddings of the tasks `[T, D]`; None where the learner tells tasks apart in another way or not."""
+    """Return the learned embeddings of the tasks `[T, D]`; None where the learner has none."""
     return state.critic["conditioning"].get("embedding")
 
 

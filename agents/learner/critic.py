@@ -35,20 +35,22 @@ class CriticSettings(AgentConfig, ModelConfig):
 
     @property
     def num_heads(self) -> int:
+        """The number of output heads: one for each task with `conditioning=heads`, else one for all tasks."""
         return self.num_tasks if self.conditioning == "heads" else 1
 
     @property
     def num_outputs(self) -> int:
-        """Numbers that describe one value."""
+        """The number of outputs that describe one value."""
         return self.num_bins if self.value_loss == "categorical" else 1
 
     @property
     def bins(self) -> jax.Array:
-        """`[K]`"""
+        """The centres of the return bins `[K]`."""
         return losses.support(self.num_bins, self.v_max)
 
     @cached_property
     def optimiser(self) -> optax.GradientTransformation:
+        """The optimiser of the critic and of the actor, AdamW."""
         return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
 
 

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from agents.learner import architecture
 from agents.learner.architecture import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encoder_stage
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
@@ -21,10 +22,10 @@ KERNEL_SCALES: dict[str, float] = {"raw_log_std": 1.0}
 
 
 class BroNet(nn.Module):
-    """Residual torso `[B, I] -> [B, width]` (Nauman et al. 2024, arXiv:2405.16158; BRC, networks).
+    """The residual torso maps `[B, I]` to `[B, width]` (Nauman et al. 2024, arXiv:2405.16158; BRC, networks).
 
-    Dense -> LayerNorm -> ReLU, then `depth` blocks of Dense -> LayerNorm -> ReLU -> Dense -> LayerNorm,
-    each added to its input.
+    The first layer is Dense -> LayerNorm -> ReLU. Then follow `depth` blocks of Dense -> LayerNorm -> ReLU -> Dense ->
+    LayerNorm, each of which is added to its input.
     """
 
     width: int
@@ -40,7 +41,7 @@ class BroNet(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Plain torso `[B, I] -> [B, width]` with as many dense layers as a BroNet of the same depth, unregularised."""
+    """The plain torso maps `[B, I]` to `[B, width]` with as many dense layers as a BroNet has, and no LayerNorm."""
 
     width: int
     depth: int
@@ -52,11 +53,11 @@ class Mlp(nn.Module):
         return x
 
 
-TORSOS: dict[str, type[BroNet] | type[Mlp]] = {"bronet": BroNet, "mlp": Mlp}
+TORSOS: dict[str, type[BroNet] | type[Mlp]] = dict(zip(architecture.TORSOS, (BroNet, Mlp), strict=True))
 
 
 def select_head(x: jax.Array, num_heads: int, task_ids: jax.Array) -> jax.Array:
-    """Each row's own head, `[B, H * F] -> [B, F]`; the identity for one head."""
+    """Return each row's own head, `[B, H * F] -> [B, F]`; with one head, `x` itself."""
     if num_heads == 1:
         return x
     heads = x.reshape(*x.shape[:-1], num_heads, -1)
@@ -64,7 +65,7 @@ def select_head(x: jax.Array, num_heads: int, task_ids: jax.Array) -> jax.Array:
 
 
 class Critic(nn.Module):
-    """One ensemble member: features `[B, I]` -> outputs `[B, K]` (K = 1 with the squared loss)."""
+    """One member of the ensemble maps features `[B, I]` to outputs `[B, K]` (K = 1 with the squared loss)."""
 
     network: str
     width: int
@@ -79,11 +80,12 @@ class Critic(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Frames `[B, stack, H, W]`, uint8 -> features `[B, 16 * channels]` (Espeholt et al. 2018, arXiv:1802.01561).
+    """The encoder maps frames `[B, stack, H, W]`, uint8, to features `[B, 16 * channels]` (Espeholt et al. 2018,
+    arXiv:1802.01561).
 
-    Three stages of a 3 x 3 convolution, 3 x 3 max-pooling with stride 2 and two residual blocks of two 3 x 3
-    convolutions; then Dense and LayerNorm. The first stage has `channels`, the others twice as many.
-    A `stride` above 1 makes the first convolution as coarse, with a kernel of twice its size.
+    Each of three stages has a 3 x 3 convolution, 3 x 3 max-pooling with stride 2 and two residual blocks of two 3 x 3
+    convolutions. Dense and LayerNorm follow. The first stage has `channels` channels, the others have twice as many.
+    Where `stride` is above 1, the first convolution has that stride and a kernel of twice that size.
     """
 
     channels: int
@@ -104,7 +106,7 @@ class Encoder(nn.Module):
 
 
 def critic_ensemble(ensemble_size: int, **kwargs) -> nn.Module:
-    """`ensemble_size` independent critics with parameters stacked on axis 0; outputs `[E, B, K]`."""
+    """Return `ensemble_size` independent critics, whose parameters are stacked on axis 0; outputs are `[E, B, K]`."""
     return nn.vmap(
         Critic,
         variable_axes={"params": 0},
@@ -116,7 +118,7 @@ def critic_ensemble(ensemble_size: int, **kwargs) -> nn.Module:
 
 
 class Actor(nn.Module):
-    """Features `[B, I]` -> mean and log standard deviation, each `[B, A]`, of the Gaussian before tanh."""
+    """The actor maps features `[B, I]` to mean and log standard deviation, each `[B, A]`, of a Gaussian before tanh."""
 
     network: str
     width: int
@@ -135,7 +137,7 @@ class Actor(nn.Module):
 
 
 def init_params(network: nn.Module, key: jax.Array, *inputs: jax.Array) -> Any:
-    """The network's initial parameters: orthogonal kernels scaled by sqrt(2) or `KERNEL_SCALES`, biases 0, norms 1.
+    """Return initial parameters: orthogonal kernels scaled by sqrt(2) or `KERNEL_SCALES`, biases 0, norms 1.
 
     Kernels `[E, I, O]` of an ensemble are drawn member by member, a convolution's `[H, W, I, O]` as one `[H W I, O]`.
     One decomposition is compiled and run at a time: several in one program can block XLA's CPU thread pool for ever
@@ -173,5 +175,5 @@ def _orthogonal(key: jax.Array, shape: tuple[int, int], scale: float) -> jax.Arr
 
 
 def num_params(params: Any) -> int:
-    """Number of scalars in a tree of arrays or shapes."""
+    """Return the number of scalars in a tree of arrays or shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

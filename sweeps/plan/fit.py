@@ -44,10 +44,10 @@ def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], on_slurm: b
 
 
 def job_bytes(mem: object) -> int | None:
-    """The memory that sbatch's flag asks for; None where it does not say, or all of a node (0).
+    """Return the bytes that sbatch's flag asks for; None where the flag is absent, or asks for all of a node (0).
 
     Raises:
-      ConfigError: it cannot be read.
+      ConfigError: the flag cannot be read.
     """
     if mem is None or mem is False:
         return None

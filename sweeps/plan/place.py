@@ -13,10 +13,11 @@ SILENT = "sbatch is here, but no SLURM answers (scontrol ping)"
 
 
 def use_slurm(config: RunConfig) -> bool:
-    """Whether the launcher is SLURM; `auto` means so where there is one.
+    """Return whether SLURM executes a run; with `launcher=auto`, SLURM does where there is one.
 
     Raises:
-      ConfigError: `auto`, and SLURM is silent: a cluster's login node is no place for runs. A plan only warns.
+      ConfigError: the launcher is `auto`, and SLURM is silent: a cluster's login node is no place for runs. A plan only
+        warns.
     """
     if config.launcher.name != "auto":
         return config.launcher.name == "slurm"
@@ -34,5 +35,5 @@ def warn_silent() -> None:
 
 
 def local_parallel(launcher: LauncherConfig, runs: int) -> int:
-    """How many of so many runs this machine executes at once."""
+    """Return how many of so many runs this machine executes at once."""
     return 1 if launcher.name == "inline" else min(launcher.max_parallel or 1, runs)

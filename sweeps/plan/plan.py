@@ -57,7 +57,7 @@ class Planned:
 
     @property
     def seconds_left(self) -> float:
-        """Rough; nothing for a run that is finished."""
+        """A rough estimate of the seconds that the run still needs; 0 for a run that is finished."""
         left = 1 - min(1.0, self.state.env_steps / self.config.train.env_steps)
         return 0.0 if self.state.name == "done" else left * self.estimate.seconds
 
@@ -133,7 +133,7 @@ class Plan:
 
 
 def plan(members: Sequence[Composed]) -> Plan:
-    """Sizes, times and present state of every run; two members with one identity are one run.
+    """Work out sizes, times and the present state of every run; two members with one identity are one run.
 
     Raises:
       ConfigError: a run asks for EnvPool where it is missing or right for none of the tasks, or the members disagree
@@ -162,10 +162,10 @@ def plan(members: Sequence[Composed]) -> Plan:
 
 
 def common_of(members: Sequence[Composed]) -> Common:
-    """What all runs of a command have in common.
+    """Return what all runs of a command have in common.
 
     Raises:
-      ConfigError: two of the runs differ in it.
+      ConfigError: two of the runs differ in what a command says once.
     """
     first, *others = (Common.from_config(member.config) for member in members)
     for other in others:
@@ -178,10 +178,10 @@ def common_of(members: Sequence[Composed]) -> Common:
 
 @cache
 def specs_of(task_ids: tuple[str, ...], env: EnvConfig) -> list[TaskSpec]:
-    """The tasks of a run, checked once for all that have the same.
+    """Return the tasks of a run, which are checked once for all runs that have the same tasks.
 
     Raises:
-      ConfigError: EnvPool is missing or right for none of them.
+      ConfigError: EnvPool is missing, or right for none of the tasks.
     """
     specs = registry.specs(task_ids, env)
     for_training(specs, env.backend)
@@ -189,7 +189,7 @@ def specs_of(task_ids: tuple[str, ...], env: EnvConfig) -> list[TaskSpec]:
 
 
 def queue_of(runs: Path) -> cluster.Queue | None:
-    """SLURM's jobs, which are only asked for where a run below the folder has ever been given one."""
+    """Return SLURM's jobs, which are only asked for where a run below the folder has ever been given one."""
     return cluster.queue() if any(runs.glob(f"*/*/{layout.JOB}")) else {}
 
 
@@ -199,7 +199,7 @@ def code_id() -> str:
 
 
 def is_stale(run_dir: Path) -> bool:
-    """Whether any part of the run was made by another commit, or with other uncommitted changes."""
+    """Return whether any part of the run was made by another commit, or with other uncommitted changes."""
     manifest = RunDir(run_dir).manifest()
     now = git_state()
     starts = manifest.starts if manifest else ()
@@ -207,19 +207,19 @@ def is_stale(run_dir: Path) -> bool:
 
 
 def elsewhere(config: RunConfig) -> RunConfig:
-    """The same run in the folder of this code's runs, beside the folder that holds other code's."""
+    """Return the same run in the folder of this code's runs, beside the folder that holds other code's."""
     return dataclasses.replace(
         config, paths=dataclasses.replace(config.paths, runs=str(folder_of_this_code(config.paths.runs)))
     )
 
 
 def folder_of_this_code(runs: Path | str) -> Path:
-    """The folder, beside the folder of all runs, for runs that other code has finished and this code repeats."""
+    """Return the folder, beside the folder of all runs, for runs that other code has finished and this code repeats."""
     return Path(f"{runs}-{code_id()}")
 
 
 def by_launcher(runs: Iterable[Planned]) -> list[tuple[LauncherConfig, list[Planned]]]:
-    """The runs in groups of one and the same launcher, which parts of a sweep may set each for itself."""
+    """Return the runs in groups of one and the same launcher, which parts of a sweep may set each for itself."""
     groups: dict[str, list[Planned]] = {}
     for one in runs:
         groups.setdefault(repr(one.config.launcher), []).append(one)
@@ -227,5 +227,5 @@ def by_launcher(runs: Iterable[Planned]) -> list[tuple[LauncherConfig, list[Plan
 
 
 def remaining_seconds(runs: Iterable[Planned]) -> float:
-    """Rough seconds of what is still to run, one run after another."""
+    """Return a rough estimate of the seconds that the runs still need, one run after another."""
     return sum(one.seconds_left for one in runs if one.pending)

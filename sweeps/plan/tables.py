@@ -25,7 +25,7 @@ def print_plan(plan: Plan) -> None:
 
 
 def run_table(plan: Plan) -> Table:
-    """A line for each run, up to a limit: tasks, sizes, budget and state."""
+    """Return the table with a line for each run, up to a limit: tasks, sizes, budget and state."""
     table = Table(title=f"{len(plan.runs)} run{'s' if len(plan.runs) != 1 else ''}")
     if plan.has_parts:
         table.add_column("part", no_wrap=True)
@@ -52,7 +52,7 @@ def run_table(plan: Plan) -> Table:
 
 
 def size_table(plan: Plan) -> Table:
-    """What one run of each size needs."""
+    """Return the table of what one run of each size needs."""
     table = Table(title="by size: needs of one run")
     for column in ("critic width", "critic params", "runs", "GPU memory", "replay (host)", "time", "estimate"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -73,7 +73,7 @@ def size_table(plan: Plan) -> Table:
 
 
 def part_table(plan: Plan) -> Table:
-    """How many runs each part has, and what is left of them."""
+    """Return the table of how many runs each part has, and how many are still to run."""
     table = Table(title="by part")
     table.add_column("part")
     for column in ("runs", "finished", "to run", "time, one after another"):
@@ -85,7 +85,7 @@ def part_table(plan: Plan) -> Table:
 
 
 def summary(plan: Plan) -> str:
-    """One line: how many runs, how many are finished, sizes, rough time of the rest."""
+    """Return a line that says how many runs there are, how many are finished, their sizes and a rough time."""
     params = [one.size.critic_params for one in plan.runs]
     finished = sum(one.state.name == "done" for one in plan.runs)
     alive = sum(one.state.alive for one in plan.runs)
@@ -105,7 +105,7 @@ def summary(plan: Plan) -> str:
 
 
 def time_needed(plan: Plan) -> str:
-    """Rough time of what is still to run, where it will run."""
+    """Return a rough estimate, in words, of the time that the pending runs take where they will run."""
     sources = sorted({one.estimate.source for one in plan.pending})
     source = f" ({' and '.join(sources)})" if sources else ""
     if plan.common.on_slurm:

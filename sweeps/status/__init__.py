@@ -57,12 +57,12 @@ class RunState:
 
     @property
     def alive(self) -> bool:
-        """Whether something runs it or is going to."""
+        """Whether a process or a job executes the run now, or is going to."""
         return self.name in ("running", "queued", "preempted")
 
 
 def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> RunState:
-    """The state of a run whose budget is `budget` environment steps.
+    """Return the state of a run whose budget is `budget` environment steps.
 
     Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live.
     """
@@ -98,7 +98,7 @@ def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> R
 
 
 def states_of(sweep: Sweep) -> dict[Member, RunState]:
-    """Where each member stands."""
+    """Return the state of each member of a sweep."""
     queue = cluster.queue(sweep.owner) if any((one.run_dir / layout.JOB).exists() for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
 
@@ -118,13 +118,13 @@ def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
 
 
 def counts(states: Sequence[RunState]) -> str:
-    """How many are in each state, in one line."""
+    """Return a line that says how many runs are in each state."""
     found = Counter(state.name for state in states)
     return ", ".join(f"{found[name]} {name}" for name in ORDER if found[name])
 
 
 def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
-    """The sweep's runs, those that need attention first, and the counts."""
+    """Return the table of the sweep's runs, those that need attention first, and the counts."""
     shown = Table(title=f"sweep {sweep.id}" if sweep.path.suffix else str(sweep.path))
     parts = {part: index for index, part in enumerate(sweep.parts)}
     named = any(parts)
@@ -163,13 +163,13 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
 
 
 def search_jobs(sweep: Sweep) -> list[str]:
-    """A line on the SLURM jobs that share a search, whose trials belong to no job of their own."""
+    """Return a line about the SLURM jobs that share a search, whose trials have no jobs of their own."""
     jobs = cluster.search_jobs(sweep.folder, sweep.owner)
     return [f"jobs of the search: {cluster.in_words(jobs)}"] if jobs else []
 
 
 def linked(run_dir: Path) -> str:
-    """The run's name; in terminals that can, a link to its page in MLflow."""
+    """Return the run's name, which is a link to the run's page in MLflow where the terminal can show links."""
     mirrors = RunDir(run_dir).mirrors()
     page = next((page for uri in mirrors if (page := run_link(run_dir, uri))), None)
     name = escape(run_dir.name)
@@ -177,7 +177,7 @@ def linked(run_dir: Path) -> str:
 
 
 def pages(sweep: Sweep) -> list[str]:
-    """The sweep's page at each MLflow server that has one, where a run of it has got so far."""
+    """Return the address of the sweep's page at each MLflow server that has heard of one of its runs."""
     found: dict[tuple[str, str], str | None] = {}
     wanted = {(uri, part) for uri, parts in sweep.parents.items() for part in parts}
     for member in sweep.members:
@@ -191,13 +191,13 @@ def pages(sweep: Sweep) -> list[str]:
 
 
 def log_of(run_dir: Path) -> Path:
-    """The run's own log, or its job's where the run has none yet."""
+    """Return the path of the run's own log, or of its job's log where the run has none yet."""
     own, job = run_dir / layout.LOG, job_of(run_dir)
     return own if own.exists() or job is None else job.log
 
 
 def duration(seconds: float) -> str:
-    """In the unit that suits it."""
+    """Write a number of seconds in the unit that suits the number."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -205,12 +205,12 @@ def duration(seconds: float) -> str:
 
 
 def console() -> Console:
-    """Standard output, wide where it is no terminal."""
+    """Return the screen, which is wide where standard output is no terminal."""
     return Console(width=None if Console().is_terminal else 200, soft_wrap=False)
 
 
 def watch(sweep: Sweep, until_over: bool, every_s: float = WATCH_S) -> dict[Member, RunState]:
-    """Show the table until Ctrl-C, or until nothing of the sweep is alive; the last states."""
+    """Show the table until Ctrl-C, or until no run of the sweep is alive; return the last states."""
     states = states_of(sweep)
     screen = console()
     quiet = 0
