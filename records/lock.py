@@ -293,7 +293,7 @@ _clocks: dict[int, tuple[float, float]] = {}
 
 
 def _clock_ahead_s(folder: Path, device: int) -> float:
-    """Return the seconds by which the clock of a folder's file system is ahead of this host's; the answer is kept a while."""
+    """Return the seconds by which the clock of a folder's file system is ahead of this host's, asked now and then."""
     asked, ahead = _clocks.get(device, (float("-inf"), 0.0))
     if time.monotonic() - asked < CLOCK_S:
         return ahead
