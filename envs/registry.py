@@ -95,6 +95,20 @@ def _render_nothing() -> None:
     os.environ["MUJOCO_GL"] = "disabled"
 
 
+def assets(specs: Iterable[TaskSpec]) -> dict[str, str]:
+    """The SHA-256 of each file that shapes the physics of tasks, by `suite/file`; most suites have no such files.
+
+    Raises:
+      ConfigError: a file is missing or cannot be used.
+    """
+    found: dict[str, str] = {}
+    for spec in specs:
+        of_suite = getattr(_stepper(spec), "assets", None)
+        if of_suite is not None:
+            found |= {f"{spec.suite}/{name}": digest for name, digest in of_suite(spec).items()}
+    return found
+
+
 def preload(specs: Iterable[TaskSpec]) -> list[str]:
     """Modules worth importing once before worker processes fork, which render nothing."""
     _render_nothing()

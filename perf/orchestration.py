@@ -88,7 +88,7 @@ def earlier_runs(folder: Path) -> None:
         run_dir = identity.run_dir(config)
         run_dir.mkdir(parents=True)
         specs = registry.specs(config.benchmark.task_ids, config.env)
-        write_manifest(run_dir, config, [dataclasses.asdict(spec) for spec in specs], {}, "1 x cpu", "flock")
+        write_manifest(run_dir, config, [dataclasses.asdict(spec) for spec in specs], {}, "1 x cpu", "flock", {})
         (run_dir / layout.TIMING).write_text(json.dumps(row) + "\n")
 
 

@@ -10,7 +10,7 @@ VERSION = 2
 CONFIG = "config.json"
 """The resolved configuration, of this or the latest start."""
 MANIFEST = "manifest.json"
-"""What the run is and what it ran on: {version, identity, identity_values, sizes, starts}."""
+"""What the run is and what it ran on: {version, identity, identity_values, sizes, starts, assets}."""
 TASKS = "tasks.json"
 """{tasks: specifications}: what the run learns, with the constants that normalise its scores."""
 METRICS = "metrics.jsonl"

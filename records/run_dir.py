@@ -67,6 +67,7 @@ class Manifest:
       identity_values: those values, nested.
       sizes: numbers of parameters and bytes, as `agents.sizes.RunSize` names them.
       starts: one entry for each start, in order.
+      assets: the SHA-256 of each file that shapes the physics of the run's tasks, by `suite/file`.
     """
 
     version: int
@@ -74,6 +75,7 @@ class Manifest:
     identity_values: dict[str, Any]
     sizes: dict[str, int]
     starts: tuple[Start, ...]
+    assets: Annotated[dict[str, str], Since({})]
 
 
 @dataclass(frozen=True)
@@ -485,6 +487,7 @@ def write_manifest(
     sizes: Mapping[str, int],
     device: str,
     lock: Kind,
+    assets: Mapping[str, str],
 ) -> None:
     """Write what the run is, and add one entry for this start.
 
@@ -495,6 +498,7 @@ def write_manifest(
       sizes: numbers of parameters and bytes.
       device: number and kind of the accelerators.
       lock: what kind of lock the caller holds.
+      assets: the SHA-256 of each file that shapes the physics of the tasks, by `suite/file`.
     """
     previous = RunDir(run_dir).manifest()
     starts = [dataclasses.asdict(start) for start in previous.starts] if previous else []
@@ -505,6 +509,7 @@ def write_manifest(
         "identity_values": identity.values_of(config),
         "sizes": dict(sizes),
         "starts": [*starts, provenance(device, lock)],
+        "assets": dict(assets),
     }
     write_json(run_dir / layout.MANIFEST, manifest)
 

@@ -67,7 +67,7 @@ def fabricated(folder: Path, uri: str, seed: int, steps: int = STEPS) -> Path:
     run_dir.mkdir(parents=True)
     write_config(run_dir, config)
     tasks = [dataclasses.asdict(spec) for spec in specs]
-    write_manifest(run_dir, config, tasks, vars(run_size(config, specs)), "1 x cpu", "flock")
+    write_manifest(run_dir, config, tasks, vars(run_size(config, specs)), "1 x cpu", "flock", {})
     written = RunRecord(run_dir)
     for step in range(1, steps + 1):
         written.metrics.append([Row(step, step, "critic/loss", None, seed + step / 7)])

@@ -190,7 +190,7 @@ def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str
 
     config, size = prepared.config, prepared.size
     tasks = [dataclasses.asdict(spec) for spec in prepared.specs]
-    write_manifest(prepared.run_dir, config, tasks, dataclasses.asdict(size), device, lock.kind)
+    write_manifest(prepared.run_dir, config, tasks, dataclasses.asdict(size), device, lock.kind, prepared.assets)
     print(
         f"{identity.run_name(config)} on {config.benchmark.name} ({len(tasks)} tasks), "
         f"{size.critic_params:,} critic parameters: {prepared.run_dir}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from conf.typed import ConfigError
 from envs import registry
 from envs.envpool import for_training
 from envs.spec import TaskSpec
+from records.run_dir import RunDir
 
 MIN_ENVIRONMENT_BYTES = 2**20
 """Less than any simulator takes for one environment."""
@@ -32,6 +33,7 @@ class Prepared:
       train_specs: the same, as training steps them.
       size: parameters and memory.
       gl: the OpenGL back end that films will use; None where none are asked for.
+      assets: the SHA-256 of each file that shapes the physics of the tasks, by `suite/file`.
     """
 
     config: RunConfig
@@ -40,22 +42,48 @@ class Prepared:
     train_specs: list[TaskSpec]
     size: RunSize
     gl: str | None
+    assets: dict[str, str]
 
 
 def prepare(config: RunConfig) -> Prepared:
     """Check the run that `config` (with absolute paths) describes, and work out what it needs.
 
     Raises:
-      ConfigError: a task does not exist, EnvPool is missing or right for none of the tasks, replay or the environments
-        of evaluation do not fit into the memory, or nothing here renders the films that are asked for.
+      ConfigError: a task does not exist, a file of its suite is missing or another than the run was begun with, EnvPool
+        is missing or right for none of the tasks, replay or the environments of evaluation do not fit into the memory,
+        or nothing here renders the films that are asked for.
     """
     specs = registry.specs(config.benchmark.task_ids, config.env)
     train_specs = for_training(specs, config.env.backend)
+    run_dir = identity.run_dir(config)
+    assets = registry.assets(specs)
+    check_assets(run_dir, assets)
     size = run_size(config, specs)
     available = available_bytes()
     check_memory([size], available)
     check_evaluation(config, specs, available)
-    return Prepared(config, identity.run_dir(config), specs, train_specs, size, usable_gl(config, specs))
+    return Prepared(config, run_dir, specs, train_specs, size, usable_gl(config, specs), assets)
+
+
+def check_assets(run_dir: Path, assets: Mapping[str, str]) -> None:
+    """Refuse to continue a run with other files than it was begun with, as its physics would change on the way.
+
+    Args:
+      run_dir: the run's directory, which need not exist.
+      assets: the SHA-256 of each file that shapes the physics of the run's tasks, by `suite/file`.
+
+    Raises:
+      ConfigError: names the first file that differs.
+    """
+    manifest = RunDir(run_dir).manifest()
+    if manifest is None or manifest.assets == assets:
+        return
+    name = min(name for name in {*manifest.assets, *assets} if manifest.assets.get(name) != assets.get(name))
+    was, found = (digests.get(name, "none") for digests in (manifest.assets, assets))
+    raise ConfigError(
+        f"{run_dir}: the run was begun with another {name} (SHA-256 {was}, here {found}); put the file back, "
+        "or begin a new run with another paths.runs"
+    )
 
 
 def check_evaluation(config: RunConfig, specs: Sequence[TaskSpec], available: int) -> None:

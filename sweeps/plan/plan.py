@@ -181,10 +181,11 @@ def specs_of(task_ids: tuple[str, ...], env: EnvConfig) -> list[TaskSpec]:
     """Return the tasks of a run, which are checked once for all runs that have the same tasks.
 
     Raises:
-      ConfigError: EnvPool is missing, or right for none of the tasks.
+      ConfigError: EnvPool is missing or right for none of the tasks, or a file of their suite is missing.
     """
     specs = registry.specs(task_ids, env)
     for_training(specs, env.backend)
+    registry.assets(specs)
     return specs
 
 

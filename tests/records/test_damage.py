@@ -88,7 +88,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (spec,) = registry.specs(config.benchmark.task_ids, config.env)
         write_config(run_dir, config)
         sizes = {"critic_params": 4, "actor_params": 2, "critic_products": 4}
-        write_manifest(run_dir, config, [dataclasses.asdict(spec)], sizes, "1 x cpu", "flock")
+        write_manifest(run_dir, config, [dataclasses.asdict(spec)], sizes, "1 x cpu", "flock", {})
         write_status(run_dir, RunOutcome.DONE)
         rows = [row for at in (0, 200, 400, 600) for row in evaluation(spec.id, at)]
         (run_dir / layout.METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -63,7 +63,7 @@ def test_time_is_measured_where_an_earlier_run_of_the_size_left_its_rate_and_a_f
     assert [one.estimate.source for one in before.runs] == ["formula", "formula"]
     earlier = before.runs[0].run_dir.with_name("of-another-seed")
     earlier.mkdir(parents=True)
-    write_manifest(earlier, dataclasses.replace(before.runs[0].config, seed=7), [], {}, "1 x cpu", "flock")
+    write_manifest(earlier, dataclasses.replace(before.runs[0].config, seed=7), [], {}, "1 x cpu", "flock", {})
     row = {"env_steps": 50, "update_steps": 0, "name": "rate/env_steps_per_s", "task": None, "value": 20.0}
     (earlier / layout.TIMING).write_text(json.dumps(row) + "\n")
     after = plan(members(tmp_path, "launcher=local", "model.width=64,128", "train.env_steps=1000"))
@@ -78,7 +78,7 @@ def test_finished_run_of_other_code_is_listed_and_planned_again_elsewhere_when_a
     (first,) = plan(members(tmp_path, "seed=0")).runs
     first.run_dir.mkdir(parents=True)
     (first.run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
-    write_manifest(first.run_dir, first.config, [], {}, "1 x cpu", "flock")
+    write_manifest(first.run_dir, first.config, [], {}, "1 x cpu", "flock", {})
     path = first.run_dir / layout.MANIFEST
     manifest = json.loads(path.read_text())
     (same,) = manifest["starts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -22,9 +23,11 @@ from conf import identity
 from conf.compose import compose, resolve_paths
 from conf.schema import RunConfig
 from conf.typed import ConfigError
+from envs import registry
+from envs.suites.shared.assets import digests
 from records import layout
 from records.layout import ExitCode
-from records.run_dir import warn_once
+from records.run_dir import RunDir, warn_once
 from tests.agents.training import scripted
 from tests.agents.training.test_loop import CONTINUOUS, assert_equal_runs
 
@@ -255,6 +258,29 @@ def test_a_platform_that_is_not_here_is_a_line_that_names_the_variable(platform:
     with pytest.raises(ConfigError, match=f"^JAX_PLATFORMS={platform}: .*; allowed: cpu, cuda") as caught:
         execute.configure_jax(configured(Path("runs")))
     assert "set JAX_PLATFORMS" not in str(caught.value)
+
+
+def test_a_run_is_not_continued_with_other_files_of_its_suite(tmp_path: Path, capsys):
+    file = tmp_path / "shape.stl"
+    file.write_bytes(b"a shape")
+    registry.suite_module("scripted/short").assets = lambda spec: digests({file.name: file})
+    assert attempt(configured(tmp_path, 30), capsys) == (ExitCode.DONE, [])
+    run_dir = identity.run_dir(configured(tmp_path))
+    was, other = (hashlib.sha256(content).hexdigest() for content in (b"a shape", b"another shape"))
+    assert RunDir(run_dir).manifest().assets == {"scripted/shape.stl": was}
+
+    file.write_bytes(b"another shape")
+    with pytest.raises(ConfigError) as caught:
+        execute.execute(configured(tmp_path))
+    assert str(caught.value) == (
+        f"{run_dir}: the run was begun with another scripted/shape.stl (SHA-256 {was}, here {other}); put the file "
+        "back, or begin a new run with another paths.runs"
+    )
+    assert RunDir(run_dir).done().env_steps == 30
+
+    file.write_bytes(b"a shape")
+    assert attempt(configured(tmp_path), capsys) == (ExitCode.DONE, [])
+    assert RunDir(run_dir).manifest().assets == {"scripted/shape.stl": was}
 
 
 def test_more_environments_for_evaluation_than_fit_are_refused():
