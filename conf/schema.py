@@ -124,13 +124,13 @@ class LauncherConfig:
     name: Annotated[Literal["auto", "local", "slurm", "inline"], NotIdentity()]
     """auto: slurm for several runs where one answers, else local processes; inline: one after another, in this one."""
     max_parallel: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity()]
-    """The number of runs (on SLURM: of the array's jobs) at once; null: one locally, no limit on SLURM."""
+    """The number of runs (on SLURM: of jobs) at once; null: no limit on SLURM, else runs_per_gpu a GPU, or one run."""
     max_crashes: Annotated[int, Range(ge=0, le=10**6), NotIdentity(), Since(2)]
     """The number of crashes after which a run is given up; preemptions and time limits are no crashes."""
     backoff_s: Annotated[float, Range(ge=0, le=10**6), NotIdentity(), Since(30.0)]
     """The seconds before a crashed run is started again, doubled after each crash."""
     runs_per_gpu: Annotated[int, Range(ge=1, le=1000), NotIdentity(), Since(1)]
-    """The number of runs that share a SLURM job's GPU at once."""
+    """The number of runs that share a GPU at once: a SLURM job's, or each of this machine's."""
     runs_per_job: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity(), Since(None)]
     """The number of runs that a SLURM job takes on, those beyond runs_per_gpu in turn; null: runs_per_gpu."""
     gpu_memory_gb: Annotated[float | None, Range(gt=0, le=10**5), NotIdentity(), Since(None)]

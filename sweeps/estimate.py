@@ -23,6 +23,7 @@ from conf import identity
 from conf.schema import RunConfig
 from records import layout
 from records.run_dir import RunDir
+from sweeps.gpus import machine_gpus
 
 # Measured on a 2-core CPU at widths 64 and 128, batches 128 and 256, within 20 %.
 CPU_UPDATE_OVERHEAD_S = 2e-3
@@ -69,7 +70,7 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
       config: the run's configuration.
       size: what the run needs.
       rates: the rates of earlier runs (`measured_rates`).
-      on_slurm: whether the run has a SLURM job's cores and GPU; otherwise it has this machine's CPU.
+      on_slurm: whether the run has a SLURM job's cores and GPU; otherwise it has this machine's.
       parallel: how many runs share this machine's CPU.
     """
     rate = rates.get((speed_key(identity.values_of(config)), on_slurm)) if rates else None
@@ -81,7 +82,7 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
             config.launcher.slurm.get("gres")
         )
     else:
-        cores, gpu = max(1, len(os.sched_getaffinity(0)) // parallel), False
+        cores, gpu = max(1, len(os.sched_getaffinity(0)) // parallel), bool(machine_gpus())
     speed = GPU_FLOPS / config.launcher.runs_per_gpu if gpu else FLOPS_PER_CORE * cores
     overhead = GPU_UPDATE_OVERHEAD_S if gpu else CPU_UPDATE_OVERHEAD_S
     update_s = overhead + size.update_flops / speed

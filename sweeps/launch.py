@@ -17,6 +17,7 @@ from records.layout import ExitCode
 from records.lock import LockedError, lock
 from records.run_dir import write_config
 from records.sweep import Sweep, launch_lock
+from sweeps.gpus import machine_gpus
 from sweeps.opening import manifest_path, open_sweep, parent_runs
 from sweeps.outcomes import outcome, print_outcomes
 from sweeps.plan.fit import check_fit
@@ -185,7 +186,7 @@ def run_pool(runs: Sequence[Planned], launcher: LauncherConfig, poll_s: float = 
     retry_policy = RetryPolicy(launcher.max_crashes, launcher.backoff_s, time.time())
     parallel = local_parallel(launcher, len(runs))
     # Sessions of their own: a Ctrl-C reaches runs through `stop`, once.
-    pool = Pool([one.run_dir for one in runs], parallel, retry_policy, new_session=True)
+    pool = Pool([one.run_dir for one in runs], parallel, retry_policy, new_session=True, gpus=machine_gpus())
 
     def interrupt() -> None:
         if pool.stopping:

@@ -18,6 +18,7 @@ from records.files import tail_lines
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir, note_crash, write_status
+from sweeps.gpus import environment_of, idlest
 
 LAST_LINES = 20
 TOLD = (-signal.SIGTERM, -signal.SIGUSR2)  # told to stop before the run could listen
@@ -39,11 +40,27 @@ class RetryPolicy:
 
 
 class Pool:
-    """At most `parallel` runs at once, each `python -m agents.run --run-dir ...` with its output in the run's log."""
+    """At most `parallel` runs at once, each `python -m agents.run --run-dir ...` with its output in the run's log.
 
-    def __init__(self, run_dirs: Sequence[Path], parallel: int, retry_policy: RetryPolicy, new_session: bool):
+    Args:
+      run_dirs: the runs.
+      parallel: how many runs are executed at once.
+      retry_policy: how often a run may crash.
+      new_session: whether the terminal's Ctrl-C does not reach the runs.
+      gpus: the GPUs to deal out, one to each run; without any, the runs see what this process sees.
+    """
+
+    def __init__(
+        self,
+        run_dirs: Sequence[Path],
+        parallel: int,
+        retry_policy: RetryPolicy,
+        new_session: bool,
+        gpus: Sequence[str] = (),
+    ):
         self._waiting = [(0.0, run_dir) for run_dir in run_dirs]
         self._parallel, self._retry_policy, self._new_session = parallel, retry_policy, new_session
+        self._gpus, self._gpu_of = gpus, dict[Path, str | None]()
         self._running: dict[Path, tuple[subprocess.Popen, IO[bytes]]] = {}
         self.ended: dict[Path, int] = {}
         self.stopping = False
@@ -62,7 +79,7 @@ class Pool:
             code = process.poll()
             if code is not None:
                 log.close()
-                del self._running[run_dir]
+                del self._running[run_dir], self._gpu_of[run_dir]
                 self._collect(run_dir, code)
         if self.stopping:
             return bool(self._running)
@@ -74,18 +91,16 @@ class Pool:
 
     def _start(self, run_dir: Path) -> None:
         log = (run_dir / layout.LOG).open("ab")
-        environment = dict(os.environ)
-        if self._parallel > 1:
-            environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / self._parallel:.3f}")
+        gpu = idlest(self._gpus, self._gpu_of.values())
         process = subprocess.Popen(
             run_command(run_dir),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=os.environ | environment_of(gpu, self._gpus, self._parallel),
             start_new_session=self._new_session,
         )
-        self._running[run_dir] = (process, log)
+        self._running[run_dir], self._gpu_of[run_dir] = (process, log), gpu
 
     def _collect(self, run_dir: Path, code: int) -> None:
         """Book how a run ended; one that crashed waits for another try, or has failed."""
@@ -129,6 +144,7 @@ class Pool:
             process.wait()
             log.close()
         self._running.clear()
+        self._gpu_of.clear()
 
 
 def run_command(run_dir: Path) -> list[str]:

@@ -9,10 +9,10 @@ from agents.memory import available_bytes
 from agents.sizes import check_memory, readable_bytes
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError
+from sweeps.gpus import MEMORY_FRACTION, machine_gpus
 from sweeps.plan.place import local_parallel
 from sweeps.plan.plan import Plan, Planned, by_launcher
 
-MEMORY_FRACTION = 0.9  # of a GPU, that its runs get together
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -28,17 +28,18 @@ def check_fit(plan: Plan) -> None:
 
 def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], on_slurm: bool) -> None:
     at_once = launcher.runs_per_gpu if on_slurm else local_parallel(launcher, len(pending))
+    per_gpu = at_once if on_slurm else -(-at_once // max(1, len(machine_gpus())))
     largest = sorted((one.size for one in pending), key=lambda size: size.replay_bytes, reverse=True)[:at_once]
     available = job_bytes(launcher.slurm.get("mem")) if on_slurm else available_bytes()
     if available is not None:
         check_memory(largest, available)
-    if on_slurm and launcher.gpu_memory_gb is not None:
-        needed = sum(sorted((one.size.device_bytes for one in pending), reverse=True)[:at_once])
+    if launcher.gpu_memory_gb is not None and (on_slurm or machine_gpus()):
+        needed = sum(sorted((one.size.device_bytes for one in pending), reverse=True)[:per_gpu])
         usable = MEMORY_FRACTION * launcher.gpu_memory_gb * 2**30
         if needed > usable:
             there = f"{MEMORY_FRACTION:.0%} of launcher.gpu_memory_gb={launcher.gpu_memory_gb:g}"
             raise ConfigError(
-                f"launcher.runs_per_gpu={at_once}: needs {readable_bytes(needed)} of GPU memory, "
+                f"launcher.runs_per_gpu={per_gpu}: needs {readable_bytes(needed)} of GPU memory, "
                 f"{there} is {readable_bytes(usable)}"
             )
 

@@ -7,6 +7,7 @@ from functools import cache
 
 from conf.schema import LauncherConfig, RunConfig
 from conf.typed import ConfigError
+from sweeps.gpus import machine_gpus
 from sweeps.slurm import cluster
 
 SILENT = "sbatch is here, but no SLURM answers (scontrol ping)"
@@ -36,4 +37,7 @@ def warn_silent() -> None:
 
 def local_parallel(launcher: LauncherConfig, runs: int) -> int:
     """Return how many of so many runs this machine executes at once."""
-    return 1 if launcher.name == "inline" else min(launcher.max_parallel or 1, runs)
+    if launcher.name == "inline":
+        return 1
+    slots = max(1, len(machine_gpus()) * launcher.runs_per_gpu)
+    return min(launcher.max_parallel or slots, runs)

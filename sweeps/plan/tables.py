@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from agents.sizes import readable_bytes
+from sweeps.gpus import machine_gpus
 from sweeps.plan.place import local_parallel
 from sweeps.plan.plan import Plan, Planned, by_launcher, folder_of_this_code, remaining_seconds
 from sweeps.status import console, duration
@@ -113,4 +114,4 @@ def time_needed(plan: Plan) -> str:
         return f"roughly {hours:,.{1 if hours >= 1 else 3}f} GPU-hours{source}"
     groups = by_launcher(plan.pending)
     seconds = sum(remaining_seconds(runs) / local_parallel(launcher, len(runs)) for launcher, runs in groups)
-    return f"roughly {duration(seconds)} on this machine's CPU{source}"
+    return f"roughly {duration(seconds)} on this machine's {'GPUs' if machine_gpus() else 'CPU'}{source}"

@@ -23,8 +23,10 @@ from records.command_line import Parser, add_runs, exit_status
 from records.layout import ExitCode
 from records.sweep import find_sweep, known_parents, launch_lock
 from sweeps.cancel import register_worker
+from sweeps.gpus import machine_gpus
 from sweeps.opening import parent_run
 from sweeps.plan.fit import check_fit
+from sweeps.plan.place import local_parallel
 from sweeps.plan.plan import plan
 from sweeps.search import space
 from sweeps.search.storage import open_study
@@ -64,7 +66,7 @@ def launch(overrides: Sequence[str], intervals: Intervals = DEFAULT_INTERVALS) -
     config = search.base
     planned = plan([Composed(resolve_paths(one), {}) for one in space.check(search.space, overrides)])
     check_fit(planned)
-    parallel = config.launcher.max_parallel or 1
+    parallel = local_parallel(config.launcher, config.sweep.search.trials)
     if not planned.common.on_slurm:
         largest = max((one.size for one in planned.runs), key=lambda size: size.replay_bytes)
         check_memory([largest] * parallel, available_bytes())
@@ -191,7 +193,7 @@ def work(search: Search, study: Study, parallel: int, here: bool, intervals: Int
       here: whether this is a terminal's command, which waits for other workers' trials, and not a SLURM job.
       intervals: how often to look.
     """
-    worker = Worker(search, study, parallel, here, intervals)
+    worker = Worker(search, study, parallel, here, intervals, gpus=machine_gpus() if here else ())
     # SLURM's jobs are found by their ids.
     with register_worker(search.folder) if here else contextlib.nullcontext(), View(search, study) as view:
         over = worker.run(wait=here, show=view.show)
@@ -277,5 +279,6 @@ def run(arguments: Sequence[str] | None, intervals: Intervals) -> int:
             print(best_command(search, best))
         return ExitCode.DONE
     launcher = search.base.launcher
-    parallel = launcher.runs_per_gpu if parsed.job else launcher.max_parallel or 1
+    here = local_parallel(launcher, search.base.sweep.search.trials)
+    parallel = launcher.runs_per_gpu if parsed.job else here
     return work(search, study, parallel, here=parsed.job is None, intervals=intervals)

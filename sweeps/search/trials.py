@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,15 +74,22 @@ class Worker:
       parallel: trials at once.
       new_session: whether runs are to be out of reach of the terminal's Ctrl-C.
       intervals: how often to look.
+      gpus: the GPUs to deal out to trials.
     """
 
     def __init__(
-        self, search: Search, study: Study, parallel: int, new_session: bool, intervals: Intervals = DEFAULT_INTERVALS
+        self,
+        search: Search,
+        study: Study,
+        parallel: int,
+        new_session: bool,
+        intervals: Intervals = DEFAULT_INTERVALS,
+        gpus: Sequence[str] = (),
     ):
         launcher = search.base.launcher
         retry_policy = RetryPolicy(launcher.max_crashes, launcher.backoff_s, time.time())
         self.search, self.study = search, study
-        self.pool = Pool([], parallel, retry_policy, new_session)
+        self.pool = Pool([], parallel, retry_policy, new_session, gpus)
         self.claimed: dict[int, Claimed] = {}
         self._parallel, self._intervals = parallel, intervals
         self._settings = search.base.sweep.search
