@@ -188,9 +188,11 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
     search = config.sweep.search
     if search.storage is not None:
         search = dataclasses.replace(search, storage=uris.absolute(search.storage, base))
-    cache_path = config.paths.compilation_cache
+    cache_path, mesh_dir = config.paths.compilation_cache, config.env.shadowhand.mesh_dir
+    shadowhand = dataclasses.replace(config.env.shadowhand, mesh_dir=None if mesh_dir is None else absolute(mesh_dir))
     return dataclasses.replace(
         config,
+        env=dataclasses.replace(config.env, shadowhand=shadowhand),
         tracking=dataclasses.replace(config.tracking, uri=uri),
         sweep=dataclasses.replace(config.sweep, search=search),
         paths=dataclasses.replace(

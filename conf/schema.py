@@ -96,6 +96,16 @@ class AtariConfig:
 
 
 @dataclass(frozen=True)
+class ShadowhandConfig:
+    """The objects of the Shadow Hand."""
+
+    shapes: Annotated[Literal["package", "recipe", "mesh_dir"], Since("package")]
+    """What objects are made of: meshes of an installed package, else recipes; recipes alone; meshes in mesh_dir."""
+    mesh_dir: Annotated[str | None, NotIdentity(), Since(None)]
+    """The folder that holds a mesh <object>.stl for each of the run's objects, for shapes=mesh_dir."""
+
+
+@dataclass(frozen=True)
 class EnvConfig:
     """How environments are stepped, which changes no number but for EnvPool's; and options of suites, which do."""
 
@@ -107,6 +117,7 @@ class EnvConfig:
     """What a diverging simulation ends: its episode, without reward, which is counted (truncate), or the run (stop)."""
     metaworld: MetaworldConfig
     atari: AtariConfig
+    shadowhand: ShadowhandConfig
 
 
 @dataclass(frozen=True)

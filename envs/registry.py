@@ -24,6 +24,7 @@ SUITES = {
     "metaworld": "envs.suites.metaworld",
     "atari": "envs.suites.atari",
     "pixels": "envs.suites.pixels",
+    "shadowhand": "envs.suites.shadowhand",
 }
 
 
@@ -59,8 +60,20 @@ def spec(task_id: str, env: EnvConfig | None = None) -> TaskSpec:
 
 
 def specs(task_ids: Iterable[str], env: EnvConfig | None = None) -> list[TaskSpec]:
-    """The specification of each task, as `spec` gives it."""
-    return [spec(task_id, env) for task_id in task_ids]
+    """The specification of each task, as `spec` gives it; together they are checked for what their suites need.
+
+    Raises:
+      ConfigError: an id names no registered task, or what a suite's tasks need is not here.
+    """
+    found = [spec(task_id, env) for task_id in task_ids]
+    by_suite: dict[str, list[TaskSpec]] = {}
+    for one in found:
+        by_suite.setdefault(one.suite, []).append(one)
+    for tasks in by_suite.values():
+        module = suite_module(tasks[0].id)
+        if hasattr(module, "check"):
+            module.check(tasks)
+    return found
 
 
 def make(task: TaskSpec, *, render: bool = False) -> gymnasium.Env:

@@ -11,9 +11,10 @@ A suite has
   environments can be put into any state (`set_state`).
 
 A suite whose environments can be configured (`env.<suite>.*`) also has `configured(spec, options)`, which returns the
-spec as those options make it. A suite that steps faster than its library also has `plain(spec)`, the task as the
-library's users step it, for comparison. A suite whose physics depends on files beside its libraries' code has
-`assets(spec)`, the SHA-256 of each such file by name, which raises `ConfigError` where a file is missing or unusable: a
-run is begun only with all of them, keeps their digests in its manifest, and is continued with the same files only.
-`envs.suites.shared.assets` reckons digests.
+spec as those options make it. A suite whose tasks need packages or files that may be missing also has `check(specs)`,
+which is asked before anything begins and raises `ConfigError`. A suite that steps faster than its library also has
+`plain(spec)`, the task as the library's users step it, for comparison. A suite whose physics depends on files beside
+its libraries' code has `assets(spec)`, the SHA-256 of each such file by name, which raises `ConfigError` where a file
+is missing or unusable: a run is begun only with all of them, keeps their digests in its manifest, and is continued with
+the same files only. `envs.suites.shared.assets` reckons digests.
 """

@@ -13,11 +13,11 @@ from envs.spec import SpaceSpec
 FAST = (
     "dmc/walker-walk", "dmc/cheetah-run", "dmc/reacher-hard", "dmc/finger-turn_easy", "dmc/fish-swim", "dmc/hopper-hop",
     "dmc/cheetah-jump", "dmc/reacher-three_hard", "dmc/ball_in_cup-spin", "metaworld/soccer", "metaworld/hammer",
-    "metaworld/peg-insert-side",
+    "metaworld/peg-insert-side", "shadowhand/mug", "shadowhand/gelatin_box",
 )  # fmt: skip
 
 
-NEVER_TERMINATING = ("dmc", "metaworld")
+NEVER_TERMINATING = ("dmc", "metaworld", "shadowhand")
 """Suites whose episodes end by their limit alone."""
 
 
