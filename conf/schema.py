@@ -106,6 +106,16 @@ class ShadowhandConfig:
 
 
 @dataclass(frozen=True)
+class HumanoidBenchConfig:
+    """HumanoidBench's tasks."""
+
+    meshes: Annotated[Literal["standin", "upstream"], Since("standin")]
+    """The shapes of feet and fingertips: stand-ins, or HumanoidBench's own files (upstream), which asset_dir holds."""
+    asset_dir: Annotated[str | None, NotIdentity(), Since(None)]
+    """The folder that holds, at any depth, HumanoidBench's own four mesh files; needed with meshes=upstream."""
+
+
+@dataclass(frozen=True)
 class EnvConfig:
     """How environments are stepped, which changes no number but for EnvPool's; and options of suites, which do."""
 
@@ -118,6 +128,7 @@ class EnvConfig:
     metaworld: MetaworldConfig
     atari: AtariConfig
     shadowhand: ShadowhandConfig
+    humanoidbench: HumanoidBenchConfig
 
 
 @dataclass(frozen=True)

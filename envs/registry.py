@@ -25,6 +25,7 @@ SUITES = {
     "atari": "envs.suites.atari",
     "pixels": "envs.suites.pixels",
     "shadowhand": "envs.suites.shadowhand",
+    "humanoidbench": "envs.suites.humanoidbench",
 }
 
 

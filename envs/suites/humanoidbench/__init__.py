@@ -1,0 +1,65 @@
+"""HumanoidBench's tasks of the humanoid H1, with Shadow hands (`h1hand`) and without (`h1`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from conf.schema import HumanoidBenchConfig
+from conf.scores import score_constants
+from envs.spec import TaskSpec
+from envs.suites.humanoidbench.tasks import TASKS as TASK_OF
+
+if TYPE_CHECKING:
+    from envs.suites.humanoidbench.env import HumanoidBenchEnv
+
+PRELOAD = ("envs.suites.humanoidbench.env",)
+NEEDS_GL = True
+ACTION_DIMS = {"h1": 19, "h1hand": 61}
+STANDIN = HumanoidBenchConfig(meshes="standin", asset_dir=None)
+SOURCE = "HumanoidBench 0.2, its authors' table of scores; random_return: `python -m envs.random_return`"
+
+# name: (width of the observation, random_return, step_ms)
+_MEASURED: Mapping[str, tuple[int, float | None, float]] = {
+    "h1-stand": (51, None, 0.4),
+    "h1hand-stand": (151, None, 1.4),
+}
+
+
+def _spec(name: str, obs_dim: int, random_return: float | None, step_ms: float) -> TaskSpec:
+    robot, task = name.split("-", 1)
+    constants = score_constants()[f"humanoidbench/{name}"]
+    return TaskSpec(
+        id=f"humanoidbench/{name}",
+        obs_shape=(obs_dim,),
+        action_dim=ACTION_DIMS[robot],
+        max_episode_steps=TASK_OF[task].max_episode_steps,
+        score_metric="return",
+        norm_low=constants.norm_low,
+        norm_high=constants.norm_high,
+        random_return=random_return,
+        step_ms=step_ms,
+        source=SOURCE,
+        options=STANDIN,
+    )
+
+
+TASKS = {name: _spec(name, *measured) for name, measured in _MEASURED.items()}
+
+
+def configured(spec: TaskSpec, options: HumanoidBenchConfig) -> TaskSpec:
+    """The task with these options."""
+    return dataclasses.replace(spec, options=options)
+
+
+def make(spec: TaskSpec, *, render: bool = False) -> HumanoidBenchEnv:
+    """An environment of the task; one that renders has what there is to see, and moves in the same way."""
+    from envs.suites.humanoidbench.env import HumanoidBenchEnv
+
+    return HumanoidBenchEnv(spec, looks=render)
+
+
+def plain(spec: TaskSpec) -> HumanoidBenchEnv:
+    """The task with all that there is to see, as HumanoidBench's users step it."""
+    return make(spec, render=True)

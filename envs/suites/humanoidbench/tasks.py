@@ -1,0 +1,7 @@
+"""All tasks of HumanoidBench by their names without the robot."""
+
+from __future__ import annotations
+
+from envs.suites.humanoidbench import locomotion
+
+TASKS = {**locomotion.TASKS}
