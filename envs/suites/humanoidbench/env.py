@@ -88,7 +88,7 @@ class HumanoidBenchEnv(MujocoEnv):
     def see(self) -> tuple[np.ndarray, float, bool, dict[str, Any]]:
         observation = self._observation()
         reward, terminated, terms, self._memory = self._task.judge(self._now, self._memory)
-        return observation, reward, terminated, {"per_timestep_reward": reward, **terms}
+        return observation, reward, bool(terminated), {"per_timestep_reward": reward, **terms}
 
     def _observation(self) -> np.ndarray:
         return np.concatenate(self._task.observe(self._now, self._memory), dtype=np.float32, casting="same_kind")

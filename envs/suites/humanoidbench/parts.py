@@ -113,13 +113,14 @@ def assemble(spec: Any, parts: Parts, *, looks: bool, add_mesh: Callable[[Any, s
             else:
                 geom.size[: len(numbers(size))] = numbers(size)
             if orientation.startswith("axis"):
+                geom.alt.type = mujoco.mjtOrientation.mjORIENTATION_ZAXIS
                 geom.alt.zaxis = numbers(orientation.removeprefix("axis"))
             elif orientation:
                 geom.quat = numbers(orientation)
             if one == "V":
                 geom.contype = geom.conaffinity = 0
             geom.group = {"V": GROUP_SEEN, "C": GROUP_TOUCHED, "M": 0}[one]
-            if body in weighed or one == "V":
+            if body in weighed:
                 geom.mass = 0
             _set(geom, more)
     for name, body, pos, *more in rows(parts.sites):
@@ -156,6 +157,7 @@ def assemble(spec: Any, parts: Parts, *, looks: bool, add_mesh: Callable[[Any, s
     if looks:
         for name, body, pos, axes in rows(parts.cameras):
             camera = bodies[body].add_camera(name=name, pos=numbers(pos), mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)
+            camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
             camera.alt.xyaxes = numbers(axes)
 
 

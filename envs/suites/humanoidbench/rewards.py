@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 INFINITE = math.inf
 STANDING_HEIGHT = 1.65  # m, of the head
+HANDS = ("left_hand", "right_hand")
+"""The sites of the hands."""
 
 
 def tolerance(
@@ -43,7 +46,7 @@ def tolerance(
     return max(0.0, 1.0 - (1.0 - at_margin) * distance * distance)
 
 
-def distance(one: np.ndarray, other: np.ndarray) -> float:
+def distance(one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> float:
     """Return how far two places `[3]` are from each other."""
     return math.dist(one, other)
 
@@ -61,6 +64,11 @@ def standing(now: Quantities, margin: float = STANDING_HEIGHT / 4, height: float
 def upright(now: Quantities, bound: float = 0.9, margin: float = 1.9) -> float:
     """Return how well the torso is upright."""
     return tolerance(upness(now), (bound, INFINITE), margin, "linear", 0.0)
+
+
+def stand_reward(now: Quantities) -> float:
+    """Return how well the robot stands upright."""
+    return standing(now) * upright(now)
 
 
 def small_control(now: Quantities) -> float:

@@ -60,7 +60,7 @@ def start(parts: Parts, task: Task) -> np.ndarray:
     found = []
     for name, body, kind in in_order(parts):
         rest = {"free": poses[body], "ball": [1, 0, 0, 0]}.get(kind, [0])
-        found.extend(places.get(name, rest))
+        found.extend(places[name] if name in places else rest)
     return np.array(found, float)
 
 
