@@ -27,8 +27,9 @@ class Parts:
         move. Geoms carry no mass.
       geoms: `body | names | role | kind | size | position | orientation | ...`. The role says which geoms the line
         stands for: `V` is seen and touches nothing, `C` touches and is not seen, `VC` is one of each, `M` is both in
-        one. Names are `seen`, or `seen / touching`. The size of a mesh is its name. An orientation is a quaternion, or
-        `axis x y z`: where the geom's z axis points.
+        one. Names are `seen`, or `seen / touching`, where either may be missing. The size of a mesh is its name. An
+        orientation is a quaternion, or `axis x y z`: where the geom's z axis points.
+      meshes: `name | corner | corner ...`, of convex shapes.
       sites: `name | body | position | ...`.
       actuators: `name | joint or tendon, and its name | kp | kv | range of controls | range of forces`; all are
         position servos.
@@ -42,6 +43,7 @@ class Parts:
     joints: str = ""
     masses: str = ""
     geoms: str = ""
+    meshes: str = ""
     sites: str = ""
     actuators: str = ""
     tendons: str = ""
@@ -96,20 +98,22 @@ def assemble(spec: Any, parts: Parts, *, looks: bool, add_mesh: Callable[[Any, s
         body.explicitinertial, body.mass, body.ipos = True, float(mass), numbers(ipos)
         body.inertia, body.iquat = numbers(inertia), numbers(iquat) or [1, 0, 0, 0]
         weighed.add(name)
+    for name, *corners in rows(parts.meshes):
+        spec.add_mesh(name=name, uservert=[number for corner in corners for number in numbers(corner)])
+    own = {mesh.name for mesh in spec.meshes}
     for body, names, role, kind, size, pos, orientation, *more in rows(parts.geoms):
-        seen, _, touching = (part.strip() for part in names.partition("/"))
-        for one in role if role != "VC" else "VC":
+        seen, slash, touching = (part.strip() for part in names.partition("/"))
+        for one in role:
             if one == "V" and not looks:
                 continue
+            unshared = not slash and not (looks and "V" in role)  # two geoms cannot have one name
             geom = bodies[body].add_geom(
-                name=touching or seen if one == "C" else seen,
+                name=touching or (seen if unshared else "") if one == "C" else seen,
                 type=getattr(mujoco.mjtGeom, f"mjGEOM_{kind.upper()}"),
                 pos=numbers(pos) or [0, 0, 0],
             )
-            if one == "C" and role == "VC" and not touching:
-                geom.name = "" if looks else seen
             if kind == "mesh":
-                geom.meshname = add_mesh(spec, size, one == "V")
+                geom.meshname = size if size in own else add_mesh(spec, size, one == "V")
             else:
                 geom.size[: len(numbers(size))] = numbers(size)
             if orientation.startswith("axis"):

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,11 @@ def compiled(robot_name: str, task: Task, shapes: Mapping[str, Path], *, looks: 
 def start(parts: Parts, task: Task) -> np.ndarray:
     """Return the positions `[nq]` at which episodes of a task start, but for the noise."""
     poses = {name: numbers(pos) + (numbers(quat) or [1, 0, 0, 0]) for name, _, pos, quat, *_ in rows(parts.bodies)}
-    places = h1.START | dict(task.start)
-    found = []
+    places: dict[str, Sequence[float]] = {**h1.START, **task.start}
+    found: list[float] = []
     for name, body, kind in in_order(parts):
-        rest = {"free": poses[body], "ball": [1, 0, 0, 0]}.get(kind, [0])
-        found.extend(places[name] if name in places else rest)
+        rest: Sequence[float] = {"free": poses[body], "ball": [1, 0, 0, 0]}.get(kind, [0])
+        found.extend(places.get(name, rest))
     return np.array(found, float)
 
 

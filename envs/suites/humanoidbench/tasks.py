@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from envs.suites.humanoidbench import locomotion
+from envs.suites.humanoidbench import balance, courses, locomotion
 
-TASKS = {**locomotion.TASKS}
+TASKS = {**locomotion.TASKS, **courses.TASKS, **balance.TASKS}
