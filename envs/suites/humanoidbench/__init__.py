@@ -22,8 +22,29 @@ SOURCE = "HumanoidBench 0.2, its authors' table of scores; random_return: `pytho
 
 # name: (width of the observation, random_return, step_ms)
 _MEASURED: Mapping[str, tuple[int, float | None, float]] = {
-    "h1-stand": (51, None, 0.4),
-    "h1hand-stand": (151, None, 1.4),
+    "h1-walk": (51, None, 0.5),
+    "h1-stand": (51, None, 0.5),
+    "h1-run": (51, None, 0.5),
+    "h1-stair": (51, None, 0.5),
+    "h1-crawl": (51, None, 0.5),
+    "h1-pole": (51, None, 0.5),
+    "h1-slide": (51, None, 0.5),
+    "h1-hurdle": (51, None, 0.5),
+    "h1-maze": (51, None, 0.5),
+    "h1hand-walk": (151, None, 1.5),
+    "h1hand-stand": (151, None, 1.5),
+    "h1hand-run": (151, None, 1.5),
+    "h1hand-stair": (151, None, 1.5),
+    "h1hand-crawl": (151, None, 1.5),
+    "h1hand-pole": (151, None, 1.5),
+    "h1hand-slide": (151, None, 1.5),
+    "h1hand-hurdle": (151, None, 1.5),
+    "h1hand-maze": (151, None, 1.5),
+    "h1hand-sit_simple": (151, None, 1.5),
+    "h1hand-sit_hard": (164, None, 1.5),
+    "h1hand-balance_simple": (164, None, 1.5),
+    "h1hand-balance_hard": (177, None, 1.5),
+    "h1hand-reach": (157, None, 1.5),
 }
 
 
