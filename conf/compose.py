@@ -184,20 +184,24 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
     def absolute(path: str) -> str:
         return str(base / Path(path).expanduser())
 
+    def optional(path: str | None) -> str | None:
+        return None if path is None else absolute(path)
+
     uri = uris.absolute(config.tracking.uri or f"{uris.SQLITE}mlflow.db", base)
     search = config.sweep.search
     if search.storage is not None:
         search = dataclasses.replace(search, storage=uris.absolute(search.storage, base))
-    cache_path, mesh_dir = config.paths.compilation_cache, config.env.shadowhand.mesh_dir
-    shadowhand = dataclasses.replace(config.env.shadowhand, mesh_dir=None if mesh_dir is None else absolute(mesh_dir))
+    env = config.env
+    shadowhand = dataclasses.replace(env.shadowhand, mesh_dir=optional(env.shadowhand.mesh_dir))
+    humanoidbench = dataclasses.replace(env.humanoidbench, asset_dir=optional(env.humanoidbench.asset_dir))
     return dataclasses.replace(
         config,
-        env=dataclasses.replace(config.env, shadowhand=shadowhand),
+        env=dataclasses.replace(env, shadowhand=shadowhand, humanoidbench=humanoidbench),
         tracking=dataclasses.replace(config.tracking, uri=uri),
         sweep=dataclasses.replace(config.sweep, search=search),
         paths=dataclasses.replace(
             config.paths,
             runs=absolute(config.paths.runs),
-            compilation_cache=None if cache_path is None else absolute(cache_path),
+            compilation_cache=optional(config.paths.compilation_cache),
         ),
     )

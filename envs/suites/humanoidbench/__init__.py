@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from conf.schema import HumanoidBenchConfig
 from conf.scores import score_constants
 from envs.spec import TaskSpec
+from envs.suites.humanoidbench import meshes
 from envs.suites.humanoidbench.tasks import TASKS as TASK_OF
+from envs.suites.shared.assets import digests
 
 if TYPE_CHECKING:
     from envs.suites.humanoidbench.env import HumanoidBenchEnv
@@ -70,8 +72,24 @@ TASKS = {name: _spec(name, *measured) for name, measured in _MEASURED.items()}
 
 
 def configured(spec: TaskSpec, options: HumanoidBenchConfig) -> TaskSpec:
-    """The task with these options."""
+    """The task with these options.
+
+    Raises:
+      ConfigError: the package with the robot's meshes is missing, or `asset_dir` lacks a whole mesh.
+    """
+    meshes.link_files()
+    meshes.upstream_files(options)
     return dataclasses.replace(spec, options=options)
+
+
+def assets(spec: TaskSpec) -> dict[str, str]:
+    """The SHA-256 of each file whose mesh touches something, by file name.
+
+    Raises:
+      ConfigError: as `configured`.
+    """
+    links = {path.name: path for path in meshes.link_files(touching=True).values()}
+    return digests(links | meshes.upstream_files(spec.options))
 
 
 def make(spec: TaskSpec, *, render: bool = False) -> HumanoidBenchEnv:

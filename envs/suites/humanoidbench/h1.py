@@ -201,6 +201,9 @@ SENSORS = Parts(
 )
 """What the robot with or without hands measures."""
 
+WHOLE = TRUNK + LEFT_ARM + RIGHT_ARM + STUMPS + SENSORS
+"""The robot without hands."""
+
 LEG = {"hip_pitch": -0.4, "knee": 0.8, "ankle": -0.4}
 START = {"free_base": (0, 0, 0.98, 1, 0, 0, 0)} | {
     f"{side}_{joint}": (angle,) for side in ("left", "right") for joint, angle in LEG.items()

@@ -24,7 +24,7 @@ KEYFRAME = "qpos0"
 def robot(name: str) -> Parts:
     """Return the parts of a robot: `h1`, or `h1hand`, which has hands."""
     if name == "h1":
-        return h1.TRUNK + h1.LEFT_ARM + h1.RIGHT_ARM + h1.STUMPS + h1.SENSORS
+        return h1.WHOLE
     left, right = hands.LEFT, hands.RIGHT
     arms = h1.LEFT_ARM + hands.wrist(left) + h1.RIGHT_ARM + hands.wrist(right)
     return h1.TRUNK + arms + hands.hand(left) + hands.hand(right) + h1.SENSORS
@@ -95,7 +95,7 @@ def add_mesh(spec: Any, name: str, seen: bool, shapes: Mapping[str, Path]) -> st
     if any(mesh.name == label for mesh in spec.meshes):
         return label
     if not own:
-        path = meshes.link_file(name)
+        path = meshes.link_files()[name]
         if seen:
             spec.add_mesh(name=label, file=str(path))
         else:
