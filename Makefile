@@ -16,7 +16,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 		{ echo "error: $$($(PYTHON) --version) found, Python 3.11 or 3.12 needed: make PYTHON=python3.11 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,envpool,server,shadowhand,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,envpool,humanoidbench,server,shadowhand,dev]'
 	@touch $@
 
 run: $(STAMP) ## train on three small tasks (about 5 minutes on 2 cores)

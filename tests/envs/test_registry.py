@@ -14,6 +14,7 @@ FAST = (
     "dmc/walker-walk", "dmc/cheetah-run", "dmc/reacher-hard", "dmc/finger-turn_easy", "dmc/fish-swim", "dmc/hopper-hop",
     "dmc/cheetah-jump", "dmc/reacher-three_hard", "dmc/ball_in_cup-spin", "metaworld/soccer", "metaworld/hammer",
     "metaworld/peg-insert-side", "shadowhand/mug", "shadowhand/gelatin_box",
+    "humanoidbench/h1-run", "humanoidbench/h1hand-balance_hard",
 )  # fmt: skip
 
 
@@ -51,6 +52,7 @@ def test_environment_keeps_its_specification(task_id):
             assert np.isfinite(obs).all()
             assert np.isfinite(reward)
             assert truncated == (time == spec.max_episode_steps and not terminated)
+            assert isinstance(terminated, bool)
             assert not (terminated and spec.suite in NEVER_TERMINATING)
             seen.append(np.append(obs, np.float32(reward)))
             if terminated:

@@ -79,22 +79,24 @@ def _found_in(folder: Path) -> Mapping[str, Path]:
     label = f"env.humanoidbench.asset_dir={folder}"
     if not folder.is_dir():
         raise ConfigError(f"{label}: no such folder; needs one that holds {', '.join(UPSTREAM)}")
-    files = {}
-    for name in UPSTREAM:
-        paths = sorted(path for path in folder.rglob(name) if path.is_file())
-        if not paths:
-            raise ConfigError(f"{label}: lacks {name}; needs {', '.join(UPSTREAM)}, at any depth")
-        contents = [_content(path, label) for path in paths]
-        if len(set(contents)) > 1:
-            raise ConfigError(f"{label}: holds different files named {name}: {', '.join(map(str, paths))}")
-        if hashlib.sha256(contents[0]).hexdigest() != UPSTREAM[name]:  # another mesh, which is to be one
-            reason = (
-                what_is_wrong_with_stl(contents[0]) if name.endswith("stl") else what_is_wrong_with_obj(contents[0])
-            )
-            if reason:
-                raise ConfigError(f"{label}: {paths[0]} {reason}")
-        files[name] = paths[0]
-    return files
+    return {name: _file(folder, name, label) for name in UPSTREAM}
+
+
+def _file(folder: Path, name: str, label: str) -> Path:
+    """Return the file of a name below a folder: HumanoidBench's own where it is there, else the only one."""
+    contents = {path: _content(path, label) for path in sorted(folder.rglob(name)) if path.is_file()}
+    if not contents:
+        raise ConfigError(f"{label}: lacks {name}; needs {', '.join(UPSTREAM)}, at any depth")
+    for path, content in contents.items():
+        if hashlib.sha256(content).hexdigest() == UPSTREAM[name]:
+            return path
+    path, *others = contents
+    if others and len(set(contents.values())) > 1:
+        raise ConfigError(f"{label}: holds {len(contents)} files named {name}, such as {path} and {others[0]}")
+    wrong = what_is_wrong_with_stl if name.endswith("stl") else what_is_wrong_with_obj
+    if reason := wrong(contents[path]):
+        raise ConfigError(f"{label}: {path} {reason}")
+    return path
 
 
 def _content(path: Path, label: str) -> bytes:
@@ -106,16 +108,10 @@ def _content(path: Path, label: str) -> bytes:
 
 def what_is_wrong_with_stl(content: bytes) -> str | None:
     """Return why the content of a file is no whole binary STL mesh; None where it is one."""
-    if len(content) < STL_HEADER + 4 * STL_TRIANGLE:
-        return (
-            f"is no mesh: a binary STL file has {STL_HEADER + 4 * STL_TRIANGLE} bytes or more, this one {len(content)}"
-        )
     count = int.from_bytes(content[STL_HEADER - 4 : STL_HEADER], "little")
     needed = STL_HEADER + count * STL_TRIANGLE
-    if len(content) < needed:
-        return (
-            f"is cut off, or no mesh: {needed:,} bytes for {count:,} triangles of a binary STL, {len(content):,} here"
-        )
+    if count < 4 or len(content) != needed:
+        return f"is cut off, or no mesh: a binary STL of {count:,} triangles has {needed:,} bytes, not {len(content):,}"
     points = corners_of_stl(content)
     if not np.isfinite(points).all() or np.linalg.matrix_rank(points - points[0]) < 3:
         return "is no mesh: its corners do not span a volume"
