@@ -1,21 +1,21 @@
 """HumanoidBench's tasks of the humanoid H1, with Shadow hands (`h1hand`) and without (`h1`).
 
-Scenes, rewards, terminations and resets are those of HumanoidBench 0.2, which itself needs an older MuJoCo and cannot be
+Scenes, rewards, terminations and resets are those of HumanoidBench 0.2, which needs an older MuJoCo and cannot be
 installed beside the other suites. What differs, and by how much at most in any of the 37 tasks (MuJoCo 3.3.0):
 
 | what differs | by how much | why it is fair |
 | --- | --- | --- |
-| feet: hulls of 31 corners, not of 918 | held on the floor: positions 6e-4 after 1 step, 7e-3 after 10 | the same sole |
+| feet: hulls of 31 corners, not of 918 | held on the floor: positions 6e-4 after 1 step, 7e-3 after 10 | same sole |
 | the same | balance_hard: positions 2e-2 after 10 steps; all: reward 4e-4 after 1 step | each corner within 4 mm |
 | fingertips: hulls of 32 corners | first reward with an object at rest: 7e-7 (window: 2e-4) | within 0.8 mm |
 | links: the hulls' corners alone | 50 steps without contact: 2e-13 | meshes touch as their hulls |
 | looks of hands, books, hoop: plain shapes | nothing that moves | masses and inertias are given as numbers |
-| a reset clears spoon's counter, truck's lists, the last books | later episodes of an environment | the seed alone counts |
+| a reset clears spoon's counter, truck's lists, the last books | later episodes of an environment | as for all suites |
 | a seeded reset begins both random streams anew | nothing after `numpy.random.seed(s)` | the same |
 | observations are float32 | 6e-8 of a value | the learner has them so |
 
-With `env.humanoidbench.meshes=upstream` and HumanoidBench's own four files feet and fingertips do not differ: trajectories are
-the same, contacts with the floor included.
+With `env.humanoidbench.meshes=upstream` and HumanoidBench's own four files, feet and fingertips do not differ:
+trajectories are the same, contacts with the floor included.
 """
 
 from __future__ import annotations
