@@ -92,6 +92,7 @@ def _read(client: Any, uri: str, mirrored: Any) -> Run:
         "state": STATES.get(mirrored.info.status, "interrupted"),
         "commit": start.git_commit if start else None,
         "versions": start.versions if start else None,
+        "stand_ins": manifest.stand_ins,
         "command": start.command if start else None,
         "device": start.device.partition(" x ")[2] if start else None,
         "folder": mirrored.data.tags.get("run_dir"),

@@ -205,6 +205,7 @@ def _facts(record: RunDir, manifest: Manifest) -> dict[str, Any]:
         "commit": start.git_commit if start else None,
         "changed": start is not None and start.git_diff_sha256 is not None,
         "versions": start.versions if start else None,
+        "stand_ins": manifest.stand_ins,
         "command": start.command if start else None,
         "mlflow": {uri: state.run_id for uri, state in record.mirrors().items() if state.run_id is not None},
     }

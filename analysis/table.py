@@ -62,6 +62,7 @@ RUN_COLUMNS = (
     "commit",
     "changed",
     "versions",
+    "stand_ins",
     "command",
     "folder",
     "mlflow",
@@ -149,7 +150,7 @@ def assemble(source: str, runs: Sequence[Run], left_out: Sequence[str], notes: S
     ordered = sorted(named, key=lambda one: (one[0].benchmark, one[0].critic_params, one[1], one[0].identity[SEED]))
     table = pd.concat([_rows(*one) for one in ordered], ignore_index=True)
     described = pd.DataFrame([_described(run, variant) for run, variant, _ in ordered], columns=list(RUN_COLUMNS))
-    return Loaded(typed(table), left, described, [*notes, *_mixed(described)])
+    return Loaded(typed(table), left, described, [*notes, *_mixed(described), *_stand_ins(described)])
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -260,3 +261,16 @@ def _mixed(runs: pd.DataFrame) -> list[str]:
         if any(changed is True for changed in group["changed"]):
             notes.append(f"{benchmark}, {variant}: runs of code that differs from its commit")
     return notes
+
+
+def _stand_ins(runs: pd.DataFrame) -> list[str]:
+    """A line for each set of tasks whose objects are stand-ins, with the variants that learned them."""
+    variants: dict[tuple[str, ...], list[str]] = {}
+    for (benchmark, variant), group in groups_of(runs, "benchmark", "variant"):
+        lists = [found for found in group["stand_ins"] if isinstance(found, list)]
+        if names := tuple(dict.fromkeys(task.partition("/")[2] for found in lists for task in found)):
+            variants.setdefault((benchmark, *names), []).append(variant)
+    return [
+        f"{benchmark}, {' and '.join(of)}: {len(names)} objects are stand-ins, made by recipes: {', '.join(names)}"
+        for (benchmark, *names), of in variants.items()
+    ]

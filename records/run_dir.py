@@ -57,6 +57,10 @@ class Start:
     cpus: Annotated[int, Since(0)]
 
 
+RECIPE = "recipe"
+"""The last part of an asset's name, `suite/task/recipe`, where no file but a recipe shapes the task's object."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a run is, and what each of its starts ran on.
@@ -76,6 +80,12 @@ class Manifest:
     sizes: dict[str, int]
     starts: tuple[Start, ...]
     assets: Annotated[dict[str, str], Since({})]
+
+    @property
+    def stand_ins(self) -> list[str]:
+        """The ids of the tasks whose object is a stand-in, which a recipe shapes instead of a file."""
+        ids = (name.rpartition("/") for name in self.assets)
+        return [task_id for task_id, _, file in ids if file == RECIPE]
 
 
 @dataclass(frozen=True)

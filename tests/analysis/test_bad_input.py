@@ -206,6 +206,14 @@ def test_seeds_of_different_commits_and_versions_are_averaged_and_said_to_be(run
     ]
 
 
+def test_objects_that_are_stand_ins_are_named_once_for_all_variants_that_have_them(runs: Path, write_run):
+    assets = {"shadowhand/mug/package/mug.stl": "0", "shadowhand/pan/recipe": "1", "shadowhand/chain/recipe": "2"}
+    for seed, width in ((0, 64), (1, 64), (0, 128)):
+        edit_manifest(write_run({500: [0.3, 0.4]}, seed=seed, width=width), assets=assets)
+    edit_manifest(write_run({500: [0.3, 0.4]}, width=256), assets={"shadowhand/mug/package/mug.stl": "0"})
+    assert load(runs).notes == ["toy, brc w64 and brc w128: 2 objects are stand-ins, made by recipes: pan, chain"]
+
+
 def test_single_task_runs_of_unequal_seeds_are_averaged_and_counted(runs: Path, write_run):
     for task, seeds in (("dmc/a-walk", 3), ("dmc/b-run", 1)):
         for seed in range(seeds):

@@ -15,6 +15,7 @@ from envs.suites.shadowhand import hulls, shapes, stl
 from envs.suites.shadowhand.hulls import Shape
 from envs.suites.shadowhand.objects import Mesh, Object
 from envs.suites.shared.assets import digests
+from records.run_dir import RECIPE
 
 INSTALL = "pip install -c constraints.txt -e '.[shadowhand]'"
 HAND_PACKAGE, HAND_FOLDER = "gymnasium_robotics", "envs/assets/hand"
@@ -112,7 +113,7 @@ def assets(one: Object, options: ShadowhandConfig) -> dict[str, str]:
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror or error}") from None
     if not files(one, options):
-        found[f"{one.name}/recipe"] = hashlib.sha256(f"{one.recipe} {one.centre} {one.size}".encode()).hexdigest()
+        found[f"{one.name}/{RECIPE}"] = hashlib.sha256(f"{one.recipe} {one.centre} {one.size}".encode()).hexdigest()
     return found
 
 

@@ -1,13 +1,19 @@
 """The Shadow Hand moves, is seen and is scored as in gymnasium-robotics; only its object is another."""
 
+import os
+import subprocess
+import sys
+
 import mujoco
 import numpy as np
 import pytest
 
+from conf.typed import ConfigError
 from envs import registry
 from envs.suites.shadowhand import sources
 from envs.suites.shadowhand.environment import ShadowHandEnv
 from envs.suites.shadowhand.objects import table
+from envs.video import working_gl
 
 OBJECTS = ("hammer", "knife", "mug", "torus", "pan", "gelatin_box", "e_toy_airplane", "baseball")
 """Meshes and recipes, upright and turned, round and flat."""
@@ -156,6 +162,42 @@ def test_a_state_of_another_length_is_told_what_is_taken():
     ):
         with pytest.raises(ValueError, match=message):
             env.set_state(qpos, qvel, **task)
+
+
+@pytest.mark.slow
+def test_what_renders_moves_to_the_bit_as_what_trains_and_shows_the_goal_beside_the_object():
+    """In a process that has yet to import a simulator, since simulators look for OpenGL then."""
+    try:
+        gl = working_gl()
+    except ConfigError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    code = """
+import numpy as np
+from tests.envs.suites.test_shadowhand import actions, make
+shown, trained = make("mug", render=True), make("mug")
+for env in (shown, trained):
+    env.reset(seed=1)
+first = shown.render()
+for action in actions(30):
+    assert np.array_equal(shown.step(action)[0], trained.step(action)[0])
+    frame = shown.render()
+assert np.array_equal(shown.data.qpos, trained.data.qpos) and np.array_equal(shown.data.qvel, trained.data.qvel)
+assert frame.shape == (400, 400, 3) and frame.dtype == np.uint8
+changed = np.abs(frame.astype(int) - first).max(-1) > 30
+assert changed.mean() > 0.005  # the hand has moved
+qpos, qvel, goal = shown.data.qpos.copy(), shown.data.qvel.copy(), shown.goal.copy()
+shown.set_state(qpos, qvel)
+before = shown.render()
+shown.set_state(qpos, qvel, goal=np.append(goal[:3], [0, 0, 1, 0]))
+moved = np.abs(shown.render().astype(int) - before).max(-1) > 30
+columns = np.flatnonzero(moved.any(0))
+assert moved.mean() > 0.005 and columns.min() > 200  # the goal is turned over, to the right of the hand
+"""
+    environment = os.environ | {"MUJOCO_GL": gl}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow
