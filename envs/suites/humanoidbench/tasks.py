@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from envs.suites.humanoidbench import balance, courses, locomotion
+from envs.suites.humanoidbench import balance, courses, fittings, loads, locomotion, shelves, tabletop
 
-TASKS = {**locomotion.TASKS, **courses.TASKS, **balance.TASKS}
+TASKS = {
+    **locomotion.TASKS,
+    **courses.TASKS,
+    **balance.TASKS,
+    **tabletop.TASKS,
+    **shelves.TASKS,
+    **fittings.TASKS,
+    **loads.TASKS,
+}
