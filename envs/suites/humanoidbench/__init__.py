@@ -65,6 +65,20 @@ _MEASURED: Mapping[str, tuple[int, float | None, float]] = {
     "h1hand-balance_simple": (164, None, 1.5),
     "h1hand-balance_hard": (177, None, 1.5),
     "h1hand-reach": (157, None, 1.5),
+    "h1hand-spoon": (167, None, 1.5),
+    "h1hand-window": (171, None, 1.5),
+    "h1hand-insert_small": (190, None, 1.5),
+    "h1hand-insert_normal": (190, None, 1.5),
+    "h1hand-bookshelf_simple": (308, None, 1.5),
+    "h1hand-bookshelf_hard": (308, None, 1.5),
+    "h1hand-basketball": (164, None, 1.5),
+    "h1hand-cabinet": (213, None, 1.5),
+    "h1hand-cube": (181, None, 1.5),
+    "h1hand-door": (155, None, 1.5),
+    "h1hand-powerlift": (164, None, 1.5),
+    "h1hand-push": (163, None, 1.5),
+    "h1hand-room": (229, None, 1.5),
+    "h1hand-truck": (216, None, 1.5),
 }
 
 
