@@ -108,6 +108,28 @@ def test_killed_run_of_the_discrete_agent_equals_uninterrupted_run(tmp_path: Pat
         np.testing.assert_array_equal(ours[name][-350:], theirs[name][-350:], err_msg=name)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_run_of_tasks_that_terminate_and_remember_equals_uninterrupted_run(tmp_path: Path, seed: int):
+    """The spoon's target goes round, the truck's packages are counted, and the bookshelf draws what is to be moved;
+    each task ends at a step of its own. The run that is killed has another number of workers each time."""
+    tasks = "benchmark.tasks=[h1hand-spoon,h1hand-bookshelf_hard,h1hand-truck]"
+    settings = ["benchmark=humanoidbench_hard", tasks, *TINY[1:], "tracking=off", f"seed={seed}", "train.env_steps=500"]
+    folders = [tmp_path / name for name in ("killed", "uninterrupted")]
+    for folder in folders:
+        folder.mkdir()
+    for workers, env_steps in ((1, 120), (2, 300)):
+
+        def due(_: float, env_steps=env_steps) -> bool:
+            saved = [int(path.name.removeprefix("step-")) for path in folders[0].glob("runs/*/*/checkpoints/step-*")]
+            return max(saved, default=0) >= env_steps
+
+        assert kill_when(folders[0], due, OFTEN, f"env.workers={workers}", settings=settings) is None
+    for folder, workers in zip(folders, (3, 1), strict=True):
+        result = run(folder, *settings, f"env.workers={workers}")
+        assert result.returncode == 0, result.stderr
+    assert_equal_runs(*map(only_run, folders))
+
+
 def test_run_killed_while_it_writes_checkpoints_equals_uninterrupted_run(tmp_path: Path, uninterrupted: Path):
     kills = 0
     for _ in range(3):
