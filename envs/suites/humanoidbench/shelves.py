@@ -142,7 +142,7 @@ CODES = {name: code for code, name in enumerate(_NAMES, -24)}
 _SIMPLE_ORDER = ("trophy", "book_c", "chalk", "book_e", "book_b")
 _SIMPLE_GOALS = ((0.75, -0.25, 1.55), (0.8, 0.05, 0.95), (0.8, -0.25, 0.95), (0.85, 0.05, 0.35), (0.85, -0.25, 0.35))
 _COLOURS = ((1, 0.8, 0.8), (1, 0.5, 0.5), (0.9, 0.2, 0.2), (0.5, 0, 0), (0.2, 0, 0))
-"""The colours of the things, in the order in which they have to be moved."""
+"""The colours of the twins, in the order in which the things have to be moved."""
 
 
 @dataclass(frozen=True)
@@ -212,13 +212,15 @@ def _thing_of(memory: Sorting) -> str:
 
 
 def show_shelf(model: Any, memory: Sorting) -> None:
-    """Show the things that have to be moved in colours, and their twins where they have to go."""
-    for code, goal, colour in zip(memory.objects, memory.goals, _COLOURS, strict=True):
-        name = _NAMES[round(code) + 24]
-        model.body(f"{name}_vision").pos[:] = goal
-        for body, alpha in ((name, 1.0), (f"{name}_vision", 0.4)):
-            first = model.body(body).geomadr[0]
-            model.geom_rgba[first : first + model.body(body).geomnum[0]] = (*colour, alpha)
+    """Show the twins of the things that have to be moved, where these have to go, and hide the others."""
+    order = [_NAMES[round(code) + 24] for code in memory.objects]
+    for name in _NAMES:
+        twin = model.body(f"{name}_vision")
+        colour = (0, 0, 0, 0)
+        if name in order:
+            twin.pos[:] = memory.goals[order.index(name)]
+            colour = (*_COLOURS[order.index(name)], 0.5)
+        model.geom_rgba[twin.geomadr[0] : twin.geomadr[0] + twin.geomnum[0]] = colour
 
 
 _START = {
