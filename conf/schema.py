@@ -151,6 +151,8 @@ class LauncherConfig:
     """The number of crashes after which a run is given up; preemptions and time limits are no crashes."""
     backoff_s: Annotated[float, Range(ge=0, le=10**6), NotIdentity(), Since(30.0)]
     """The seconds before a crashed run is started again, doubled after each crash."""
+    hang_min: Annotated[float | None, Range(gt=0, le=10**6), NotIdentity(), Since(None)]
+    """The minutes without a step after which a run counts as crashed; null: ten times its slowest, and at least 10."""
     runs_per_gpu: Annotated[int, Range(ge=1, le=1000), NotIdentity(), Since(1)]
     """The number of runs that share a GPU at once: a SLURM job's, or each of this machine's."""
     runs_per_job: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity(), Since(None)]

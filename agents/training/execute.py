@@ -186,9 +186,10 @@ def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str
     from agents.training import loop
     from agents.training.opening import open_lane
     from agents.training.progress import Progress
+    from agents.training.watchdog import Watchdog, end_process
     from records.run_dir import write_manifest
 
-    config, size = prepared.config, prepared.size
+    config, size, hang_min = prepared.config, prepared.size, prepared.config.launcher.hang_min
     tasks = [dataclasses.asdict(spec) for spec in prepared.specs]
     write_manifest(prepared.run_dir, config, tasks, dataclasses.asdict(size), device, lock.kind, prepared.assets)
     print(
@@ -199,10 +200,11 @@ def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str
     with (
         contextlib.closing(open_lane(prepared, stop, filmer, lock)) as lane,
         Progress(config.train.env_steps, lane.env_steps) as progress,
+        Watchdog(None if hang_min is None else 60 * hang_min, end_process(prepared.run_dir)) as watchdog,
     ):
         if lane.evaluated is not None:
             progress.score(lane.evaluated.score)
-        loop.train([lane], progress)
+        loop.train([lane], progress, watchdog.moved)
     return lane
 
 

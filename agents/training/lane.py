@@ -220,6 +220,11 @@ class Lane:
         progress.score(scored.score)
         return scored
 
+    @property
+    def updating(self) -> bool:
+        """Whether updates have begun in this process, so that all that a step needs is compiled."""
+        return self._newest_update is not None or self.prepared.config.agent.updates_per_step == 0
+
     # One step
 
     def act(self) -> Array:

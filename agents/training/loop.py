@@ -7,18 +7,22 @@ environments -> insert their transitions. Environments and learner thus work at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agents.training.lane import Ending, Lane
 from agents.training.progress import Progress
 
 
-def train(lanes: Sequence[Lane], progress: Progress) -> list[Ending]:
+def train(lanes: Sequence[Lane], progress: Progress, moved: Callable[[bool], None] = lambda _: None) -> list[Ending]:
     """Train every lane to its budget, or until it is told to stop, and return how each ended.
 
     Each lane leaves a complete checkpoint. An error in one lane ends all of them; the same command continues each from
     its own newest checkpoint.
 
+    Args:
+      lanes: the runs.
+      progress: shows how far the slowest lane is.
+      moved: called after each step, and after what comes between two steps; told whether all lanes make updates.
     Raises:
       EnvError: an environment raised or its process died.
       FloatingPointError: a policy's actions or a learner's metrics are not finite.
@@ -26,9 +30,16 @@ def train(lanes: Sequence[Lane], progress: Progress) -> list[Ending]:
       OSError: something cannot be written.
     """
     while going := [lane for lane in lanes if lane.pause(progress) is None]:
+        moved(updating(going))
         step(going)
+        moved(updating(going))
         progress.step(min(lane.env_steps for lane in going))
     return [lane.outcome for lane in lanes if lane.outcome is not None]
+
+
+def updating(lanes: Sequence[Lane]) -> bool:
+    """Return whether all lanes make updates by now."""
+    return all(lane.updating for lane in lanes)
 
 
 def step(lanes: Sequence[Lane]) -> None:
