@@ -82,7 +82,7 @@ class Killed(BaseException):
 
 
 def prepared_run(run_dir: Path, config: RunConfig, specs: Sequence[TaskSpec]) -> Prepared:
-    return Prepared(config, run_dir, list(specs), list(specs), run_size(config, specs), None)
+    return Prepared(config, run_dir, list(specs), list(specs), run_size(config, specs), None, {})
 
 
 def train(
