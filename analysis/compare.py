@@ -6,6 +6,7 @@ python -m analysis.compare A B
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ def compare(argv: Sequence[str]) -> int:
     """
     check_no_passwords(argv)
     arguments = parse(argv)
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to be imported where this names no back end
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -142,6 +142,8 @@ def _array(file: Path) -> np.ndarray:
     """
     import numpy as np
 
+    if not file.is_file():  # a pipe would be waited for
+        raise ValueError("is no ordinary file")
     with np.errstate(over="raise"):
         array = np.load(file, mmap_mode="r", allow_pickle=False)  # which takes no memory for what the file has not
     if array.dtype.kind not in "iuf":

@@ -159,6 +159,7 @@ def draw_group(context: Context, named: bool, out: Path) -> list[Shown]:
       named: whether file names carry the benchmark, because there are several.
       out: the folder to write to.
     """
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to be imported where this names no back end
     import matplotlib as mpl
 
     mpl.use("Agg")

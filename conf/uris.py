@@ -100,6 +100,8 @@ def check_database(uri: str, key: str) -> None:
 
 
 def _has_host(url: str) -> bool:
+    if not url.isprintable() or " " in url:
+        return False
     try:
         parts = urllib.parse.urlsplit(url)
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)

@@ -28,7 +28,7 @@ from envs.spec import TaskSpec
 from records import layout, sidecar
 from records.command_line import Parser, exit_status
 from records.decode import DamagedRecordError
-from records.files import write_atomic
+from records.files import open_file, write_atomic
 from records.layout import ExitCode
 from records.run_dir import RunDir, warn_once
 
@@ -177,7 +177,7 @@ def recorded(path: Path, specs: Sequence[TaskSpec]) -> list[Recording]:
       DamagedRecordError: the file cannot be read, lacks a task, or holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
             found = [Recording(int(arrays[f"seed:{spec.id}"]), arrays[f"actions:{spec.id}"]) for spec in specs]
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedRecordError(path, f"no recording of the run's tasks ({error})") from None

@@ -104,6 +104,9 @@ def exit_status(body: Callable[[], int]) -> int:
         reason = f"{error.filename or 'reading or writing'}: {error.strerror or error}"
         print(f"error: {' '.join(reason.split())}", file=sys.stderr)
         return ExitCode.FAILED
+    except MemoryError as error:
+        print(f"error: there is too little memory: {error or 'for what the command needs'}", file=sys.stderr)
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     return status

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from conf.typed import ConfigError, build
+from records.files import NotAFileError, open_file
 
 T = TypeVar("T")
 
@@ -64,11 +65,13 @@ def read_object(path: Path) -> dict[str, Any] | None:
       DamagedRecordError: the file cannot be read, or holds something else.
     """
     try:
-        value = parse(path.read_bytes())
+        with open_file(path) as file:
+            text = file.read()
+        value = parse(text)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except IsADirectoryError:
-        raise DamagedRecordError(path, "is a folder, where a file belongs") from None
+    except NotAFileError as error:
+        raise DamagedRecordError(path, str(error.strerror)) from None
     except OSError as error:
         raise DamagedRecordError(path, f"cannot be read ({error.strerror or error})") from None
     except ValueError as error:

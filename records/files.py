@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @contextlib.contextmanager
@@ -32,6 +35,44 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+class NotAFileError(OSError):
+    """Something else stands where a file belongs: a folder, or a pipe or device that may never end."""
+
+    def __init__(self, path: Path, mode: int):
+        what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
+        super().__init__(errno.EINVAL, f"is {what}, where a file belongs", str(path))
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """Open an ordinary file for reading, and wait for nothing.
+
+    Raises:
+      NotAFileError: something else stands there.
+      OSError: nothing stands there, or it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise NotAFileError(path, mode)
+    return open(descriptor, "rb")
+
+
+def append_to(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open an ordinary file, or a new one, to write at its end.
+
+    Args:
+      path: the file.
+      buffering: as for `open`; 0 writes at once.
+    Raises:
+      NotAFileError: something else stands there.
+      OSError: the file cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise NotAFileError(path, path.stat().st_mode)
+    return path.open("ab", buffering)  # type: ignore[return-value]
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -71,11 +112,11 @@ def sync_folder(path: Path) -> None:
 
 
 def tail_lines(path: Path, count: int, limit: int = 16384) -> list[str]:
-    """The last lines of a text file, looking at its last `limit` bytes; none where there is no file."""
+    """The last lines of a text file, looking at its last `limit` bytes; none where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - limit))
             return file.read().decode(errors="replace").splitlines()[-count:]
-    except FileNotFoundError:
+    except OSError:
         return []

@@ -277,9 +277,8 @@ def _lives(lease: Path, holder: Holder | None, ask: bool) -> bool:
 def _age_s(path: Path) -> float:
     """Return the seconds since a file was touched, by the file system's clock, which may differ from the host's."""
     try:
-        descriptor = os.open(
-            path, os.O_RDONLY
-        )  # a network's file system looks at the server only where a file is opened
+        # A network's file system looks at the server only where a file is opened.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return float("inf")
     try:
@@ -335,6 +334,7 @@ def _text(holder: Holder) -> bytes:
 
 
 def _me() -> Holder:
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "")
     return Holder(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -342,7 +342,7 @@ def _me() -> Holder:
         namespace=_namespace(),
         cluster=os.environ.get("SLURM_CLUSTER_NAME"),
         job=os.environ.get("SLURM_JOB_ID"),
-        restarts=int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+        restarts=int(restarts) if restarts.isascii() and restarts.isdigit() else 0,
         token=os.urandom(8).hex(),
     )
 

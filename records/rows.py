@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from records.decode import INT_BITS, DamagedRecordError, described
-from records.files import naming
+from records.files import NotAFileError, append_to, naming, open_file
 
 LARGEST = 2**INT_BITS - 1
 
@@ -129,11 +129,15 @@ def read_rows(
     Raises:
       DamagedRecordError: a whole line is no row; names the file and the line.
     """
-    if path.is_dir():
-        raise DamagedRecordError(path, "is a folder, where a file belongs")
-    if not path.exists():
+    try:
+        opened = open_file(path)
+    except (FileNotFoundError, NotADirectoryError):
         return
-    with path.open("rb") as file:
+    except NotAFileError as error:
+        raise DamagedRecordError(path, str(error.strerror)) from None
+    except OSError as error:
+        raise DamagedRecordError(path, f"cannot be read ({error.strerror})") from None
+    with opened as file:
         if start > 0:
             file.seek(start - 1)
             if file.read(1) != b"\n":
@@ -153,17 +157,17 @@ def read_rows(
 
 
 def _line_number(path: Path, end: int) -> int:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(end).count(b"\n")
 
 
 def last_rows(kind: type[R], path: Path, size: int) -> list[R]:
-    """Return the rows in the last `size` bytes of a file, without those that are damaged or cut short."""
+    """Return the rows in the last `size` bytes of a file that are whole; none where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             lines = file.read().split(b"\n")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except OSError:
         return []
     rows = []
     for line in lines:
@@ -175,9 +179,9 @@ def last_rows(kind: type[R], path: Path, size: int) -> list[R]:
 
 
 def whole_lines(path: Path) -> int:
-    """Return the bytes of a file up to the end of its last line; 0 where there is no file."""
+    """Return the bytes of a file up to the end of its last line; 0 where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             begin = file.seek(0, os.SEEK_END)
             while begin > 0:
                 begin, last = max(0, begin - 65536), begin
@@ -186,7 +190,7 @@ def whole_lines(path: Path) -> int:
                 if found >= 0:
                     return begin + found + 1
             return 0
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except OSError:
         return 0
 
 
@@ -195,7 +199,7 @@ class RowFile:
 
     def __init__(self, path: Path):
         self.path = path
-        self._file = path.open("ab", buffering=0)
+        self._file = append_to(path, buffering=0)
         self._size, self._sha256 = read_prefix(path, None)
 
     def append(self, rows: Iterable[Row]) -> None:
@@ -255,7 +259,7 @@ def read_prefix(path: Path, size: int | None) -> tuple[int, hashlib._Hash]:
     digest, left = hashlib.sha256(), size
     total = 0
     if path.exists():
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while chunk := file.read(2**20 if left is None else min(left, 2**20)):
                 digest.update(chunk)
                 total += len(chunk)

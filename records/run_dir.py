@@ -21,7 +21,7 @@ from conf.schema import RunConfig
 from conf.typed import ConfigError, Range, Since, build
 from records import files, layout, metrics
 from records.decode import DamagedRecordError, decoded, read_as, read_object
-from records.files import write_atomic, write_json
+from records.files import append_to, write_atomic, write_json
 from records.layout import RunOutcome
 from records.lock import Kind, Lock
 from records.provenance import provenance, slurm_ids
@@ -527,8 +527,8 @@ def write_manifest(
 def note_crash(run_dir: Path, reason: str) -> None:
     """Add to the run's crashes that its process died or failed just now."""
     row = Crash(time.time(), reason)
-    with (run_dir / layout.CRASHES).open("a") as file:
-        file.write(json.dumps(row._asdict()) + "\n")
+    with append_to(run_dir / layout.CRASHES) as file:
+        file.write(json.dumps(row._asdict()).encode() + b"\n")
 
 
 def recorded_config(run_dir: Path) -> RunConfig:

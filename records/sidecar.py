@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from records.files import append_to
+
 NICENESS = 10
 
 
@@ -22,7 +24,7 @@ def start(module: str, run_dir: Path, log: Path, environment: Mapping[str, str] 
       log: the file that takes the process's output, at its end.
       environment: variables beside those of this process.
     """
-    with log.open("ab") as file:
+    with append_to(log) as file:
         process = subprocess.Popen(
             [sys.executable, "-m", module, str(run_dir), "--follow"],
             stdin=subprocess.PIPE,

@@ -216,7 +216,7 @@ def all_runs(runs: Path) -> Sweep:
         budget = RunDir(path.parent).budget()
         if budget is not None:
             members.append(Member(path.parent, budget, {"benchmark": path.parents[1].name}))
-    return Sweep(runs, members, {}, [], os.getuid())
+    return Sweep(runs.absolute() / layout.SWEEPS, members, {}, [], os.getuid())
 
 
 def find_sweep(runs: Path, name: str | None) -> Sweep:
@@ -235,5 +235,5 @@ def find_sweep(runs: Path, name: str | None) -> Sweep:
     if len(matches) == 1:
         return read_sweep(matches[0])
     names = [path.stem for path in matches or known]
-    problem = "several sweeps are called so" if matches else f"no such sweep; {did_you_mean(name, names)}"
+    problem = "several sweeps are called so;" if matches else f"no such sweep; {did_you_mean(name, names)}"
     raise ConfigError(f"{name}: {problem.strip()} allowed: {', '.join(names[:20])}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from conf.typed import ConfigError, did_you_mean
 from records import layout
 from records.command_line import Parser, add_runs, exit_status
-from records.files import tail_lines
+from records.files import open_file, tail_lines
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir
@@ -50,7 +51,7 @@ def show(run_dir: Path, lines: int) -> None:
 
 def follow(run_dir: Path) -> None:
     """Print what comes, until the run is not run any more."""
-    with (run_dir / layout.LOG).open(errors="replace") as file:
+    with io.TextIOWrapper(open_file(run_dir / layout.LOG), errors="replace") as file:
         file.seek(0, 2)
         while True:
             running = is_held(run_dir)

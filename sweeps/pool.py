@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from records import layout
-from records.files import tail_lines
+from records.files import append_to, tail_lines
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir, note_crash, write_status
@@ -90,7 +90,7 @@ class Pool:
         return bool(self._running or self._waiting)
 
     def _start(self, run_dir: Path) -> None:
-        log = (run_dir / layout.LOG).open("ab")
+        log = append_to(run_dir / layout.LOG)
         gpu = idlest(self._gpus, self._gpu_of.values())
         process = subprocess.Popen(
             run_command(run_dir),

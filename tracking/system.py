@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from records.files import append_to
 from records.rows import Sample, last_rows, whole_lines
 
 INTERVAL_S = 10.0
@@ -36,7 +37,7 @@ class Sampler:
     def _run(self) -> None:
         psutil.cpu_percent()  # what follows is the use since the call before
         began = psutil.net_io_counters()
-        with self._path.open("ab") as file:
+        with append_to(self._path) as file:
             file.truncate(whole_lines(self._path))  # a machine may die in the middle of a line
             last = last_rows(Sample, self._path, 4096)
             sample = last[-1].sample + 1 if last else 0

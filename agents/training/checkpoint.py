@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from agents.replay.ring import Replay
-from records.files import naming, sync_folder
+from records.files import naming, open_file, sync_folder
 from records.layout import STATE
 
 VERSION = 2
@@ -246,7 +246,8 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 def read_manifest(path: Path) -> Manifest:
     """Raises DamagedError where the manifest is missing, not as written, or of another form or version."""
     try:
-        outer = json.loads(path.read_text())
+        with open_file(path) as file:
+            outer = json.loads(file.read())
         text, digest = outer["body"], outer["sha256"]
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             raise DamagedError(f"{path.name} does not match its checksum")
@@ -272,7 +273,7 @@ def check_types(value: Segment | Manifest) -> None:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -63,6 +63,8 @@ def _embedding(folder: str | None) -> tuple[np.ndarray | None, int]:
     checkpoints = sorted(Path(folder or "/nonexistent").glob(f"{layout.CHECKPOINTS}/step-*"), reverse=True)
     for checkpoint in checkpoints:
         try:
+            if not (checkpoint / layout.STATE).is_file():  # a pipe would be waited for
+                continue
             with np.load(checkpoint / layout.STATE, allow_pickle=False) as arrays:
                 found = layout.TASK_EMBEDDING in arrays.files
                 table = np.asarray(arrays[layout.TASK_EMBEDDING], float) if found else None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema import RunConfig
 from conf.typed import ConfigError, show
-from records.files import sync_folder, write_atomic
+from records.files import open_file, sync_folder, write_atomic
 from records.layout import RunOutcome
 from records.lock import GONE_S, Lock, holder_of, try_lock
 from records.run_dir import RunDir
@@ -129,7 +129,8 @@ def mend(search: Search) -> None:
     lock = JournalLock(path)
     lock.acquire()
     try:
-        data = path.read_bytes()
+        with open_file(path) as file:
+            data = file.read()
         number, reason = first_damage(data)
         if number is None:
             return

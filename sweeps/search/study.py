@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shlex
 import sys
 import time
@@ -226,6 +227,7 @@ def draw(study: Study, folder: Path) -> Path:
     """Optuna's own plots as PNG files; those for which there are too few trials are left out."""
     import warnings
 
+    os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to be imported where this names no back end
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -10,8 +10,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from conf.typed import ConfigError
+from records.command_line import Parser, at_least, exit_status
 from records.layout import ExitCode, RunOutcome
 from records.run_dir import RunDir
 from records.sweep import read_sweep
@@ -22,12 +25,25 @@ from sweeps.status import close_if_over
 POLL_S = 0.2
 
 
-def main() -> int:
-    path, index = Path(sys.argv[1]), int(sys.argv[2])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what a command line names, and returns the exit status."""
+    return exit_status(lambda: run(arguments))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Runs one job of a submission.
+
+    Raises:
+      ConfigError: there is no such submission or job, or the sweep's record cannot be read.
+    """
+    parser = Parser(prog="python -m sweeps.slurm.job", description="Runs what a SLURM job was given.")
+    parser.add_argument("submission", type=Path, metavar="SUBMISSION", help="the submission's file")
+    parser.add_argument("index", type=at_least(0), metavar="INDEX", help="the job's index in it")
+    parsed = parser.parse_args(arguments)
+    path, index = parsed.submission, parsed.index
     submission = read_submission(path)
-    if submission is None:
-        print(f"error: {path}: no submission here", file=sys.stderr)
-        return ExitCode.FAILED
+    if submission is None or index >= len(submission.jobs):
+        raise ConfigError(f"{path}: no submission here that has a job {index}")
     mine = [run_dir for run_dir in submission.run_dirs(path, index) if is_due(run_dir, path, submission.time)]
     retry_policy = RetryPolicy(submission.max_crashes, submission.backoff_s, submission.time)
     # In the job's own process group: whatever SLURM does to the job reaches its runs.

@@ -125,7 +125,7 @@ def counts(states: Sequence[RunState]) -> str:
 
 def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     """Return the table of the sweep's runs, those that need attention first, and the counts."""
-    shown = Table(title=f"sweep {sweep.id}" if sweep.path.suffix else str(sweep.path))
+    shown = Table(title=f"sweep {sweep.id}" if sweep.path.suffix else str(sweep.path.parent))
     parts = {part: index for index, part in enumerate(sweep.parts)}
     named = any(parts)
     if named:
