@@ -43,6 +43,13 @@ RUN_FILES = (
     layout.CRASHES,
     layout.STOP,
 )
+ODD: dict[str, Callable[[Path], object]] = {
+    "folder": lambda path: path.mkdir(),
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "circle": lambda path: path.symlink_to(path.name),
+}
+"""What may stand in place of a file."""
 MUTATIONS: dict[str, Callable[[bytes], bytes | None]] = {
     "null": lambda _: b"null",
     "list": lambda _: b"[]",
@@ -57,7 +64,7 @@ MUTATIONS: dict[str, Callable[[bytes], bytes | None]] = {
     "cut in half": lambda whole: whole[: len(whole) // 2],
     "empty": lambda _: b"",
     "binary": lambda _: b"\xff\xfe\0" * 9,
-    "folder": lambda _: None,
+    **dict.fromkeys(ODD, lambda _: None),
 }
 
 
@@ -139,7 +146,7 @@ def test_damaged_file_ends_no_command_in_a_traceback_and_hides_no_other_run(runs
         for index, (kind, mutate) in enumerate(MUTATIONS.items()):
             content = mutate(whole)
             path.unlink()
-            path.mkdir() if content is None else path.write_bytes(content)
+            ODD[kind](path) if content is None else path.write_bytes(content)
             warn_once.cache_clear()
             capsys.readouterr()
             status_main(["--runs", str(runs)])
@@ -154,11 +161,13 @@ def test_damaged_file_ends_no_command_in_a_traceback_and_hides_no_other_run(runs
                     assert str(path) in line, kind
             if name == layout.DONE:
                 assert name in shown.out + shown.err, kind
-            path.rmdir() if content is None else path.unlink()
+            path.rmdir() if path.is_dir() else path.unlink()
             path.write_bytes(whole)
     finally:
         if path.is_dir():
             path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
         path.write_bytes(whole)
 
 

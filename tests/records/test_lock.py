@@ -314,6 +314,13 @@ def test_job_counts_as_over_only_where_the_same_cluster_says_so(
         held.release()
 
 
+@pytest.mark.parametrize("restarts", ["", "x", "-1", "1.5"])
+def test_odd_count_of_restarts_keeps_nobody_from_a_lock(tmp_path: Path, monkeypatch, restarts: str):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    with lock(tmp_path):
+        assert is_held(tmp_path)
+
+
 def test_looking_at_many_locks_writes_nothing_and_is_cheap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(subprocess, "run", None)  # SLURM is not asked
     with lock(tmp_path):
@@ -339,6 +346,15 @@ def test_damaged_lease_counts_as_held_until_its_age_says_otherwise(tmp_path: Pat
     with lock(tmp_path):
         assert is_held(tmp_path)
     assert not lease.exists()
+
+
+def test_pipe_in_place_of_a_lease_is_waited_for_by_nobody(tmp_path: Path):
+    lease = tmp_path / "lock.lease"
+    os.mkfifo(lease)
+    assert is_held(tmp_path)
+    os.utime(lease, (0, 0))
+    with lock(tmp_path):
+        assert lease.is_file()
 
 
 @pytest.mark.slow

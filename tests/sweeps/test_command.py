@@ -16,6 +16,7 @@ from sweeps.command import main, parse
 from sweeps.logs import main as logs
 from sweeps.plan.__main__ import main as plan
 from sweeps.search.command import main as search
+from sweeps.slurm.job import main as job
 from sweeps.status.__main__ import main as status
 from sweeps.sync import main as sync
 
@@ -65,6 +66,33 @@ def test_errors_of_the_system_are_one_line_that_names_the_file(capsys):
 
     assert exit_status(body) == ExitCode.FAILED
     assert capsys.readouterr().err == "error: runs/DONE: Permission denied\n"
+
+
+def test_too_little_memory_is_one_line(capsys):
+    def body() -> int:
+        raise MemoryError("Unable to allocate 745. GiB")
+
+    assert exit_status(body) == ExitCode.FAILED
+    assert capsys.readouterr().err == "error: there is too little memory: Unable to allocate 745. GiB\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    [
+        (status, ["--runs", "/"], "no runs in / yet"),
+        (status, ["--runs", "/dev/null"], "no runs in /dev/null yet"),
+        (job, [], "error: the following arguments are required: SUBMISSION, INDEX"),
+        (job, ["nothing", "0"], "error: nothing: no submission here that has a job 0"),
+        (job, ["nothing", "-1"], "error: "),
+        (search, ["nothing"], "error: runs: no sweeps here"),
+    ],
+)
+def test_odd_arguments_are_answered_in_one_line(tmp_path: Path, monkeypatch, capsys, command, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    command(arguments)
+    said = capsys.readouterr()
+    (line,) = (said.out + said.err).splitlines()
+    assert line.startswith(expected)
 
 
 @pytest.mark.parametrize("module", ["agents.run", "sweeps.plan", "sweeps.status"])

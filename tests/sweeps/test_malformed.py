@@ -260,6 +260,10 @@ def test_bad_override(folder: Path, capsys, override: str, expected: str):
     assert_one_line(folder, capsys, ["-m", SLURM, "tracking=off", *override.split(" ")], expected)
 
 
+def test_address_with_a_space_is_no_servers(folder: Path, capsys):
+    assert_one_line(folder, capsys, ["tracking=server", "tracking.uri='http://my host:5000'"], "must name a host")
+
+
 @pytest.fixture
 def conf_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the yaml files, to spoil."""

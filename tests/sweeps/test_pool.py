@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import time
 import types
 from pathlib import Path
@@ -17,11 +18,15 @@ import pytest
 
 from conf.compose import compose
 from records import layout
-from records.layout import RunOutcome
+from records.layout import ExitCode, RunOutcome
 from records.lock import lock
 from records.run_dir import write_status
+from records.sweep import find_sweep
 from sweeps import launch, pool
+from sweeps.command import main
 from sweeps.pool import Pool, RetryPolicy
+from sweeps.status import states_of
+from tests.yaml_copy import yaml_copy
 
 
 @pytest.fixture
@@ -166,6 +171,29 @@ def test_run_that_somebody_else_kills_does_not_stop_the_command(runs: Path):
     (run,), launcher = planned(run_dir)
     given_up_at_once = dataclasses.replace(launcher, max_crashes=0)
     assert launch.run_pool([run], given_up_at_once, poll_s=0.01) == ({run_dir: -signal.SIGKILL}, False)
+
+
+def test_part_with_a_run_that_is_killed_does_not_keep_later_parts_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    fake = f"{sys.executable} -m tests.sweeps.fake_run $0 0"
+    script = f"case $0 in *-s0-*) kill -9 $$;; *) exec {fake};; esac"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr(pool, "run_command", lambda run_dir: ["sh", "-c", script, str(run_dir)])
+    parts = "[{name: a, set: [launcher.max_crashes=0], vary: {seed: '0,1'}}, {name: b, vary: {seed: '2,3'}}]"
+    with yaml_copy(tmp_path, monkeypatch) as conf:
+        (conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\nsweep: {{name: mine, parts: {parts}}}\n")
+        arguments = ["-m", "+experiment=mine", "launcher=local", "tracking=off", "train.env_steps=300"]
+        assert main(arguments) == ExitCode.FAILED
+    assert "killed by SIGKILL" in capsys.readouterr().out
+    sweep = find_sweep(tmp_path / "runs", None)
+    assert [(one.part, state.name) for one, state in states_of(sweep).items()] == [
+        ("a", "failed"),
+        ("a", "done"),
+        ("b", "done"),
+        ("b", "done"),
+    ]
 
 
 def test_run_that_another_process_writes_is_left_to_it(runs: Path):
