@@ -24,8 +24,9 @@ from envs.suites.humanoidbench.task import Outcome, Task
 if TYPE_CHECKING:
     from envs.suites.humanoidbench.quantities import Quantities
 
-STONE = "rgba 0.55 0.5 0.45 1"
-WOOD = "rgba 0.6 0.42 0.25 1"
+STONE = "rgba 0.6 0.55 0.5 1"
+DARK_STONE = "rgba 0.4 0.36 0.32 1"
+GLASS = "rgba 0.6 0.42 0.25 0.3"  # a camera may stand behind it
 PAINTED = "rgba 0.85 0.3 0.2 1"
 PALE = "rgba 0.5 0.5 0.5 0.3"
 
@@ -34,7 +35,7 @@ PYRAMIDS = {"stairs_50": 3, "stairs_40": 9, "stairs_30": 15, "stairs_20": 21}
 STAIRS = Parts(
     bodies="stairs | - | 0.2 0 0 | -\n" + "\n".join(f"{name} | stairs | {x} 0 0 | -" for name, x in PYRAMIDS.items()),
     geoms="\n".join(
-        f"{name} | - | VC | box | {2.7 - 0.6 * layer} 5 0.09 | 0 0 {0.09 + 0.18 * layer} | - | {STONE}"
+        f"{name} | - | VC | box | {2.7 - 0.6 * layer} 5 0.09 | 0 0 {0.09 + 0.18 * layer} | - | {(STONE, DARK_STONE)[layer % 2]}"
         for name in PYRAMIDS
         for layer in range(5)
     )
@@ -49,7 +50,9 @@ STAIRS = Parts(
 SLIDES = Parts(
     bodies="slides | - | 0 0 0 | -",
     meshes="slide | 0.3 -5 0 | 0.3 5 0 | 5.3 -5 1.75 | 5.3 5 1.75 | 10.3 -5 0 | 10.3 5 0",
-    geoms="\n".join(f"slides | - | VC | mesh | slide | {x} 0 0 | - | {STONE}" for x in range(0, 90, 10))
+    geoms="\n".join(
+        f"slides | - | VC | mesh | slide | {x} 0 0 | - | {(STONE, DARK_STONE)[x // 10 % 2]}" for x in range(0, 90, 10)
+    )
     + """
     - | - | C | box | 53 0.15 4   | 48.85 -5.15 4 | -
     - | - | C | box | 53 0.15 4   | 48.85 5.15 4  | -
@@ -73,9 +76,9 @@ POLES = Parts(
     + "pole_rows | - | 0 0 0 | -\n"
     + "\n".join(f"pole_row_{row} | pole_rows | {row} 0 0 | -" for row in range(1, 42)),
     geoms=f"""
-    left_barrier   | - | VC | box | 20.75 0.15 1 | 20 -3.15 1 | - | {WOOD}
-    right_barrier  | - | VC | box | 20.75 0.15 1 | 20 3.15 1  | - | {WOOD}
-    behind_barrier | - | VC | box | 0.15 3 1     | -0.6 0 1   | - | {WOOD}
+    left_barrier   | - | VC | box | 20.75 0.15 1 | 20 -3.15 1 | - | {GLASS}
+    right_barrier  | - | VC | box | 20.75 0.15 1 | 20 3.15 1  | - | {GLASS}
+    behind_barrier | - | VC | box | 0.15 3 1     | -0.6 0 1   | - | {GLASS}
     """
     + "\n".join(
         f"pole_row_{row} | - | VC | cylinder | 0.05 1 | 0 {y} 1 | - | {PAINTED}"
@@ -88,9 +91,9 @@ POLES = Parts(
 HURDLES = Parts(
     bodies="left_barrier | - | 0 0 0 | -\nright_barrier | - | 0 0 0 | -\nbehind_barrier | - | 0 0 0 | -",
     geoms=f"""
-    left_barrier   | left_barrier / left_barrier_collision     | VC | box | 35.5 0.275 1 | 35 -4.725 1  | - | {WOOD}
-    right_barrier  | right_barrier / right_barrier_collision   | VC | box | 35.5 0.275 1 | 35 4.725 1   | - | {WOOD}
-    behind_barrier | behind_barrier / behind_barrier_collision | VC | box | 0.05 5 1     | -0.525 0 1   | - | {WOOD}
+    left_barrier   | left_barrier / left_barrier_collision     | VC | box | 35.5 0.275 1 | 35 -4.725 1  | - | {GLASS}
+    right_barrier  | right_barrier / right_barrier_collision   | VC | box | 35.5 0.275 1 | 35 4.725 1   | - | {GLASS}
+    behind_barrier | behind_barrier / behind_barrier_collision | VC | box | 0.05 5 1     | -0.525 0 1   | - | {GLASS}
     """
     + "\n".join(
         f"""
@@ -255,9 +258,9 @@ def show_way(model: Any, way: Way) -> None:
 
 
 TASKS = {
-    "stair": Task(climb, STAIRS),
-    "slide": Task(climb, SLIDES),
-    "crawl": Task(crawl, TUNNEL),
+    "stair": Task(climb, STAIRS, camera="cam_course"),
+    "slide": Task(climb, SLIDES, camera="cam_course"),
+    "crawl": Task(crawl, TUNNEL, camera="cam_course"),
     "pole": Task(pass_poles, POLES, touches={"poles": r"pole_row_\d+/.*"}),
     "hurdle": Task(hurdle, HURDLES, touches={"barriers": r".*_barrier/.*_barrier_collision"}, camera="cam_hurdle"),
     "maze": Task(

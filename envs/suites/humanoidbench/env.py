@@ -43,8 +43,9 @@ class HumanoidBenchEnv(MujocoEnv):
         self._noise, self._draws = np.random.default_rng(), np.random.RandomState()
         low, high = self._model.actuator_ctrlrange.astype(np.float32).T
         self._low, self._width = low, high - low
-        self._memory: Any = None
         self._renderer: mujoco.Renderer | None = None
+        self._memory: Any = None
+        self.begin(None)  # so that a state can be put in, and evaluated, before any episode
 
     @property
     def model(self) -> Any:

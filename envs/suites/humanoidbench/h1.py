@@ -99,6 +99,7 @@ TRUNK = Parts(
     cam_basketball   | pelvis | -1.8 3.5 3   | -0.4 -0.5 0 0.4 -0.4 1
     cam_hand_visible | pelvis | -1.5 1.5 0.5 | -0.8 -1 0 0 -0.3 1
     cam_inhand       | pelvis | 1.5 1.5 0.5  | -1 0.8 0 0 -0.3 1
+    cam_course       | pelvis | -3 -2.5 1.8  | 3 -6 0 21 10.5 45
     """,
 )
 """Pelvis, legs and torso."""

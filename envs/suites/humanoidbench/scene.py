@@ -111,7 +111,7 @@ def add_mesh(spec: Any, name: str, seen: bool, shapes: Mapping[str, Path]) -> st
 def decorate(spec: Any) -> None:
     """Add light, sky and the floor's pattern to the specification of a scene."""
     spec.visual.headlight.diffuse, spec.visual.headlight.ambient = [0.5, 0.5, 0.5], [0.3, 0.3, 0.3]
-    spec.worldbody.add_light(pos=[0, 0, 10], dir=[0, 0, -1], directional=True)
+    spec.worldbody.add_light(pos=[0, 0, 10], dir=[0, 0, -1], directional=True, castshadow=False)
     textures, roles = mujoco.mjtTexture, mujoco.mjtTextureRole
     spec.add_texture(
         name="sky", type=textures.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
@@ -119,8 +119,8 @@ def decorate(spec: Any) -> None:
     )  # fmt: skip
     spec.add_texture(
         name="floor", type=textures.mjTEXTURE_2D, builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
-        rgb1=[0.2, 0.3, 0.4], rgb2=[0.1, 0.2, 0.3], width=256, height=256,
+        rgb1=[0.42, 0.48, 0.55], rgb2=[0.32, 0.38, 0.45], width=256, height=256,
     )  # fmt: skip
-    material = spec.add_material(name="floor", texrepeat=[1, 1], texuniform=True, reflectance=0.1)
+    material = spec.add_material(name="floor", texrepeat=[1, 1], texuniform=True)
     material.textures[roles.mjTEXROLE_RGB] = "floor"
     spec.geom("floor").material = "floor"
