@@ -35,9 +35,9 @@ PYRAMIDS = {"stairs_50": 3, "stairs_40": 9, "stairs_30": 15, "stairs_20": 21}
 STAIRS = Parts(
     bodies="stairs | - | 0.2 0 0 | -\n" + "\n".join(f"{name} | stairs | {x} 0 0 | -" for name, x in PYRAMIDS.items()),
     geoms="\n".join(
-        f"{name} | - | VC | box | {2.7 - 0.6 * layer} 5 0.09 | 0 0 {0.09 + 0.18 * layer} | - | {(STONE, DARK_STONE)[layer % 2]}"
+        f"{name} | - | VC | box | {2.7 - 0.6 * layer} 5 0.09 | 0 0 {0.09 + 0.18 * layer} | - | {colour}"
         for name in PYRAMIDS
-        for layer in range(5)
+        for layer, colour in enumerate((STONE, DARK_STONE, STONE, DARK_STONE, STONE))
     )
     + """
     - | - | C | box | 15.5 0.1 2 | 13.5 -5.05 2 | -

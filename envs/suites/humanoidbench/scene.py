@@ -18,6 +18,7 @@ from envs.suites.humanoidbench.standins import STANDINS, corners
 from envs.suites.humanoidbench.task import Task
 
 KEYFRAME = "qpos0"
+NEVER_SEEN = 5  # a group of geoms that no renderer shows
 
 
 @cache
@@ -46,9 +47,11 @@ def compiled(robot_name: str, task: Task, shapes: Mapping[str, Path], *, looks: 
     if task.multiccd:
         spec.option.enableflags |= int(mujoco.mjtEnableBit.mjENBL_MULTICCD)
     spec.worldbody.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[20, 20, 1])
+    assemble(spec, parts, looks=looks, add_mesh=partial(add_mesh, shapes=shapes))
     if looks:
         decorate(spec)
-    assemble(spec, parts, looks=looks, add_mesh=partial(add_mesh, shapes=shapes))
+    else:
+        box_in(spec)
     spec.add_key(name=KEYFRAME, qpos=start(parts, task))
     return spec.compile()
 
@@ -106,6 +109,18 @@ def add_mesh(spec: Any, name: str, seen: bool, shapes: Mapping[str, Path]) -> st
         file, scale = meshes.upstream_file(name)
         spec.add_mesh(name=label, file=str(shapes[file]), scale=[scale] * 3)
     return label
+
+
+def box_in(spec: Any) -> None:
+    """Have MuJoCo compare bounding boxes of bodies before it compares their meshes; the motion is the same.
+
+    MuJoCo does so only where one of two bodies has several geoms, as all have with what is only looked at. Here a tiny
+    geom that touches nothing is the second one: a step takes a quarter less time, between poles half.
+    """
+    for body in spec.bodies[1:]:
+        if len(body.geoms) == 1:
+            tiny: dict[str, Any] = {"type": mujoco.mjtGeom.mjGEOM_SPHERE, "size": [1e-4, 0, 0], "mass": 0}
+            body.add_geom(**tiny, contype=0, conaffinity=0, group=NEVER_SEEN)
 
 
 def decorate(spec: Any) -> None:

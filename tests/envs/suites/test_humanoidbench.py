@@ -216,9 +216,8 @@ def test_foot_stands_on_its_narrow_sole():
     at_keyframe("h1-stand")
     model, data = env("h1-stand").model, env("h1-stand").data
     for side in ("left", "right"):
-        (geom,) = [
-            index for index in range(model.ngeom) if model.geom_bodyid[index] == model.body(f"{side}_ankle_link").id
-        ]
+        foot = model.body(f"{side}_ankle_link").id
+        (geom,) = np.flatnonzero((model.geom_bodyid == foot) & (model.geom_contype == 1))
         mesh = model.mesh(model.geom_dataid[geom])
         corners = model.mesh_vert[mesh.vertadr[0] : mesh.vertadr[0] + mesh.vertnum[0]]
         world = corners @ data.geom_xmat[geom].reshape(3, 3).T + data.geom_xpos[geom]
