@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.log"
 CONNECT_S = 10
+MAX_TRIALS = 10**5
+"""As many as `sweep.search.trials` allows."""
 PAUSE_S = 0.02
 SAY_AFTER_S = 2.0
 
@@ -211,13 +213,26 @@ def rebuild(search: Search, study: Study) -> None:
     members = read_sweep(search.path).members if search.path.exists() else []
     if not members:
         return
-    by_number = {int(member.varied["trial"]): member for member in members if "trial" in member.varied}
-    for number in range(max(by_number, default=-1) + 1):
-        study.add_trial(known_trial(search, by_number.get(number)))
+    try:
+        by_number = {trial_number(member): member for member in members}
+        trials = [known_trial(search, by_number.get(number)) for number in range(max(by_number, default=-1) + 1)]
+    except ValueError as error:
+        reason = f"{search.path}: a trial's values cannot be read ({error})"
+        raise ConfigError(f"{reason}; put the file back as it was, or move it away to begin the search anew") from None
+    for trial in trials:
+        study.add_trial(trial)
     trials = study.get_trials(deepcopy=False)
     found = Counter(map(state_name, trials))
     text = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
     warn(f"{search.id}: {len(trials)} trials are known from their runs: {text}")
+
+
+def trial_number(member: Member) -> int:
+    """The number of the trial that an entry of a search's record is about; raises ValueError where it has none."""
+    text = member.varied.get("trial", "")
+    if not text.isdecimal() or int(text) >= MAX_TRIALS:
+        raise ValueError(f"trial={text}: must be a number below {MAX_TRIALS}")
+    return int(text)
 
 
 def known_trial(search: Search, member: Member | None) -> FrozenTrial:
@@ -284,7 +299,10 @@ def value_of(axis: Axis, text: str) -> Any:
     """The value of an axis that the record shows as `text`."""
     if isinstance(axis, Interval):
         return int(text) if axis.integer else float(text)
-    return next(value for value in axis.values if show(value) == text)
+    found = [value for value in axis.values if show(value) == text]
+    if not found:
+        raise ValueError(f"{text} is no value of the space")
+    return found[0]
 
 
 def distribution(axis: Axis) -> optuna.distributions.BaseDistribution:

@@ -12,6 +12,7 @@ import pytest
 
 from conf.typed import ConfigError
 from records.lock import try_lock
+from records.sweep import Member, change_sweep, listed
 from sweeps.search import storage
 from sweeps.search import study as optuna_study
 from sweeps.search.trials import Worker
@@ -127,6 +128,25 @@ def test_study_that_is_built_again_judges_further_trials_by_the_rungs_that_earli
     (made.folder / storage.JOURNAL).unlink()
     _, again = opened(*settings)
     assert [(trial.state, trial.value, trial.system_attrs) for trial in again.get_trials()] == before
+
+
+@pytest.mark.usefixtures("fake_runs")
+@pytest.mark.parametrize(
+    ("varied", "reason"),
+    [
+        ({}, "trial=: must be a number below 100000"),
+        ({"trial": "one"}, "trial=one: must be a number below 100000"),
+        ({"trial": "99999999"}, "trial=99999999: must be a number below 100000"),
+        ({"trial": "0", "agent.tau": "y"}, "could not convert string to float: 'y'"),
+        ({"trial": "0", "agent.tau": "7"}, "7"),
+    ],
+)
+def test_record_of_a_search_that_is_damaged_is_named_and_the_study_is_not_built_from_it(varied: dict, reason: str):
+    made, _ = opened(*SIX)
+    change_sweep(made.path, members=listed([Member(Path.cwd() / "runs" / "x", 900, varied)], made.path))
+    (made.folder / storage.JOURNAL).unlink()
+    with pytest.raises(ConfigError, match=rf"{made.path}: a trial's values cannot be read \(.*{reason}"):
+        storage.open_study(made)
 
 
 @pytest.mark.usefixtures("fake_runs")
