@@ -90,6 +90,7 @@ def exit_status(body: Callable[[], int]) -> int:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    open_missing_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -101,7 +102,8 @@ def exit_status(body: Callable[[], int]) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError) and close_if_unread():
             return EXIT_BROKEN_PIPE
-        reason = f"{error.filename or 'reading or writing'}: {error.strerror or error}"
+        place = error.filename or ("reading or writing" if in_a_folder() else "the folder of the command")
+        reason = f"{place}: {error.strerror or error}"
         print(f"error: {' '.join(reason.split())}", file=sys.stderr)
         return ExitCode.FAILED
     except MemoryError as error:
@@ -110,6 +112,24 @@ def exit_status(body: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     return status
+
+
+def open_missing_streams() -> None:
+    """Opens standard streams that were closed when the command began, so that no file takes their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode))
+
+
+def in_a_folder() -> bool:
+    """Whether the folder in which the command was given is still there."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def close_if_unread() -> bool:

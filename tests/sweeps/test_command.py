@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from records import layout
 from records.command_line import EXIT_BROKEN_PIPE, exit_status
 from records.layout import ExitCode
 from sweeps.cancel import main as cancel
@@ -104,6 +105,30 @@ def test_output_that_nobody_reads_ends_a_command_without_a_word(module: str):
             [sys.executable, "-m", module, "--help"], stdout=output, stderr=subprocess.PIPE, timeout=60
         )
     assert (result.returncode, result.stderr) == (EXIT_BROKEN_PIPE, b"")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_that_are_closed_keep_no_command_from_its_work(tmp_path: Path, closed: str):
+    run_dir = tmp_path / "runs" / "quickstart" / "brc-s0"
+    run_dir.mkdir(parents=True)
+    (run_dir / layout.CONFIG).write_text('{"train": {"env_steps": 500}}')
+    command = [sys.executable, "-m", "sweeps.status"]
+    result = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command], cwd=tmp_path, capture_output=True, timeout=60
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (b"1 new" in result.stdout) == (">&- 2" not in closed and closed != ">&-")
+
+
+def test_command_in_a_folder_that_is_gone_says_so(tmp_path: Path):
+    command = [sys.executable, "-m", "sweeps.status"]
+    script = 'rmdir "$PWD"; exec "$@"'
+    (tmp_path / "gone").mkdir()
+    result = subprocess.run(
+        ["sh", "-c", script, "sh", *command], cwd=tmp_path / "gone", capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == ExitCode.FAILED
+    assert result.stderr == "error: the folder of the command: No such file or directory\n"
 
 
 def test_full_device_is_said():
