@@ -72,7 +72,7 @@ _MEASURED: Mapping[str, tuple[int, float | None, float]] = {
     "h1hand-bookshelf_simple": (308, 23.4, 3.1),
     "h1hand-bookshelf_hard": (308, 20.8, 3.1),
     "h1hand-basketball": (164, 10.5, 1.7),
-    "h1hand-cabinet": (213, None, 2.2),
+    "h1hand-cabinet": (213, 23.2, 2.2),
     "h1hand-cube": (181, 5.7, 1.7),
     "h1hand-door": (155, 4.8, 2.1),
     "h1hand-powerlift": (164, 22.5, 1.7),

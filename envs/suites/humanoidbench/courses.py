@@ -63,9 +63,9 @@ SLIDES = Parts(
 TUNNEL = Parts(
     bodies="tunnel | - | 2.2 0 0 | -",
     geoms=f"""
-    tunnel | left_wall /  | VC | box | 8 0.2 0.775 | 8 -1.35 0.775 | - | {PALE}
-    tunnel | right_wall / | VC | box | 8 0.2 0.775 | 8 1.35 0.775  | - | {PALE}
-    tunnel | ceiling /    | VC | box | 8 1.15 0.2  | 8 0 1.35      | - | {PALE}
+    tunnel | left_wall  | VC | box | 8 0.2 0.775 | 8 -1.35 0.775 | - | {PALE}
+    tunnel | right_wall | VC | box | 8 0.2 0.775 | 8 1.35 0.775  | - | {PALE}
+    tunnel | ceiling    | VC | box | 8 1.15 0.2  | 8 0 1.35      | - | {PALE}
     """,
 )
 

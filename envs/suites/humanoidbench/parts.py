@@ -27,8 +27,8 @@ class Parts:
         move. Geoms carry no mass.
       geoms: `body | names | role | kind | size | position | orientation | ...`. The role says which geoms the line
         stands for: `V` is seen and touches nothing, `C` touches and is not seen, `VC` is one of each, `M` is both in
-        one. Names are `seen`, or `seen / touching`, where either may be missing. The size of a mesh is its name. An
-        orientation is a quaternion, or `axis x y z`: where the geom's z axis points.
+        one. The names of `VC` are `seen / touching`, or `seen` where what touches has no name. The size of a mesh is
+        its name. An orientation is a quaternion, or `axis x y z`: where the geom's z axis points.
       meshes: `name | corner | corner ...`, of convex shapes.
       sites: `name | body | position | ...`.
       actuators: `name | joint or tendon, and its name | kp | kv | range of controls | range of forces`; all are
@@ -102,13 +102,12 @@ def assemble(spec: Any, parts: Parts, *, looks: bool, add_mesh: Callable[[Any, s
         spec.add_mesh(name=name, uservert=[number for corner in corners for number in numbers(corner)])
     own = {mesh.name for mesh in spec.meshes}
     for body, names, role, kind, size, pos, orientation, *more in rows(parts.geoms):
-        seen, slash, touching = (part.strip() for part in names.partition("/"))
+        seen, _, touching = (part.strip() for part in names.partition("/"))
         for one in role:
             if one == "V" and not looks:
                 continue
-            unshared = not slash and not (looks and "V" in role)  # two geoms cannot have one name
             geom = bodies[body].add_geom(
-                name=touching or (seen if unshared else "") if one == "C" else seen,
+                name=touching if (role, one) == ("VC", "C") else seen,
                 type=getattr(mujoco.mjtGeom, f"mjGEOM_{kind.upper()}"),
                 pos=numbers(pos) or [0, 0, 0],
             )

@@ -47,6 +47,9 @@ def _low_table(pos: str, half_width: str, leg_y: str) -> Parts:
     return fixed("table", pos, "\n".join(rows))
 
 
+_NO_TOUCH = "contype 0 | conaffinity 0 | group 2"
+"""What makes a geom one that is only seen, but there in training too, as its place is read by name."""
+
 _MARKER = "size 0.02 | rgba 0.2 0.9 0.3 1"
 """How the site looks that shows a goal."""
 
@@ -64,8 +67,10 @@ _CUP = f"""
     - | C  | box      | 0.12 0.12 0.02 | 0 0 0.01    | -
 """
 _SPOON = f"""
-    spoon_handle | VC | cylinder | 0.007 0.08 | 0 0 0.0035   | axis 1 0 0 | {METAL}
-    spoon_plate  | VC | cylinder | 0.03 0.005 | 0.1 0 0.0035 | -          | {METAL}
+    spoon_handle | M | cylinder | 0.007 0.08 | 0 0 0.0035   | axis 1 0 0 | {_NO_TOUCH} | {METAL}
+    spoon_plate  | M | cylinder | 0.03 0.005 | 0.1 0 0.0035 | -          | {_NO_TOUCH} | {METAL}
+    -            | C | cylinder | 0.007 0.08 | 0 0 0.0035   | axis 1 0 0
+    -            | C | cylinder | 0.03 0.005 | 0.1 0 0.0035 | -
 """
 _SPOON_MASS = """
     0.0529044202865 | 0.0534441805226 0 0.0035 | 0.000197202831541 0.000191076725867 7.20078168944e-06 | 0 0.707106781187 0 0.707106781187

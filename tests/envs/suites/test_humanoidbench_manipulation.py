@@ -226,7 +226,7 @@ def test_masses_are_those_of_the_shapes_that_are_seen(name):
     for body in bodies.values():
         body.add_freejoint()
     for body, _, role, kind, size, pos, orientation, *_ in rows(parts.geoms):
-        if body in weighed and "V" in role:
+        if body in weighed and role in ("V", "VC", "M"):
             geom = bodies[body].add_geom(type=getattr(mujoco.mjtGeom, f"mjGEOM_{kind.upper()}"), pos=numbers(pos))
             geom.size[: len(numbers(size))] = numbers(size)
             geom.density = DENSITIES.get(body, 1000.0)
@@ -242,6 +242,27 @@ def test_masses_are_those_of_the_shapes_that_are_seen(name):
         np.testing.assert_allclose(found.body(body).mass, expected.body(body).mass, rtol=1e-9, err_msg=body)
         np.testing.assert_allclose(found.body(body).ipos, expected.body(body).ipos, atol=1e-9, err_msg=body)
         np.testing.assert_allclose(inertia(found, body), inertia(expected, body), rtol=1e-9, atol=1e-9, err_msg=body)
+
+
+@pytest.mark.parametrize(
+    ("name", "geoms"),
+    [
+        ("spoon", ["table_top_collision", "table_leg_1_collision"]),
+        ("window", ["window_pane_collision", "window_wipe_collision"]),
+        ("insert_small", ["table_top_collision", "table_leg_4_collision"]),
+        ("bookshelf_hard", ["flatbook_collision"]),
+        ("basketball", ["basketball_collision"]),
+        ("push", ["object_collision"]),
+        ("room", ["package_a_collision", "package_b_collision"]),
+        ("truck", ["truck_base_collision", "truck_left_wall", "truck_top", "slide_collision", "package_e_collision"]),
+    ],
+)
+def test_what_touches_has_upstreams_name_where_it_has_one(name, geoms):
+    model = env_of(name).model
+    assert all(model.geom_contype[model.geom(geom).id] == 1 for geom in geoms)
+    for shown in ("window_base", "spoon_handle", "shelf_board_3", "post", "door_body"):  # upstream's visual copies
+        found = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, shown)
+        assert found < 0 or model.geom_contype[found] == 0
 
 
 def inertia(model: Any, body: str) -> np.ndarray:
