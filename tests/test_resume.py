@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,16 @@ def kill_when(folder: Path, due, *overrides: str, settings: Sequence[str] = SETT
     return process.returncode
 
 
+def saved_at(folder: Path, env_steps: int) -> Callable[[float], bool]:
+    """When to kill the run of a folder: as soon as it has a checkpoint of so many steps."""
+
+    def due(_: float) -> bool:
+        saved = [int(path.name.removeprefix("step-")) for path in folder.glob("runs/*/*/checkpoints/step-*")]
+        return max(saved, default=0) >= env_steps
+
+    return due
+
+
 def test_run_killed_at_random_moments_equals_uninterrupted_run(tmp_path: Path, uninterrupted: Path):
     moments = random.Random(0)
     for _ in range(4):
@@ -87,12 +97,7 @@ def test_killed_run_of_the_discrete_agent_equals_uninterrupted_run(tmp_path: Pat
     for folder in folders:
         folder.mkdir()
     for env_steps in (150, 900):
-
-        def due(_: float, env_steps=env_steps) -> bool:
-            saved = [int(path.name.removeprefix("step-")) for path in folders[0].glob("runs/*/*/checkpoints/step-*")]
-            return max(saved, default=0) >= env_steps
-
-        assert kill_when(folders[0], due, OFTEN, settings=settings) is None
+        assert kill_when(folders[0], saved_at(folders[0], env_steps), OFTEN, settings=settings) is None
     for folder in folders:
         result = run(folder, *settings)
         assert result.returncode == 0, result.stderr
@@ -118,14 +123,25 @@ def test_killed_run_of_tasks_that_terminate_and_remember_equals_uninterrupted_ru
     for folder in folders:
         folder.mkdir()
     for workers, env_steps in ((1, 120), (2, 300)):
-
-        def due(_: float, env_steps=env_steps) -> bool:
-            saved = [int(path.name.removeprefix("step-")) for path in folders[0].glob("runs/*/*/checkpoints/step-*")]
-            return max(saved, default=0) >= env_steps
-
-        assert kill_when(folders[0], due, OFTEN, f"env.workers={workers}", settings=settings) is None
+        assert (
+            kill_when(folders[0], saved_at(folders[0], env_steps), OFTEN, f"env.workers={workers}", settings=settings)
+            is None
+        )
     for folder, workers in zip(folders, (3, 1), strict=True):
         result = run(folder, *settings, f"env.workers={workers}")
+        assert result.returncode == 0, result.stderr
+    assert_equal_runs(*map(only_run, folders))
+
+
+def test_killed_run_of_the_hand_equals_one_without_a_kill_or_worker_processes(tmp_path: Path):
+    settings = [*TINY, "tracking=off", "benchmark=shadowhand", "benchmark.tasks=[mug,pan,cube]", "train.env_steps=700"]
+    folders = [tmp_path / name for name in ("killed", "inline")]
+    for folder in folders:
+        folder.mkdir()
+
+    assert kill_when(folders[0], saved_at(folders[0], 250), OFTEN, "env.workers=2", settings=settings) is None
+    for folder, stepping in zip(folders, ("env.workers=3", "env.backend=inline"), strict=True):
+        result = run(folder, *settings, stepping)
         assert result.returncode == 0, result.stderr
     assert_equal_runs(*map(only_run, folders))
 

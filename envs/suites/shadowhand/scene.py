@@ -18,7 +18,8 @@ GRAM = 1e-3
 MESH, SEEN = "mesh:object", "mesh:seen"
 TOUCHING = "object"  # the geom that touches, and its body
 GOAL_OPACITY = 0.5
-SKY = (0.93, 0.94, 0.96)
+SKY, HAND = (0.93, 0.94, 0.96), (0.52, 0.55, 0.6, 1.0)
+FIELD_OF_VIEW = 37.0  # degrees
 
 
 def physics(one: Object, shape: Shape) -> mujoco.MjModel:
@@ -41,6 +42,8 @@ def picture(one: Object, shape: Shape, seen: np.ndarray | None) -> mujoco.MjMode
     for texture in spec.textures:
         if texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX:
             texture.rgb1 = texture.rgb2 = SKY
+    spec.material("robot0:MatViz").rgba = HAND
+    spec.visual.global_.fovy = FIELD_OF_VIEW
     _put_in(spec, one, shape)
     name = MESH
     if seen is not None:

@@ -42,10 +42,12 @@ def hand_folder() -> Path:
 
 def _folder(package: str, below: str) -> Path:
     """A folder of an installed package, which is found without being imported."""
-    found = importlib.util.find_spec(package)
-    folder = None if found is None or found.origin is None else Path(found.origin).parent / below
-    if folder is None or not folder.is_dir():
-        raise ConfigError(f"{package.replace('_', '-')} is not installed, or without {below}: {INSTALL}")
+    name, found = package.replace("_", "-"), importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ConfigError(f"{name} is not installed: {INSTALL}")
+    folder = Path(found.origin).parent / below
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; the version of {name} that has it: {INSTALL}")
     return folder
 
 

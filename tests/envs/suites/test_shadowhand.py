@@ -10,7 +10,7 @@ import pytest
 
 from conf.typed import ConfigError
 from envs import registry
-from envs.suites.shadowhand import sources
+from envs.suites.shadowhand import environment, sources
 from envs.suites.shadowhand.environment import ShadowHandEnv
 from envs.suites.shadowhand.objects import table
 from envs.video import working_gl
@@ -151,6 +151,14 @@ def test_an_episode_follows_from_its_seed_to_the_bit_after_any_other():
         env.step(action)
     env.set_state(np.zeros(31) + 0.1, np.ones(30))
     np.testing.assert_array_equal(play(), first)
+
+
+def test_an_object_that_no_palm_holds_ends_with_a_word_instead_of_never(monkeypatch):
+    env = make("cube")
+    monkeypatch.setattr(environment, "MOST_DRAWS", 3)
+    monkeypatch.setattr(environment, "PALM", 1e6)  # metres
+    with pytest.raises(RuntimeError, match="cube: 3 starts, and the object stayed in the palm after none"):
+        env.reset(seed=0)
 
 
 def test_a_state_of_another_length_is_told_what_is_taken():
