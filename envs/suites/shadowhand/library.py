@@ -14,7 +14,7 @@ from envs.spec import TaskSpec
 from envs.suites.shadowhand.environment import ShadowHandEnv
 
 
-class _Manipulate(MujocoManipulateEnv):
+class Manipulate(MujocoManipulateEnv):
     """The library's class on a given scene; each draw of a start begins with `mj_resetData`, as in the benchmark."""
 
     def __init__(self, model: Any):
@@ -45,7 +45,7 @@ class PlainShadowHandEnv(gymnasium.Env):
     def __init__(self, spec: TaskSpec):
         own = ShadowHandEnv(spec)
         self.observation_space, self.action_space = own.observation_space, own.action_space
-        self._env = gymnasium.wrappers.TimeLimit(_Manipulate(own.model), spec.max_episode_steps)
+        self._env = gymnasium.wrappers.TimeLimit(Manipulate(own.model), spec.max_episode_steps)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         obs, _ = self._env.reset(seed=seed)

@@ -8,9 +8,10 @@ import mujoco
 import numpy as np
 import pytest
 
+from conf.schema import ShadowhandConfig
 from conf.typed import ConfigError
 from envs import registry
-from envs.suites.shadowhand import environment, sources
+from envs.suites.shadowhand import environment, hulls, scene, sources
 from envs.suites.shadowhand.environment import ShadowHandEnv
 from envs.suites.shadowhand.objects import table
 from envs.video import working_gl
@@ -46,6 +47,28 @@ def test_three_episodes_equal_the_librarys_on_the_same_scene(name):
             seen, expected = own.step(action), library.step(action)
             np.testing.assert_array_equal(seen[0], expected[0])
             assert seen[1:] == expected[1:]
+
+
+@pytest.mark.parametrize("name", ["mug", "knife", "utah_teapot"])
+def test_a_hull_that_is_weighed_as_its_mesh_settles_as_the_complete_mesh_in_the_librarys_complete_scene(name):
+    from envs.suites.shadowhand.library import Manipulate
+
+    one = table()[name]
+    triangles = sources.triangles(one, ShadowhandConfig("package", None))
+    points, faces = hulls.welded(triangles)
+    spec = mujoco.MjSpec.from_file(str(SCENE))
+    spec.add_mesh(name="whole", uservert=points.ravel(), userface=faces.ravel().astype(np.int32))
+    spec.geom("object_hidden").delete()
+    for geom in map(spec.geom, ("object", "target")):
+        geom.type, geom.meshname, geom.quat = mujoco.mjtGeom.mjGEOM_MESH, "whole", scene.quaternion(one)
+        geom.mass = 1e-3 * one.mass
+    library, own = Manipulate(spec.compile()), make(name)
+    for seed in range(2):
+        library.reset(seed=seed)
+        own.reset(seed=seed)
+        np.testing.assert_allclose(own.data.qpos[24:], library.data.qpos[24:31], atol=2e-3)
+        np.testing.assert_allclose(own.data.qpos[24:27], library.data.qpos[24:27], atol=1e-4)
+        np.testing.assert_array_equal(own.goal[3:], library.goal[3:])
 
 
 def test_the_hand_alone_moves_as_in_the_librarys_complete_scene(block):
