@@ -206,7 +206,7 @@ def holder_of(path: Path) -> Holder | None:
     """Return who holds the lock at a path, by the lease and its age; None where nobody does. Nothing is changed."""
     lease = _lease(path)
     holder = _holder(lease)
-    if holder is None and not lease.exists():
+    if holder is None and not os.path.exists(lease):
         return None
     unknown = Holder("an unknown host", 0, "", "", None, None, 0, "")
     return (holder or unknown) if _lives(lease, holder, ask=False) else None

@@ -43,7 +43,7 @@ def cancel(sweep: Sweep) -> tuple[int, bool]:
     Raises:
       ConfigError: SLURM cannot be asked, or refuses; or a command runs on another machine.
     """
-    has_jobs = any((one.run_dir / layout.JOB).exists() for one in sweep.members)
+    has_jobs = any(os.path.exists(one.run_dir / layout.JOB) for one in sweep.members)
     workers = cluster.search_jobs(sweep.folder, sweep.owner)
     if workers is None or (has_jobs and cluster.queue(sweep.owner) is None):
         raise ConfigError(f"{sweep.id}: SLURM does not answer, so its jobs cannot be cancelled")

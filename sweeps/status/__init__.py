@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -99,7 +100,7 @@ def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> R
 
 def states_of(sweep: Sweep) -> dict[Member, RunState]:
     """Return the state of each member of a sweep."""
-    queue = cluster.queue(sweep.owner) if any((one.run_dir / layout.JOB).exists() for one in sweep.members) else {}
+    queue = cluster.queue(sweep.owner) if any(os.path.exists(one.run_dir / layout.JOB) for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -93,6 +94,22 @@ def test_folder_where_a_file_belongs_is_one_line_and_the_other_runs_are_shown(tm
     captured = capsys.readouterr()
     assert captured.err == f"warning: {run_dir / layout.STATUS}: is a folder, where a file belongs; taken as missing\n"
     assert "1 interrupted, 1 new" in captured.out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_run_that_may_not_be_read_hides_no_other(tmp_path: Path, capsys):
+    runs = [tmp_path / "runs" / "quickstart" / f"brc-s{seed}" for seed in (0, 1)]
+    for run_dir in runs:
+        run_dir.mkdir(parents=True)
+    write_sweep(tmp_path / "runs" / layout.SWEEPS / "mine.json", [Member(one, 500, {}) for one in runs], {})
+    runs[0].chmod(0)
+    try:
+        assert main(["--runs", str(tmp_path / "runs")]) == ExitCode.DONE
+    finally:
+        runs[0].chmod(0o755)
+    captured = capsys.readouterr()
+    assert f"{runs[0] / layout.STATUS}: cannot be read (Permission denied)" in captured.err
+    assert "2 new" in captured.out
 
 
 @pytest.mark.parametrize(
