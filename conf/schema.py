@@ -179,6 +179,8 @@ class TrackingConfig:
     """Where runs are mirrored: local MLflow, a lab's server, or nowhere (the run directory holds everything)."""
     uri: Annotated[str | None, NotIdentity()]
     """The tracking URI; null: SQLite `mlflow.db` in the folder of launch; tracking=server needs one."""
+    experiment: Annotated[str | None, NotIdentity(), Since(None)]
+    """The name of the MLflow experiment that gets the runs; null: the benchmark's name."""
     system_metrics: Annotated[bool, NotIdentity()]
     """Whether the use of CPU, memory, disk and GPU is logged."""
 
@@ -259,6 +261,11 @@ class RunConfig:
     """Whether the command stays, with a live table, until the jobs that it submitted to SLURM have ended."""
     plan: Annotated[bool, NotIdentity()]
     """Whether the command prints what would run, and stops."""
+
+    @property
+    def experiment(self) -> str:
+        """The name of the MLflow experiment."""
+        return self.tracking.experiment or self.benchmark.name
 
     @property
     def batch_size(self) -> int:

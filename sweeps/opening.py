@@ -63,18 +63,18 @@ def tag_runs(run_dirs: Sequence[Path], uri: str) -> None:
 def parent_runs(plan: Plan, path: Path) -> dict[str, str]:
     """Open the MLflow run of each part of the sweep; return them by part, without those that could not be opened."""
     found = {
-        part: parent_run(plan.common.tracking, runs[0].config.benchmark.name, path, part)
+        part: parent_run(plan.common.tracking, runs[0].config.experiment, path, part)
         for part, runs in plan.parts.items()
     }
     return {part: parent for part, parent in found.items() if parent is not None}
 
 
-def parent_run(tracking: TrackingConfig, benchmark: str, path: Path, part: str = "") -> str | None:
+def parent_run(tracking: TrackingConfig, experiment: str, path: Path, part: str = "") -> str | None:
     """Open, once, the MLflow run that a part's runs are children of; return None, with a warning, where MLflow is away.
 
     Args:
       tracking: where runs are mirrored.
-      benchmark: the name of the benchmark, which is the name of MLflow's experiment.
+      experiment: the name of MLflow's experiment.
       path: the sweep's record.
       part: the part of the sweep; empty where the sweep has no parts.
     """
@@ -87,7 +87,7 @@ def parent_run(tracking: TrackingConfig, benchmark: str, path: Path, part: str =
 
     assert tracking.uri is not None
     try:
-        parent, page = sweep_runs.open_parent(tracking.uri, benchmark, path.stem, part)
+        parent, page = sweep_runs.open_parent(tracking.uri, experiment, path.stem, part)
         if page is not None:
             print(f"mlflow: {page}", file=sys.stderr)
         return parent

@@ -71,7 +71,7 @@ def open_parents(runs: Sequence[Tracked]) -> None:
             with sweep_lock(path):
                 found = read_sweep(path)
                 part = next((member.part for member in found.members if member.run_dir == one.run_dir), "")
-                parent, _ = open_parent(one.uri, one.config.benchmark.name, sweep, part)
+                parent, _ = open_parent(one.uri, one.config.experiment, sweep, part)
                 change_sweep(path, parents=add_parent(found.parents, one.uri, part, parent))
 
 

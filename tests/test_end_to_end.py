@@ -27,7 +27,8 @@ SHORT = [*TINY, "train.env_steps=300", "eval.every_steps=150"]
 def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     # So that the short run gets a sample or two of the system's metrics.
     environment = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1"}
-    result = run(tmp_path, *SHORT, "train.env_steps=3000", "eval.every_steps=1500", environment=environment)
+    budget = ["train.env_steps=3000", "eval.every_steps=1500"]
+    result = run(tmp_path, *SHORT, *budget, "tracking.experiment=mine", environment=environment)
     assert result.returncode == 0, result.stderr
     run_dir = only_run(tmp_path)
     for shown in (str(run_dir), f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db", "report"):
@@ -45,8 +46,10 @@ def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name("quickstart")
+    experiment = client.get_experiment_by_name("mine")
     assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning" in result.stdout
     (mirrored,) = client.search_runs([experiment.experiment_id])
     assert mirrored.info.status == "FINISHED"
     assert mirrored.info.run_name == "brc-w8-s0"

@@ -208,7 +208,8 @@ def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_chi
         assert tags[f"sweep.{manifest.stem}"] == "member"
         assert list(lab.artifacts.glob(f"*/{run_id}/artifacts/report/learning_curves.png"))
     experiment = state_of(run_dirs[0], uri)["experiment_id"]
-    assert f"mlflow: {uri}/#/experiments/{experiment}/runs/{parent}" in call(tmp_path, "sweeps.status").stdout
+    page = f"{uri}/#/experiments/{experiment}/runs/{parent}?workflowType=machine_learning"
+    assert f"mlflow: {page}" in call(tmp_path, "sweeps.status").stdout
 
 
 def call(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,13 @@ CONNECT_S = 3.0
 ANSWER_NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 SHORT_ANSWER_S, LONG_ANSWER_S = "10", "60"
 """Seconds that MLflow may take to answer a command that somebody waits for, and a mirror."""
+TRAINING_PAGES = "workflowType=machine_learning"
+"""MLflow 3 has two sets of pages; without this word, the one for traces of language models may open, which is empty."""
+KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
+DESCRIPTION_TAG = "mlflow.note.content"
+DESCRIPTION = """\
+A row is a run; a sweep has a run that is the parent of its members. `final_score` is the mean normalised score of a
+finished run, `eval/score` that of each evaluation. To compare settings, group the runs by a parameter."""
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # what is not sent is tried again here
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -75,7 +82,7 @@ def client(uri: str) -> Any:
 
 
 def experiment(connected: Any, uri: str, name: str) -> str:
-    """The experiment's id; made where it does not exist."""
+    """Return the experiment's id; the experiment is made where it does not exist."""
     with database_lock(uri):
         found = connected.get_experiment_by_name(name)
         if found is not None:
@@ -83,7 +90,8 @@ def experiment(connected: Any, uri: str, name: str) -> str:
         path = sqlite_path(uri)
         location = None if path is None else (path.parent / "mlartifacts" / name).as_uri()
         try:
-            return connected.create_experiment(name, artifact_location=location)
+            tags = {KIND_TAG: KIND, DESCRIPTION_TAG: DESCRIPTION}
+            return connected.create_experiment(name, artifact_location=location, tags=tags)
         except Exception:
             found = connected.get_experiment_by_name(name)
             if found is None:
@@ -104,7 +112,12 @@ def database_lock(uri: str) -> Iterator[None]:
 
 def link(uri: str, experiment_id: str, run_id: str) -> str | None:
     """Return the run's page in MLflow's UI, where a server has one."""
-    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if is_web(uri) else None
+    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{TRAINING_PAGES}" if is_web(uri) else None
+
+
+def experiment_link(server: str, experiment_id: str) -> str:
+    """Return the page that lists an experiment's runs in the UI of a server, such as `http://127.0.0.1:5000`."""
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{TRAINING_PAGES}"
 
 
 def reason(error: Exception) -> str:

@@ -24,10 +24,12 @@ from records.metrics import EVAL_RETURN, UPDATE_STEPS, short_names
 from records.rows import Readable, Row, Sample, read_rows, whole_lines
 from records.run_dir import MirrorState, RunDir
 from records.sweep import parent_of
-from tracking.client import BATCH, client, experiment, link
+from tracking.client import BATCH, client, experiment, experiment_link, link
 
 R = TypeVar("R", bound=Readable)
 LOG = "tracking.log"
+LOCAL_UI = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves, unless told otherwise."""
 WAIT_S = 0.2
 STATES = {
     RunOutcome.DONE: "FINISHED",
@@ -64,7 +66,7 @@ class Mirror:
         state = self.record.mirrors().get(self.uri)
         if state is not None and state.run_id is not None:
             return state
-        experiment_id = experiment(self.client, self.uri, self.config.benchmark.name)
+        experiment_id = experiment(self.client, self.uri, self.config.experiment)
         # The answer to a creation may get lost: the token, which is on disk before, finds the run again.
         made = self._made(experiment_id, state.token) if state else None
         state = state or MirrorState.new(os.urandom(8).hex())
@@ -240,6 +242,12 @@ def run_link(run_dir: Path, uri: str) -> str | None:
     if state is None or state.run_id is None or state.experiment_id is None:
         return None
     return link(uri, state.experiment_id, state.run_id)
+
+
+def local_page(run_dir: Path, uri: str) -> str | None:
+    """Return the page that lists the experiment's runs, once `mlflow ui` serves the run's database on this machine."""
+    state = RunDir(run_dir).mirrors().get(uri)
+    return None if state is None or state.experiment_id is None else experiment_link(LOCAL_UI, state.experiment_id)
 
 
 def batches(kind: type[R], path: Path, start: int, stop: int) -> Iterator[tuple[list[R], int]]:

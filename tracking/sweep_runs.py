@@ -13,21 +13,21 @@ from tracking.mirror import Mirror, mirror_lock
 
 
 @short_timeout()
-def open_parent(uri: str, benchmark: str, sweep: str, part: str = "") -> tuple[str, str | None]:
+def open_parent(uri: str, name: str, sweep: str, part: str = "") -> tuple[str, str | None]:
     """Make the MLflow run that the runs of a sweep's part become children of.
 
     Args:
       uri: the tracking URI.
-      benchmark: names MLflow's experiment.
+      name: the experiment's name.
       sweep: the sweep's id.
       part: the part's name; empty where the sweep has one part.
     Returns:
       The MLflow run's id, and its page where there is a server.
     """
     connected = client(uri)
-    experiment_id = experiment(connected, uri, benchmark)
-    name, tags = f"{sweep}/{part}" if part else sweep, {"sweep": sweep, "part": part}
-    run_id = connected.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+    experiment_id = experiment(connected, uri, name)
+    run_name, tags = f"{sweep}/{part}" if part else sweep, {"sweep": sweep, "part": part}
+    run_id = connected.create_run(experiment_id, tags=tags, run_name=run_name).info.run_id
     return run_id, link(uri, experiment_id, run_id)
 
 

@@ -262,12 +262,14 @@ def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None, 
     print(f"run:    {run_dir}")
     print(f"report: {run_dir / layout.REPORT} (learning_curves.png)")
     if config.tracking.on:
-        from tracking.mirror import run_link
+        from tracking.mirror import local_page, run_link
 
         uri = config.tracking.uri or ""
         print(f"mlflow: {run_link(run_dir, uri) or uri}")
         if not uri.startswith("http"):
             print(f"        mlflow ui --backend-store-uri {uri}")
+            if (page := local_page(run_dir, uri)) is not None:
+                print(f"        {page}")
 
 
 def result_lines(specs: Sequence[TaskSpec], rows: Sequence[Row]) -> list[str]:

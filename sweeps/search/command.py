@@ -80,7 +80,7 @@ def launch(overrides: Sequence[str], intervals: Intervals = DEFAULT_INTERVALS) -
     if planned.common.on_slurm:
         return submit(search, intervals)
     study = open_study(search)
-    write_record(search, parent_run(config.tracking, config.benchmark.name, search.path))
+    write_record(search, parent_run(config.tracking, config.experiment, search.path))
     return work(search, study, parallel, here=True, intervals=intervals)
 
 
@@ -94,7 +94,7 @@ def submit(search: Search, intervals: Intervals) -> int:
     """
     check_jobs(search)
     study = open_study(search)
-    write_record(search, parent_run(search.base.tracking, search.base.benchmark.name, search.path))
+    write_record(search, parent_run(search.base.tracking, search.base.experiment, search.path))
     if is_over(search, study):
         return finish(search, study)
     submit_missing(search, study)
