@@ -101,6 +101,8 @@ def assemble(spec: Any, parts: Parts, *, looks: bool, add_mesh: Callable[[Any, s
     for name, *corners in rows(parts.meshes):
         spec.add_mesh(name=name, uservert=[number for corner in corners for number in numbers(corner)])
     own = {mesh.name for mesh in spec.meshes}
+    # Even the mass of a body that cannot move, with and without looks, decides how numbers are rounded.
+    touching_bodies = {body for body, _, role, *_ in rows(parts.geoms) if role != "V"}
     for body, names, role, kind, size, pos, orientation, *more in rows(parts.geoms):
         seen, _, touching = (part.strip() for part in names.partition("/"))
         for one in role:
@@ -123,7 +125,7 @@ def assemble(spec: Any, parts: Parts, *, looks: bool, add_mesh: Callable[[Any, s
             if one == "V":
                 geom.contype = geom.conaffinity = 0
             geom.group = {"V": GROUP_SEEN, "C": GROUP_TOUCHED, "M": 0}[one]
-            if body in weighed:
+            if body in weighed or (one == "V" and body in touching_bodies):
                 geom.mass = 0
             _set(geom, more)
     for name, body, pos, *more in rows(parts.sites):
