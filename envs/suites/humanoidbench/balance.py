@@ -42,8 +42,8 @@ BOARD = Parts(
     joints="free_stand_board | stand_board | free",
     masses="stand_board | 19.8 | 0 0 0 | 2.145 2.00244 0.15444 | 0.5 0.5 -0.5 0.5",
     geoms=f"""
-    stand_board   | stand_board / stand_board_collision   | VC | box    | 0.15 0.55 0.03 | - | - | {WOOD}
-    rolling_pivot | pivot_sphere / pivot_sphere_collision | VC | sphere | 0.17           | - | - | rgba 0.2 0.4 0.8 1
+    stand_board   | / stand_board_collision  | VC | box    | 0.15 0.55 0.03 | - | - | {WOOD}
+    rolling_pivot | / pivot_sphere_collision | VC | sphere | 0.17           | - | - | rgba 0.2 0.4 0.8 1
     """,
 )
 ROLLING_PIVOT = Parts(

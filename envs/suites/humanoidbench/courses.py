@@ -91,9 +91,9 @@ POLES = Parts(
 HURDLES = Parts(
     bodies="left_barrier | - | 0 0 0 | -\nright_barrier | - | 0 0 0 | -\nbehind_barrier | - | 0 0 0 | -",
     geoms=f"""
-    left_barrier   | left_barrier / left_barrier_collision     | VC | box | 35.5 0.275 1 | 35 -4.725 1  | - | {GLASS}
-    right_barrier  | right_barrier / right_barrier_collision   | VC | box | 35.5 0.275 1 | 35 4.725 1   | - | {GLASS}
-    behind_barrier | behind_barrier / behind_barrier_collision | VC | box | 0.05 5 1     | -0.525 0 1   | - | {GLASS}
+    left_barrier   | / left_barrier_collision   | VC | box | 35.5 0.275 1 | 35 -4.725 1  | - | {GLASS}
+    right_barrier  | / right_barrier_collision  | VC | box | 35.5 0.275 1 | 35 4.725 1   | - | {GLASS}
+    behind_barrier | / behind_barrier_collision | VC | box | 0.05 5 1     | -0.525 0 1   | - | {GLASS}
     """
     + "\n".join(
         f"""
@@ -123,7 +123,7 @@ MAZE = Parts(
     )
     + "\n"
     + "\n".join(
-        f"maze | block_{row}{column} / block_collision_{row}{column} | VC | box | 0.75 0.75 0.6 "
+        f"maze | / block_collision_{row}{column} | VC | box | 0.75 0.75 0.6 "
         f"| {0.75 + 1.5 * column} {9.75 - 1.5 * row} 0.6 | - | {STONE}"
         for row, cells in enumerate(MAP)
         for column, cell in enumerate(cells)

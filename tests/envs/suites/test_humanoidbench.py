@@ -12,6 +12,7 @@ import pytest
 
 from conf.scores import score_constants
 from envs import registry
+from envs.divergence import DivergedError
 from envs.random_actions import random_actions
 from envs.suites.humanoidbench import STANDIN, TASKS
 from envs.suites.humanoidbench.env import HumanoidBenchEnv
@@ -560,6 +561,12 @@ def test_positions_are_of_the_steps_end_and_what_follows_from_them_of_its_last_s
     assert np.abs(one.data.qpos - twin.qpos).max() > 1e-6
 
 
+def test_a_state_can_be_evaluated_before_any_reset():
+    one = HumanoidBenchEnv(TASKS["h1-maze"])
+    one.set_state(one.model.key_qpos[0], np.zeros(25))
+    assert one.end_step()[1] == pytest.approx(100.25403509, abs=1e-8)
+
+
 def test_state_at_will_is_evaluated_and_wrong_ones_are_refused():
     one = env("h1-reach")
     one.reset(seed=0)
@@ -599,6 +606,18 @@ def test_what_is_filmed_moves_as_what_is_trained(name):
             np.testing.assert_array_equal(ours, theirs)
     np.testing.assert_array_equal(lean.data.qpos, seen.data.qpos)
     assert seen.model.ngeom > lean.model.ngeom
+
+
+def test_a_simulation_that_explodes_costs_the_episode_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one = env("h1-run")
+    one.reset(seed=0)
+    one.data.qvel[:] = 1e12
+    with pytest.raises(DivergedError, match="mjWARN_BAD"):
+        one.step(np.zeros(19, np.float32))
+    assert list(tmp_path.iterdir()) == []
+    obs, _ = one.reset(seed=0)
+    np.testing.assert_array_equal(obs, HumanoidBenchEnv(TASKS["h1-run"]).reset(seed=0)[0])
 
 
 def test_tasks_of_a_run_terminate_each_at_its_own_step():
