@@ -57,7 +57,7 @@ def kept(key: str, measure: Callable[[], Shape]) -> Shape:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return Shape(arrays["points"], Inertia(arrays["centre"], arrays["matrix"]))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):  # absent, or not whole
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):  # absent or damaged
         shape = measure()
     if shape.inertia is not None:
         with contextlib.suppress(OSError):  # read-only or full: measured anew each time

