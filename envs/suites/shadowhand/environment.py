@@ -63,8 +63,21 @@ class ShadowHandEnv(MujocoEnv):
     def task_values(self) -> tuple[str, ...]:
         return ("goal",)
 
+    def set_state(self, qpos: np.ndarray, qvel: np.ndarray, goal: np.ndarray | None = None, **task: Any) -> None:
+        """Put hand and object into a state, as every environment on MuJoCo can be, and choose the goal.
+
+        Args:
+          qpos: positions `[31]`: of the hand's joints `[24]`, then of the object.
+          qvel: velocities `[30]`: of the hand's joints `[24]`, then of the object.
+          goal: `[7]`, a position, which does not count, and a quaternion; None leaves the goal as it is.
+          task: further values of the task, of which there are none.
+
+        Raises:
+          ValueError: an array has another length, or there is no value of a given name.
+        """
+        super().set_state(qpos, qvel, goal=goal, **task)
+
     def set_task(self, goal: np.ndarray | None = None, **_: Any) -> None:
-        """Take a goal `[7]`, a position and a quaternion; None leaves the goal as it is."""
         if goal is not None:
             self.goal = self._checked("goal", goal, OBJECT).copy()
 

@@ -113,7 +113,7 @@ def test_an_observation_is_hand_then_object_then_goal():
     env = make("apple")
     qpos, qvel, goal = np.arange(31.0), np.arange(30.0) / 7, np.arange(7.0) - 3
     qpos[27:] /= np.linalg.norm(qpos[27:])
-    env.set_state(qpos, qvel, goal=goal)
+    env.set_state(qpos, qvel, goal)
     obs, _, terminated, truncated, _ = env.end_step()
     np.testing.assert_array_equal(obs, np.concatenate([qpos[:24], qvel, qpos[24:], goal]).astype(np.float32))
     assert not terminated
@@ -174,6 +174,20 @@ def test_an_episode_follows_from_its_seed_to_the_bit_after_any_other():
         env.step(action)
     env.set_state(np.zeros(31) + 0.1, np.ones(30))
     np.testing.assert_array_equal(play(), first)
+
+
+def test_a_state_keeps_the_goal_unless_another_is_given_and_starts_from_rest():
+    env = make("apple")
+    env.reset(seed=0)
+    goal = env.goal.copy()
+    env.step(actions(1)[0])
+    env.set_state(env.data.qpos.copy(), env.data.qvel.copy())
+    np.testing.assert_array_equal(env.goal, goal)
+    assert not env.data.ctrl.any()
+    other = make("apple")
+    other.set_state(env.data.qpos.copy(), env.data.qvel.copy(), goal)
+    for action in actions(5):
+        np.testing.assert_array_equal(env.step(action)[0], other.step(action)[0])
 
 
 def test_an_object_that_no_palm_holds_ends_with_a_word_instead_of_never(monkeypatch):
