@@ -13,7 +13,8 @@ import mujoco
 import numpy as np
 
 from envs.suites.humanoidbench import h1, hands, meshes
-from envs.suites.humanoidbench.parts import Parts, assemble, numbers, rows
+from envs.suites.humanoidbench.assembly import assemble
+from envs.suites.humanoidbench.parts import Parts, numbers, rows
 from envs.suites.humanoidbench.standins import STANDINS, corners
 from envs.suites.humanoidbench.task import Task
 
