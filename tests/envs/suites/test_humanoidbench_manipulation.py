@@ -355,6 +355,19 @@ def test_contacts_of_the_scene_have_mujocos_defaults(name):
     assert (model.geom_margin[scene] == 0).all()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "door"])
+def test_things_that_nothing_touches_fall_freely(name):
+    at = At(name)
+    free = [at.env.model.joint(j) for j in range(1, at.env.model.njnt) if at.env.model.jnt_type[j] == 0]
+    for number, joint in enumerate(free):
+        at.place(joint.name.removeprefix("free_"), (10.0 * number, 100.0, 20.0))
+    at.set().env.begin_step(np.zeros(61))
+    fall = 9.81 * 0.002**2 * (10 * 11 / 2)  # ten Euler steps, the velocity first
+    for number, joint in enumerate(free):
+        place = at.env.data.qpos[joint.qposadr[0] :][:3]
+        np.testing.assert_allclose(place, (10.0 * number, 100.0, 20.0 - fall), atol=1e-6 if name == "window" else 1e-12)
+
+
 # --- episodes
 
 
