@@ -288,6 +288,7 @@ def test_window_stands_where_the_tool_can_reach_it():
     ball = env.model.joint(int(env.model.body("window_wiper_sphere").jntadr[0]))
     assert ball.type[0] == mujoco.mjtJoint.mjJNT_BALL
     np.testing.assert_allclose(ball.range, (0, 1.4))
+    assert env.model.jnt_limited[ball.id]
 
 
 def test_ring_is_a_tube_below_the_hoop_whose_corners_were_turned_by_radians():
