@@ -118,8 +118,8 @@ CHECKPOINTS = ((0, 0), (3, 0), (3, 6), (6, 6), (6, 6))
 MAZE = Parts(
     bodies="maze | - | -2.25 -2.25 0 | -",
     geoms="\n".join(
-        f"- | marker_{number} | V | sphere | 0.05 | {x} {y} 1 | - | rgba 0.9 0.2 0.2 1"
-        for number, (x, y) in enumerate(CHECKPOINTS[:4])
+        f"- | intersection_{letter} | V | sphere | 0.05 | {x} {y} 1 | - | rgba 0.9 0.2 0.2 1"
+        for letter, (x, y) in zip("abcd", CHECKPOINTS[:4], strict=True)
     )
     + "\n"
     + "\n".join(
@@ -252,9 +252,9 @@ def find_way(now: Quantities, memory: Way) -> Outcome:
 
 def show_way(model: Any, way: Way) -> None:
     """Colour the markers of the checkpoints that have been reached."""
-    for number in range(4):
+    for number, letter in enumerate("abcd"):
         reached = number < way.stage
-        model.geom(f"marker_{number}").rgba = (0.2, 0.8, 0.2, 1) if reached else (0.9, 0.2, 0.2, 1)
+        model.geom(f"intersection_{letter}").rgba = (0.2, 0.8, 0.2, 1) if reached else (0.9, 0.2, 0.2, 1)
 
 
 TASKS = {

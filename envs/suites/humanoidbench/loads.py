@@ -344,5 +344,17 @@ TASKS = {
         reset=scatter,
         camera="cam_hurdle",
     ),
-    "truck": Task(unload, TRUCK, start={"free_base": (2, 0, 0.98, 1, 0, 0, 0)}, reset=loaded, camera="cam_hurdle"),
+    "truck": Task(
+        unload,
+        TRUCK,
+        start={
+            "free_base": (2, 0, 0.98, *_IDENTITY),
+            # turned by a millionth less or more than in the model
+            "free_package_a": (5, 0, 1.1, 0.707105, -0.707108, 0, 0),
+            "free_package_b": (5.1, 0, 1.3, 0.706752, 0, 0, 0.707462),
+            "free_package_c": (5, 0.35, 1.3, 0.707105, 0.707108, 0, 0),
+        },
+        reset=loaded,
+        camera="cam_hurdle",
+    ),
 }

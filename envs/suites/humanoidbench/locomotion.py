@@ -46,9 +46,13 @@ def walk(now: Quantities, memory: None, speed: float) -> Outcome:
     return Outcome(reward, now.qpos[2] < FALLEN, terms)
 
 
+GOAL_MARKER = "- | goal | V | sphere | 0.05 | - | - | rgba 0.8 0.28 0.28 1"
+"""The row of a table of geoms that shows a goal."""
+
+
 @dataclass(frozen=True)
 class Goal:
-    """The place `[3]` that a hand is to reach."""
+    """The place `[3]` that a hand or an object is to reach."""
 
     goal: np.ndarray
 
@@ -88,7 +92,7 @@ TASKS = {
     "run": Task(partial(walk, speed=5.0)),
     "reach": Task(
         reach,
-        Parts(geoms="- | goal | V | sphere | 0.05 | - | - | rgba 0.8 0.28 0.28 1"),
+        Parts(geoms=GOAL_MARKER),
         reset=draw_goal,
         observe=observe_goal,
         values={"goal": (3,)},

@@ -85,7 +85,7 @@ class _Thing:
     def twin(self) -> Parts:
         seen = [row for row in rows(self.twin_geoms or self.geoms) if row[1] != "C"]
         geoms = [
-            " | ".join([f"{name}_vision", "V", *(cell or "-" for cell in rest[:-1]), INVISIBLE])
+            " | ".join([f"{name[:-2]}_vision{name[-2:]}", "V", *(cell or "-" for cell in rest[:-1]), INVISIBLE])
             for name, _, *rest in seen
         ]
         twin = f"{self.name}_vision"

@@ -19,6 +19,7 @@ from envs.suites.humanoidbench.furniture import (
     free,
     square_table,
 )
+from envs.suites.humanoidbench.locomotion import GOAL_MARKER, Goal, show_goal
 from envs.suites.humanoidbench.parts import Parts
 from envs.suites.humanoidbench.rewards import (
     HANDS,
@@ -50,9 +51,6 @@ def _low_table(pos: str, half_width: str, leg_y: str) -> Parts:
 _NO_TOUCH = "contype 0 | conaffinity 0 | group 2"
 """What makes a geom one that is only seen, but there in training too, as its place is read by name."""
 
-_MARKER = "size 0.02 | rgba 0.2 0.9 0.3 1"
-"""How the site looks that shows a goal."""
-
 _CUP = f"""
     - | VC | box      | 0.12 0.02 0.1  | 0 0.1 0.1   | - | {WHITE}
     - | VC | box      | 0.12 0.02 0.1  | 0 -0.1 0.1  | - | {WHITE}
@@ -79,7 +77,7 @@ SPOON = (
     _low_table("1 0 0.45", "0.5", "0.4")
     + fixed("cup", "0.75 -0.1 0.9", _CUP)
     + free("spoon", "0.75 0.2 0.9", _SPOON, _SPOON_MASS)
-    + Parts(sites=f"goal | - | 0.75 0.1 0.9 | {_MARKER}\n spoon_plate | spoon | 0.1 0 0.0035")
+    + Parts(sites="goal | - | 0.75 0.1 0.9 | size 0.02 | rgba 0.2 0.9 0.3 1\n spoon_plate | spoon | 0.1 0 0.0035")
 )
 
 _SMALL_PEG = f"""
@@ -143,7 +141,7 @@ INSERT_NORMAL = (
 )
 
 PUSH = (
-    Parts(sites=f"goal | - | 1 0 1 | {_MARKER}")
+    Parts(geoms=GOAL_MARKER)
     + _low_table("0.9 0 0.45", "1", "0.85")
     + free(
         "object",
@@ -232,25 +230,18 @@ def insert(now: Quantities, memory: None) -> Outcome:
     return Outcome((0.5 * stand * control + 0.5 * fit) * (0.5 * height + 0.5 * near), fallen or dropped, terms)
 
 
-@dataclass(frozen=True)
-class PushGoal:
-    """Where the object has to be pushed to."""
-
-    goal: np.ndarray
-
-
-def draw_push_goal(now: Quantities, rng: np.random.RandomState) -> PushGoal:
+def draw_push_goal(now: Quantities, rng: np.random.RandomState) -> Goal:
     """Draw a place on the table."""
-    return PushGoal(np.array([rng.uniform(0.7, 1.0), rng.uniform(-0.5, 0.5), 1.0]))
+    return Goal(np.array([rng.uniform(0.7, 1.0), rng.uniform(-0.5, 0.5), 1.0]))
 
 
-def see_push(now: Quantities, memory: PushGoal) -> tuple[np.ndarray, ...]:
+def see_push(now: Quantities, memory: Goal) -> tuple[np.ndarray, ...]:
     """Return the robot's positions and velocities, its left hand, the goal, and the object's position and velocity."""
     robot, thing = now.qpos[:-7], now.joint["free_object"][:3]
     return robot, now.qvel[:-6], now.site["left_hand"], memory.goal, thing, now.dof["free_object"][:3]
 
 
-def push(now: Quantities, memory: PushGoal) -> Outcome:
+def push(now: Quantities, memory: Goal) -> Outcome:
     """Judge how far the object is from the goal, and the left hand from the object."""
     thing = now.joint["free_object"][:3].tolist()
     left, hand = distance(thing, memory.goal), distance(now.site["left_hand"], thing)
@@ -258,11 +249,6 @@ def push(now: Quantities, memory: PushGoal) -> Outcome:
     bonus = 1000.0 if success else 0.0
     terms = {"target_dist": left, "hand_dist": hand, "reward_success": bonus, "success": success}
     return Outcome(-0.1 * hand - left + bonus, success, terms, memory)
-
-
-def show_push(model: Any, memory: PushGoal) -> None:
-    """Show the goal."""
-    model.site("goal").pos[:] = memory.goal
 
 
 @dataclass(frozen=True)
@@ -345,7 +331,7 @@ TASKS = {
         reset=draw_push_goal,
         observe=see_push,
         values={"goal": (3,)},
-        show=show_push,
+        show=show_goal,
         camera="cam_tabletop",
         max_episode_steps=500,
     ),

@@ -372,6 +372,22 @@ def test_things_that_nothing_touches_fall_freely(name):
 # --- episodes
 
 
+def test_packages_start_as_the_keyframe_turns_them_not_as_the_model_does():
+    env = At("truck").set().env
+    model = env.model
+    starts = {"a": (0.707105, -0.707108, 0, 0), "b": (0.706752, 0, 0, 0.707462), "c": (0.707105, 0.707108, 0, 0)}
+    for letter, quat in starts.items():
+        address = model.joint(f"free_package_{letter}").qposadr[0]
+        found = model.key_qpos[0, address + 3 : address + 7]
+        np.testing.assert_allclose(found, quat / np.linalg.norm(quat), atol=1e-12)
+
+
+def test_goal_of_push_is_no_part_of_the_scene():
+    model = env_of("push").model
+    for kind in (mujoco.mjtObj.mjOBJ_SITE, mujoco.mjtObj.mjOBJ_GEOM):
+        assert mujoco.mj_name2id(model, kind, "goal") < 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_noise_moves_every_position_or_none(name):
     env = env_of(name)
