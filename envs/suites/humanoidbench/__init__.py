@@ -32,6 +32,8 @@ from envs.suites.humanoidbench.tasks import TASKS as TASK_OF
 from envs.suites.shared.assets import digests
 
 if TYPE_CHECKING:
+    import gymnasium
+
     from envs.suites.humanoidbench.env import HumanoidBenchEnv
 
 PRELOAD = ("envs.suites.humanoidbench.env",)
@@ -131,6 +133,8 @@ def make(spec: TaskSpec, *, render: bool = False) -> HumanoidBenchEnv:
     return HumanoidBenchEnv(spec, looks=render)
 
 
-def plain(spec: TaskSpec) -> HumanoidBenchEnv:
-    """The task with all that there is to see, as HumanoidBench's users step it."""
-    return make(spec, render=True)
+def plain(spec: TaskSpec) -> gymnasium.Env:
+    """The task with whole steps and all that there is to see, as HumanoidBench's users have it, for comparison."""
+    import gymnasium
+
+    return gymnasium.Wrapper(make(spec, render=True))
