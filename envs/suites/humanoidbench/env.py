@@ -34,6 +34,7 @@ class HumanoidBenchEnv(MujocoEnv):
 
     def __init__(self, spec: TaskSpec, *, looks: bool = False):
         super().__init__(spec, RENDER_FPS)
+        self._looks = looks
         robot, name = spec.name.split("-", 1)
         self._task = TASKS[name]
         self._model = scene.compiled(robot, self._task, meshes.upstream_files(spec.options), looks=looks)
@@ -76,6 +77,8 @@ class HumanoidBenchEnv(MujocoEnv):
         mujoco.mj_normalizeQuat(model, data.qpos)
         mujoco.mj_forward(model, data)
         self._memory = self._task.reset(self._now, self._draws)
+        if self._looks:
+            self._task.show(self._model, self._memory)  # before the forward pass, so that the first frame has it
         mujoco.mj_normalizeQuat(model, data.qpos)
         mujoco.mj_forward(model, data)
         return self._observation()

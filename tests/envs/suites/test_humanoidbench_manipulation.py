@@ -128,6 +128,11 @@ def env_of(name: str) -> Any:
     return registry.make(registry.spec(f"humanoidbench/h1hand-{name}"))
 
 
+@functools.cache
+def seen_env_of(name: str) -> Any:
+    return registry.make(registry.spec(f"humanoidbench/h1hand-{name}"), render=True)
+
+
 class At:
     """A task in a state that differs from its start without noise by what is placed."""
 
@@ -440,11 +445,19 @@ def test_episode_follows_from_its_seed_after_any_other(name):
 
 @pytest.mark.parametrize("name", ["bookshelf_hard", "spoon", "truck"])
 def test_what_can_be_seen_moves_bit_by_bit_as_what_is_trained_with(name):
-    seen = registry.make(registry.spec(f"humanoidbench/h1hand-{name}"), render=True)
-    assert seen.model.ngeom > env_of(name).model.ngeom  # type: ignore[attr-defined]
+    seen = seen_env_of(name)
+    assert seen.model.ngeom > env_of(name).model.ngeom
     actions = random_actions(20)
     for found, expected in zip(played(seen, 5, actions), played(env_of(name), 5, actions), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_first_frame_shows_where_things_have_to_go():
+    env = seen_env_of("bookshelf_hard")
+    env.reset(seed=8)
+    env.reset(seed=7)
+    for thing, place in zip((-18, -13, -20, -16, -19), GOALS[[0, 3, 2, 1, 4]], strict=True):
+        np.testing.assert_allclose(env.data.body(f"{list(shelves.CODES)[thing + 24]}_vision").xpos, place, atol=1e-12)
 
 
 # --- tasks
