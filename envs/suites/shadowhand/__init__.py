@@ -8,7 +8,9 @@ The score of an episode is whether any of its steps succeeded.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -79,6 +81,7 @@ def make(spec: TaskSpec, *, render: bool = False) -> ShadowHandEnv:
 
 def plain(spec: TaskSpec) -> gymnasium.Env:
     """The task as gymnasium-robotics steps it, to compare with."""
-    from envs.suites.shadowhand.library import PlainShadowHandEnv
+    with contextlib.redirect_stderr(io.StringIO()):  # the package speaks of others of its environments
+        from envs.suites.shadowhand.library import PlainShadowHandEnv
 
     return PlainShadowHandEnv(spec)
