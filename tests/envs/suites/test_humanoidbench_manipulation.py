@@ -387,6 +387,17 @@ def test_packages_start_as_the_keyframe_turns_them_not_as_the_model_does():
         np.testing.assert_allclose(found, quat / np.linalg.norm(quat), atol=1e-12)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_scene_adds_no_sensor_to_the_robots_six_but_where_upstream_does(name):
+    model = env_of(name).model
+    own = {
+        "spoon": [("spoon_gyro", mujoco.mjtSensor.mjSENS_GYRO)],
+        "window": [("window_wiping_tool_subtreelinvel", mujoco.mjtSensor.mjSENS_SUBTREELINVEL)],
+    }
+    found = [(model.sensor(index).name, model.sensor(index).type[0]) for index in range(6, model.nsensor)]
+    assert found == own.get(name, [])
+
+
 def test_goal_of_push_is_no_part_of_the_scene():
     model = env_of("push").model
     for kind in (mujoco.mjtObj.mjOBJ_SITE, mujoco.mjtObj.mjOBJ_GEOM):
