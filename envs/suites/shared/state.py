@@ -40,7 +40,8 @@ class StateAtWill(abc.ABC):
     def set_state(self, qpos: np.ndarray, qvel: np.ndarray, **task: Any) -> None:
         """Write positions and velocities, set controls and warm start to zero, and compute everything that follows.
 
-        What an environment remembers of its episode (steps so far, successes) stays as it was; `reset` clears it.
+        MuJoCo's warnings of earlier states are forgotten. What an environment remembers of its episode (steps so far,
+        successes) stays as it was; `reset` clears it.
 
         Args:
           qpos: positions `[nq]`, in the model's order.
@@ -61,6 +62,7 @@ class StateAtWill(abc.ABC):
         self.data.qpos[:], self.data.qvel[:] = positions, velocities
         self.data.ctrl[:] = 0.0
         self.data.qacc_warmstart[:] = 0.0
+        self.data.warning.number[:] = 0
         mujoco.mj_forward(self.model, self.data)
 
     @staticmethod

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs import registry
+from envs.divergence import DivergedError
 
 TASKS = ["dmc/walker-run", "dmc/humanoid-run", "dmc/cartpole-swingup", "metaworld/reach"]
 
@@ -39,6 +40,20 @@ def test_the_reward_of_a_given_state_is_the_tasks_own():
     assert env.end_step()[1] == pytest.approx(1.0)  # upright, centred, at rest
     env.set_state([0.0, np.pi], [0.0, 0.0])
     assert env.end_step()[1] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("task_id", ["dmc/walker-run", "shadowhand/cube"])
+def test_a_good_state_after_one_that_diverged_steps_as_before(task_id):
+    env, _, _ = env_in_motion(task_id)
+    qpos, qvel = env.data.qpos.copy(), env.data.qvel.copy()
+    idle = np.zeros(env.action_space.shape, np.float32)
+    env.set_state(qpos, qvel)
+    before = env.step(idle)[0]
+    env.set_state(np.full_like(qpos, np.nan), qvel)
+    with pytest.raises(DivergedError):
+        env.step(idle)
+    env.set_state(qpos, qvel)
+    np.testing.assert_array_equal(env.step(idle)[0], before)
 
 
 def test_a_rendering_environment_takes_a_state_too(monkeypatch):
