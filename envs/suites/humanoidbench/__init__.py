@@ -74,7 +74,7 @@ _MEASURED: Mapping[str, tuple[int, float | None, float]] = {
     "h1hand-bookshelf_simple": (308, 23.4, 2.7),
     "h1hand-bookshelf_hard": (308, 20.8, 2.7),
     "h1hand-basketball": (164, 10.5, 1.3),
-    "h1hand-cabinet": (213, 24.8, 1.8),
+    "h1hand-cabinet": (213, 23.5, 1.8),
     "h1hand-cube": (181, 5.7, 1.4),
     "h1hand-door": (155, 4.8, 1.8),
     "h1hand-powerlift": (164, 22.5, 1.5),
