@@ -81,9 +81,9 @@ POLES = Parts(
     behind_barrier | - | VC | box | 0.15 3 1     | -0.6 0 1   | - | {GLASS}
     """
     + "\n".join(
-        f"pole_row_{row} | - | VC | cylinder | 0.05 1 | 0 {y} 1 | - | {PAINTED}"
+        f"pole_row_{row} | / pole_r{row}_c{column} | VC | cylinder | 0.05 1 | 0 {y} 1 | - | {PAINTED}"
         for row in range(1, 42)
-        for y in ACROSS[row % 2]
+        for column, y in enumerate(ACROSS[row % 2], 1)
     ),
 )
 
@@ -128,6 +128,9 @@ MAZE = Parts(
         for row, cells in enumerate(MAP)
         for column, cell in enumerate(cells)
         if cell == "X"
+    ),
+    sites="\n".join(
+        f"intersection_{letter} | - | {x} {y} 1" for letter, (x, y) in zip("abcd", CHECKPOINTS[:4], strict=True)
     ),
 )
 
@@ -261,7 +264,7 @@ TASKS = {
     "stair": Task(climb, STAIRS, camera="cam_course"),
     "slide": Task(climb, SLIDES, camera="cam_course"),
     "crawl": Task(crawl, TUNNEL, camera="cam_course"),
-    "pole": Task(pass_poles, POLES, touches={"poles": r"pole_row_\d+/.*"}),
+    "pole": Task(pass_poles, POLES, touches={"poles": r"pole_row_\d+/pole_r.*"}),
     "hurdle": Task(hurdle, HURDLES, touches={"barriers": r".*_barrier/.*_barrier_collision"}, camera="cam_hurdle"),
     "maze": Task(
         find_way, MAZE, reset=enter, touches={"blocks": "maze/block_collision_.*"}, show=show_way, camera="cam_maze"

@@ -83,13 +83,13 @@ TRUNK = Parts(
     torso           | joint torso           | 300 | 6 | -2.35 2.35 | -200 200
     """,
     sites="""
-    com        | pelvis           | 0 0 0
-    left_foot  | left_ankle_link  | 0 0 -0.05                  | size 0.001
-    right_foot | right_ankle_link | 0 0 -0.05                  | size 0.001
-    left_eye   | torso_link       | 0.1 0.03 0.65
-    right_eye  | torso_link       | 0.1 -0.03 0.65
-    head       | torso_link       | 0 0 0.7
-    imu        | torso_link       | -0.04452 -0.01891 0.27756
+    com        | pelvis           | 0 0 0                      | size 0.01 | group 4
+    left_foot  | left_ankle_link  | 0 0 -0.05                  | size 0.001 | group 4
+    right_foot | right_ankle_link | 0 0 -0.05                  | size 0.001 | group 4
+    left_eye   | torso_link       | 0.1 0.03 0.65              | size 0.01 | quat 0.707106781187 0 0.707106781187 0
+    right_eye  | torso_link       | 0.1 -0.03 0.65             | size 0.01 | quat 0.707106781187 0 0.707106781187 0
+    head       | torso_link       | 0 0 0.7                    | size 0.01 | group 4
+    imu        | torso_link       | -0.04452 -0.01891 0.27756  | size 0.01 | group 4
     """,
     cameras="""
     cam_default      | pelvis | 2 3 0.8      | -1 0.5 0 -0.2 -0.2 1
@@ -136,7 +136,7 @@ LEFT_ARM = Parts(
     left_elbow          | joint left_elbow          | 100 | 2 | -1.25 2.61 | -18 18
     """,
     sites="""
-    left_hand | left_elbow_link | 0.31 0 -0.01
+    left_hand | left_elbow_link | 0.31 0 -0.01 | size 0.01 | group 4
     """,
 )
 """The left arm to the elbow's link, which ends where a hand would begin."""
@@ -173,7 +173,7 @@ RIGHT_ARM = Parts(
     right_elbow          | joint right_elbow          | 100 | 2 | -1.25 2.61 | -18 18
     """,
     sites="""
-    right_hand | right_elbow_link | 0.31 0 -0.01
+    right_hand | right_elbow_link | 0.31 0 -0.01 | size 0.01 | group 4
     """,
 )
 """The right arm to the elbow's link."""

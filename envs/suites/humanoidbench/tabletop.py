@@ -78,7 +78,7 @@ SPOON = (
     + fixed("cup", "0.75 -0.1 0.9", _CUP)
     + free("spoon", "0.75 0.2 0.9", _SPOON, _SPOON_MASS)
     + Parts(
-        sites="goal | - | 0.75 0.1 0.9 | size 0.02 | rgba 0.2 0.9 0.3 1\n spoon_plate | spoon | 0.1 0 0.0035",
+        sites="goal | - | 0.75 0.1 0.9 | size 0.01 | rgba 0.2 0.9 0.3 1\n spoon_plate | spoon | 0.1 0 0.0035",
         sensors="spoon_gyro | gyro | site spoon_plate",  # no reward reads it
     )
 )

@@ -382,6 +382,18 @@ def test_sceneries_have_their_measures():
     poles = [i for i in range(model.ngeom) if model.body(model.geom_bodyid[i]).name.startswith("pole_row_")]
     assert len(poles) == 144
     assert {tuple(model.geom_size[index, :2]) for index in poles} == {(0.05, 1.0)}
+    assert tuple(model.geom("pole_r2_c3").pos) == (0.0, -1.5, 1.0)
+
+
+def test_eyes_look_ahead_and_checkpoints_are_marked_where_the_way_turns():
+    """Both are HumanoidBench's, though no reward reads them."""
+    model = env("h1-maze").model
+    for eye in ("left_eye", "right_eye"):
+        axes = np.zeros(9)
+        mujoco.mju_quat2Mat(axes, model.site(eye).quat)
+        np.testing.assert_allclose(axes.reshape(3, 3)[:, 2], (1, 0, 0), atol=1e-12)
+    marks = [tuple(model.site(f"intersection_{letter}").pos) for letter in "abcd"]
+    assert marks == [(0, 0, 1), (3, 0, 1), (3, 6, 1), (6, 6, 1)]
 
 
 def test_slides_are_ridges_one_after_another():
