@@ -247,6 +247,19 @@ def test_dm_control_and_meta_world_are_learnt_together(tmp_path: Path):
     assert [row["task"] for row in done if row["name"] == "eval/score" and row["task"]] == tasks
 
 
+def test_every_continuous_task_is_learnt_in_one_run_which_continues(tmp_path: Path):
+    short = ["benchmark=everything", "model.width=8", "model.depth=1", "model.actor_width=8", "tracking=off"]
+    short += ["train.random_steps=5", "train.log_every_steps=5", "train.replay_capacity=1000"]
+    short += ["eval.every_steps=10", "eval.episodes=1", "eval.max_episode_steps=5"]
+    for budget in (10, 20):
+        result = run(tmp_path, *short, f"train.env_steps={budget}", timeout_s=600)
+        assert result.returncode == 0, result.stderr
+    found = rows(only_run(tmp_path) / layout.METRICS)
+    assert {row["env_steps"] for row in found if row["name"] == "eval/score"} == {0, 10, 20}
+    assert len({row["task"] for row in found if row["name"] == "eval/return"}) == 238
+    assert max(row["update_steps"] for row in found if row["name"] == "critic/loss") == 30
+
+
 def test_atari_games_are_learnt_from_pixels_and_one_without_a_human_score_is_left_out_of_the_mean(tmp_path: Path):
     arguments = ["benchmark=atari", "benchmark.tasks=[Breakout,Carnival]", "model.width=8", "agent.batch_per_task=2"]
     arguments += ["train.env_steps=60", "train.random_steps=20", "eval.episodes=1", "eval.max_episode_steps=30"]

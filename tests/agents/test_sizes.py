@@ -9,10 +9,10 @@ from agents.learner.api import learner_of
 from agents.learner.types import Batch
 from agents.replay.ring import Replay
 from conf.compose import compose
+from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs import registry
 from envs.spec import TaskSpec
-from tests.agents.replays import vector_task
 
 
 def check(*overrides: str) -> None:
@@ -43,29 +43,26 @@ def test_an_agent_is_refused_tasks_that_it_cannot_act_in():
         check("benchmark.available=[atari/Pong]")
 
 
-def every_continuous_task() -> list[TaskSpec]:
-    """238 tasks of the published widths: DMC, Meta-World, HumanoidBench (9 without hands, 28 with) and Shadow Hand."""
-    with_hands = [151] * 9 + [151, 164, 164, 177, 157]  # locomotion
-    with_hands += [167, 171, 190, 190, 308, 308, 164, 213, 181, 155, 164, 163, 229, 216]  # manipulation
-    widths = [(51, 19)] * 9 + [(obs_dim, 61) for obs_dim in with_hands] + [(68, 20)] * 114
-    humanoid_or_hand = [vector_task(f"task{number}", *one) for number, one in enumerate(widths)]
-    return [spec for spec in registry.all_tasks() if spec.action_kind == "continuous"] + humanoid_or_hand
+def everything() -> tuple[RunConfig, list[TaskSpec]]:
+    config = compose(["benchmark=everything"])
+    return config, registry.specs(config.benchmark.task_ids, config.env)
 
 
-def test_238_tasks_of_a_million_steps_take_no_memory_for_padding():
-    specs = every_continuous_task()
+def test_everything_is_every_task_with_continuous_actions_in_less_than_90_gib():
+    config, specs = everything()
+    assert {spec.id for spec in specs} == {spec.id for spec in registry.all_tasks() if spec.action_kind == "continuous"}
     assert len(specs) == 238
-    steps = 10**6
-    padded = steps * len(specs) * (4 * max(spec.frame_width for spec in specs) + 4 * 61 + 10)
+    assert config.train.env_steps == config.train.replay_capacity == 10**6
+    padded = 10**6 * len(specs) * (4 * max(spec.frame_width for spec in specs) + 4 * 61 + 10)
     assert padded > 325 * 2**30
-    assert sizes.replay_bytes(specs, steps, steps, surplus_actions=False) < 90 * 2**30
-    # With what the policy says beyond each task's own actions, as BRC learns from it:
-    assert 100 * 2**30 < sizes.replay_bytes(specs, steps, steps, surplus_actions=True) < 125 * 2**30
+    assert sizes.run_size(config, specs).replay_bytes < 90 * 2**30
+    # With what the policy says beyond each task's own actions, as BRC's release learns from it:
+    assert 100 * 2**30 < sizes.replay_bytes(specs, 10**6, 10**6, surplus_actions=True) < 125 * 2**30
 
 
 @pytest.mark.parametrize("surplus_actions", [True, False])
 def test_the_estimate_is_what_replay_reserves(surplus_actions):
-    specs = every_continuous_task()
+    _, specs = everything()
     replay = Replay(specs, 200, 10**6, discount=0.99, surplus_actions=surplus_actions)
     estimate = sizes.replay_bytes(specs, 200, 10**6, surplus_actions=surplus_actions)
     assert sum(replay.nbytes().values()) == pytest.approx(estimate, rel=0.01)

@@ -165,7 +165,7 @@ def test_a_file_that_is_no_mesh_is_refused(folder: Path, name: str, content: byt
         ([MEDIUM, "env.humanoidbench.asset_dir=/nowhere", "env.humanoidbench.meshes=upstream"], "no such folder"),
         (
             ["benchmark=dmc_hard", "benchmark.tasks=[h1-walk]"],
-            "not in dmc_hard; it is in benchmark=humanoidbench_medium",
+            "not in dmc_hard; it is in benchmark=everything, humanoidbench_medium",
         ),
     ],
 )

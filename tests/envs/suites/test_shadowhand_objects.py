@@ -340,7 +340,7 @@ def test_a_file_that_is_no_mesh_is_one_line_that_names_it(content, message, tmp_
 
 
 def test_an_object_of_the_other_benchmark_is_told_where_it_is():
-    with pytest.raises(ConfigError, match="it is in benchmark=shadowhand_transfer"):
+    with pytest.raises(ConfigError, match="it is in benchmark=everything, shadowhand_transfer"):
         compose(["benchmark=shadowhand", "benchmark.tasks=[dice]"])
 
 
