@@ -53,6 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_status(lambda: report(sys.argv[1:] if argv is None else argv))
 
 
+def check_date(epoch: str | None) -> None:
+    """Refuse a variable that matplotlib would fail at when it writes the first PDF.
+
+    Raises:
+      ConfigError: the variable is no number of seconds.
+    """
+    if epoch is not None and not epoch.isdecimal():
+        raise ConfigError(f"SOURCE_DATE_EPOCH={epoch}: must be a whole number of seconds since 1970, or unset")
+
+
 def report(argv: Sequence[str]) -> int:
     """Writes the report that a command line asks for.
 
@@ -61,6 +71,7 @@ def report(argv: Sequence[str]) -> int:
       OSError: the report cannot be written.
     """
     check_no_passwords(argv)
+    check_date(os.environ.get("SOURCE_DATE_EPOCH"))
     arguments = parse(argv)
     from analysis.context import ALL, Context
 

@@ -83,6 +83,16 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, runs: Path, write_ru
     assert not (tmp_path / "out").exists()
 
 
+def test_a_date_that_matplotlib_would_fail_at_is_refused(tmp_path: Path, runs: Path, write_run, capsys, monkeypatch):
+    write_run({0: [0.1, 0.2]})
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "x")
+    assert report(runs, tmp_path / "out") == ExitCode.BAD_CONFIG
+    assert (
+        capsys.readouterr().err
+        == "error: SOURCE_DATE_EPOCH=x: must be a whole number of seconds since 1970, or unset\n"
+    )
+
+
 def test_a_name_is_drawn_letter_by_letter(tmp_path: Path):
     rows = [f"dmc_hard,multitask,dog $\\frac{{1$ τ,{seed},1,{100 * seed}" for seed in range(2)]
     curves = tmp_path / "curves.csv"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from records.sweep import Member, join_sweep, write_sweep
 from sweeps import sync
 from sweeps.status import RunState, inspect
 from sweeps.status.__main__ import main
+
+NOBODY = 65534
 
 
 def write(run_dir: Path, name: str, value: object) -> None:
@@ -96,17 +101,29 @@ def test_folder_where_a_file_belongs_is_one_line_and_the_other_runs_are_shown(tm
     assert "1 interrupted, 1 new" in captured.out
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_run_that_may_not_be_read_hides_no_other(tmp_path: Path, capsys):
-    runs = [tmp_path / "runs" / "quickstart" / f"brc-s{seed}" for seed in (0, 1)]
-    for run_dir in runs:
-        run_dir.mkdir(parents=True)
-    write_sweep(tmp_path / "runs" / layout.SWEEPS / "mine.json", [Member(one, 500, {}) for one in runs], {})
-    runs[0].chmod(0)
+@contextlib.contextmanager
+def not_root() -> Iterator[None]:
+    """Be a user inside the block who may not read everything."""
+    before = os.geteuid()
+    os.seteuid(NOBODY if before == 0 else before)
     try:
-        assert main(["--runs", str(tmp_path / "runs")]) == ExitCode.DONE
+        yield
     finally:
-        runs[0].chmod(0o755)
+        os.seteuid(before)
+
+
+def test_run_that_may_not_be_read_hides_no_other(capsys):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)  # pytest's own folders are closed to other users
+        with not_root():
+            runs = [Path(folder) / "runs" / "quickstart" / f"brc-s{seed}" for seed in (0, 1)]
+            for run_dir in runs:
+                run_dir.mkdir(parents=True)
+            path = Path(folder) / "runs" / layout.SWEEPS / "mine.json"
+            write_sweep(path, [Member(one, 500, {}) for one in runs], {})
+            runs[0].chmod(0)
+            assert main(["--runs", str(Path(folder) / "runs")]) == ExitCode.DONE
+            runs[0].chmod(0o755)
     captured = capsys.readouterr()
     assert f"{runs[0] / layout.STATUS}: cannot be read (Permission denied)" in captured.err
     assert "2 new" in captured.out

@@ -267,6 +267,6 @@ TASKS = {
     "pole": Task(pass_poles, POLES, touches={"poles": r"pole_row_\d+/pole_r.*"}),
     "hurdle": Task(hurdle, HURDLES, touches={"barriers": r".*_barrier/.*_barrier_collision"}, camera="cam_hurdle"),
     "maze": Task(
-        find_way, MAZE, reset=enter, touches={"blocks": "maze/block_collision_.*"}, show=show_way, camera="cam_maze"
+        find_way, MAZE, reset=enter, touches={"blocks": "maze/block_collision_.*"}, show=show_way, camera="cam_above"
     ),
 }

@@ -100,6 +100,7 @@ TRUNK = Parts(
     cam_hand_visible | pelvis | -1.5 1.5 0.5 | -0.8 -1 0 0 -0.3 1
     cam_inhand       | pelvis | 1.5 1.5 0.5  | -1 0.8 0 0 -0.3 1
     cam_course       | pelvis | -3 -2.5 1.8  | 3 -6 0 21 10.5 45
+    cam_above        | pelvis | 0 -4 8       | 1 0 0 0 2 1
     """,
 )
 """Pelvis, legs and torso."""
