@@ -22,14 +22,14 @@ $(STAMP): constraints.txt pyproject.toml
 run: $(STAMP) ## train on three small tasks (about 5 minutes on 2 cores)
 	$(BIN)/python -m agents.run $(ARGS)
 
-test: $(STAMP) ## unit tests (about 2 minutes)
+test: $(STAMP) ## unit tests (about 3 minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow' $(ARGS)
 
-test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 15 minutes)
-	@# Two at once: SLURM's tests mostly wait, and environments need one core.
-	@log=$$(mktemp); \
-	$(BIN)/python -m pytest -q -m slow tests/test_slurm.py tests/envs $(ARGS) > $$log 2>&1 & others=$$!; \
-	$(BIN)/python -m pytest -q -m slow --ignore=tests/test_slurm.py --ignore=tests/envs $(ARGS); rest=$$?; \
+test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 20 minutes)
+	@# Two halves at once, of about the same length: SLURM's tests mostly wait, and environments need one core.
+	@log=$$(mktemp); half="tests/test_slurm.py tests/envs tests/test_learning.py tests/records"; \
+	$(BIN)/python -m pytest -q -m slow $$half $(ARGS) > $$log 2>&1 & others=$$!; \
+	$(BIN)/python -m pytest -q -m slow $$(printf -- '--ignore=%s ' $$half) $(ARGS); rest=$$?; \
 	wait $$others; status=$$?; cat $$log; rm $$log; exit $$((rest ? rest : status))
 
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
