@@ -89,7 +89,21 @@ def _spec(name: str, obs_dim: int, action_dim: int, random_return: float) -> Tas
 TASKS = {name: _spec(name, *sizes) for name, sizes in _SIZES.items()}
 
 
-class PlainDmcEnv(StateAtWill, gymnasium.Env):
+class DmcState(StateAtWill):
+    """The state of a dm_control environment, `_env`."""
+
+    _env: control.Environment
+
+    @property
+    def model(self) -> Any:
+        return self._env.physics.model.ptr
+
+    @property
+    def data(self) -> Any:
+        return self._env.physics.data.ptr
+
+
+class PlainDmcEnv(DmcState, gymnasium.Env):
     """One dm_control task as a gymnasium environment, as dm_control steps it; actions are in [-1, 1] already."""
 
     def __init__(self, spec: TaskSpec):
@@ -99,14 +113,6 @@ class PlainDmcEnv(StateAtWill, gymnasium.Env):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, spec.obs_shape, np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (spec.action_dim,), np.float32)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": frames_per_second(self._env)}
-
-    @property
-    def model(self) -> Any:
-        return self._env.physics.model.ptr
-
-    @property
-    def data(self) -> Any:
-        return self._env.physics.data.ptr
 
     def reset(self, *, seed: int | None = None, options=None) -> tuple[np.ndarray, dict]:
         if seed is not None:
@@ -132,7 +138,7 @@ class PlainDmcEnv(StateAtWill, gymnasium.Env):
         self._env.close()
 
 
-class DmcEnv(MujocoEnv):
+class DmcEnv(DmcState, MujocoEnv):
     """The numbers of `PlainDmcEnv` sooner, and nothing to see. All tasks end by truncation only."""
 
     def __init__(self, spec: TaskSpec):
@@ -141,14 +147,6 @@ class DmcEnv(MujocoEnv):
         self._env = lean.load(*spec.name.split("-", 1))
         self._stepper = lean.Stepper(self._env)
         super().__init__(spec, frames_per_second(self._env))
-
-    @property
-    def model(self) -> Any:
-        return self._env.physics.model.ptr
-
-    @property
-    def data(self) -> Any:
-        return self._env.physics.data.ptr
 
     def begin(self, seed: int | None) -> np.ndarray:
         if seed is not None:

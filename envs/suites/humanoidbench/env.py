@@ -60,10 +60,7 @@ class HumanoidBenchEnv(MujocoEnv):
         return tuple(self._task.values)
 
     def set_task(self, **values: Any) -> None:
-        arrays = {name: np.array(value, float) for name, value in values.items()}
-        for name, array in arrays.items():
-            if array.shape != self._task.values[name]:
-                raise ValueError(f"{name} has shape {array.shape}; the task takes {self._task.values[name]}")
+        arrays = {name: self._checked(name, value, self._task.values[name]) for name, value in values.items()}
         if arrays:
             self._memory = dataclasses.replace(self._memory, **arrays)
 

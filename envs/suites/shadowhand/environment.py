@@ -79,7 +79,7 @@ class ShadowHandEnv(MujocoEnv):
 
     def set_task(self, goal: np.ndarray | None = None, **_: Any) -> None:
         if goal is not None:
-            self.goal = self._checked("goal", goal, OBJECT).copy()
+            self.goal = self._checked("goal", goal, (OBJECT,))
 
     def begin(self, seed: int | None) -> np.ndarray:
         if seed is not None:

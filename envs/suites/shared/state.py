@@ -53,7 +53,10 @@ class StateAtWill(abc.ABC):
         """
         import mujoco
 
-        positions, velocities = self._checked("qpos", qpos, self.model.nq), self._checked("qvel", qvel, self.model.nv)
+        positions, velocities = (
+            self._checked("qpos", qpos, (self.model.nq,)),
+            self._checked("qvel", qvel, (self.model.nv,)),
+        )
         if unknown := sorted(task.keys() - set(self.task_values())):
             raise ValueError(
                 f"{', '.join(unknown)}: no value of this task; it takes {', '.join(self.task_values()) or 'none'}"
@@ -66,8 +69,9 @@ class StateAtWill(abc.ABC):
         mujoco.mj_forward(self.model, self.data)
 
     @staticmethod
-    def _checked(name: str, values: np.ndarray, length: int) -> np.ndarray:
-        array = np.asarray(values, np.float64)
-        if array.shape != (length,):
-            raise ValueError(f"{name} has shape {array.shape}; the task takes ({length},)")
+    def _checked(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a copy of the values; raises ValueError where they have another shape."""
+        array = np.array(values, np.float64)
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}; the task takes {shape}")
         return array
