@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from conf.schema import LauncherConfig
 from records.run_dir import recorded_config
 from records.sweep import Sweep, launch_lock
+from sweeps.plan.place import grouped
 from sweeps.search.command import resubmit
 from sweeps.slurm import cluster
 from sweeps.slurm.script import script
@@ -41,13 +39,9 @@ def relaunch_runs(sweep: Sweep) -> int:
             for member, state in states.items()
             if state.name in ("interrupted", "killed", "new") and job_of(member.run_dir) is not None
         ]
-        if ended:
-            groups: dict[str, tuple[LauncherConfig, list[Path]]] = {}
-            for run_dir in ended:
-                launcher = recorded_config(run_dir).launcher
-                groups.setdefault(repr(launcher), (launcher, []))[1].append(run_dir)
-            for launcher, runs in groups.values():
-                cluster.check(launcher, script(runs, launcher, sweep.folder, sweep.id, cluster.max_array_size()))
-            for launcher, runs in groups.values():
-                cluster.submit(runs, launcher, sweep.folder, sweep.id)
+        groups = grouped((recorded_config(run_dir).launcher, run_dir) for run_dir in ended)
+        for launcher, runs in groups:
+            cluster.check(launcher, script(runs, launcher, sweep.folder, sweep.id, cluster.max_array_size()))
+        for launcher, runs in groups:
+            cluster.submit(runs, launcher, sweep.folder, sweep.id)
     return len(ended)

@@ -15,6 +15,7 @@ from analysis.context import Context, Plot
 from analysis.frames import groups_of, rows_of
 from analysis.variants import MULTI, TASKS, short_task
 from records import layout
+from records.files import open_file
 
 SIZE_IN = (style.COLUMN_IN * 1.3, 3.6)
 MIN_TASKS = 3
@@ -63,9 +64,7 @@ def _embedding(folder: str | None) -> tuple[np.ndarray | None, int]:
     checkpoints = sorted(Path(folder or "/nonexistent").glob(f"{layout.CHECKPOINTS}/step-*"), reverse=True)
     for checkpoint in checkpoints:
         try:
-            if not (checkpoint / layout.STATE).is_file():  # a pipe would be waited for
-                continue
-            with np.load(checkpoint / layout.STATE, allow_pickle=False) as arrays:
+            with open_file(checkpoint / layout.STATE) as file, np.load(file, allow_pickle=False) as arrays:
                 found = layout.TASK_EMBEDDING in arrays.files
                 table = np.asarray(arrays[layout.TASK_EMBEDDING], float) if found else None
         except (OSError, ValueError, zipfile.BadZipFile):

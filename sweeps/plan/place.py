@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from functools import cache
+from typing import TypeVar
 
 from conf.schema import LauncherConfig, RunConfig
 from conf.typed import ConfigError
 from sweeps.gpus import machine_gpus
 from sweeps.slurm import cluster
 
+T = TypeVar("T")
 SILENT = "sbatch is here, but no SLURM answers (scontrol ping)"
 
 
@@ -41,3 +44,11 @@ def local_parallel(launcher: LauncherConfig, runs: int) -> int:
         return 1
     slots = max(1, len(machine_gpus()) * launcher.runs_per_gpu)
     return min(launcher.max_parallel or slots, runs)
+
+
+def grouped(items: Iterable[tuple[LauncherConfig, T]]) -> list[tuple[LauncherConfig, list[T]]]:
+    """Return what has one and the same launcher together, in the order in which the launchers come first."""
+    groups: dict[str, tuple[LauncherConfig, list[T]]] = {}
+    for launcher, item in items:
+        groups.setdefault(repr(launcher), (launcher, []))[1].append(item)
+    return list(groups.values())

@@ -22,7 +22,7 @@ from records import layout
 from records.provenance import git_state
 from records.run_dir import RunDir
 from sweeps.estimate import Estimate, estimate, measured_rates
-from sweeps.plan.place import local_parallel, use_slurm
+from sweeps.plan.place import grouped, local_parallel, use_slurm
 from sweeps.slurm import cluster
 from sweeps.status import RunState, inspect
 
@@ -221,10 +221,7 @@ def folder_of_this_code(runs: Path | str) -> Path:
 
 def by_launcher(runs: Iterable[Planned]) -> list[tuple[LauncherConfig, list[Planned]]]:
     """Return the runs in groups of one and the same launcher, which parts of a sweep may set each for itself."""
-    groups: dict[str, list[Planned]] = {}
-    for one in runs:
-        groups.setdefault(repr(one.config.launcher), []).append(one)
-    return [(group[0].config.launcher, group) for group in groups.values()]
+    return grouped((one.config.launcher, one) for one in runs)
 
 
 def remaining_seconds(runs: Iterable[Planned]) -> float:
