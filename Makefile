@@ -16,7 +16,7 @@ $(STAMP): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 		{ echo "error: $$($(PYTHON) --version) found, Python 3.11 or 3.12 needed: make PYTHON=python3.11 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,envpool,humanoidbench,server,shadowhand,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,envpool,humanoidbench,search,server,shadowhand,dev]'
 	@touch $@
 
 run: $(STAMP) ## train on three small tasks (about 5 minutes on 2 cores)
@@ -25,12 +25,14 @@ run: $(STAMP) ## train on three small tasks (about 5 minutes on 2 cores)
 test: $(STAMP) ## unit tests (about 3 minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow' $(ARGS)
 
-test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 20 minutes)
-	@# Two halves at once, of about the same length: SLURM's tests mostly wait, and environments need one core.
-	@log=$$(mktemp); half="tests/test_slurm.py tests/envs tests/test_learning.py tests/records"; \
-	$(BIN)/python -m pytest -q -m slow $$half $(ARGS) > $$log 2>&1 & others=$$!; \
-	$(BIN)/python -m pytest -q -m slow $$(printf -- '--ignore=%s ' $$half) $(ARGS); rest=$$?; \
-	wait $$others; status=$$?; cat $$log; rm $$log; exit $$((rest ? rest : status))
+test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 30 minutes)
+	@# Three parts at once, of about the same length: the tests of SLURM mostly wait.
+	@logs=$$(mktemp -d); slurm="tests/test_slurm.py"; some="tests/agents tests/analysis tests/envs tests/records tests/test_learning.py"; \
+	$(BIN)/python -m pytest -q -m slow $$slurm $(ARGS) > $$logs/slurm 2>&1 & first=$$!; \
+	$(BIN)/python -m pytest -q -m slow $$some $(ARGS) > $$logs/some 2>&1 & second=$$!; \
+	$(BIN)/python -m pytest -q -m slow $$(printf -- '--ignore=%s ' $$slurm $$some) $(ARGS); status=$$?; \
+	for part in $$first $$second; do wait $$part || status=$$?; done; \
+	cat $$logs/slurm $$logs/some; rm -r $$logs; exit $$status
 
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
 	$(BIN)/python -m tests.torture $(ARGS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from agents.learner import architecture
 from agents.learner.architecture import Size
-from conf.agents import BrcConfig, BrcDiscreteConfig
+from conf.agents import BrcConfig, BrcDiscreteConfig, ImitationConfig
+from conf.datasets import read_dataset
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs.spec import SpaceSpec, TaskSpec
@@ -17,6 +20,7 @@ CRITIC_COPIES = 5  # parameters, target, two Adam moments, gradient
 ACTOR_COPIES = 4  # the same without a target
 ACTIVATIONS_PER_LAYER = 4  # kept for the gradient: product, norm, its input, ReLU
 DEVICE_OVERHEAD_BYTES = 600 * 2**20  # CUDA's context, compiled programs and work space
+REWARD_FLAGS_AND_FINAL_SLOT_BYTES = 4 + 2 + 4
 CRITIC_PASSES = 6
 """Passes through the critic in an update with an actor: a target, three for its gradient, two for the action's."""
 ACTOR_PASSES = 4
@@ -25,12 +29,16 @@ DISCRETE_CRITIC_PASSES = 5
 """Passes through the critic without an actor: one chooses the next action, one is the target, three the gradient."""
 
 
+STUDENT_PASSES = 3
+"""Passes through a network that imitates: three for its gradient."""
+
+
 @dataclass(frozen=True)
 class RunSize:
     """How many parameters one run has (numbers), and how much memory the run takes (bytes)."""
 
     critic_params: int
-    """All parameters of the ensemble, with the task embedding and the image encoder."""
+    """All parameters of the ensemble, with task embedding and image encoder; or those of a student that imitates."""
     actor_params: int
     critic_products: int
     """The multiplications of one transition's way through the critic; a convolution uses each weight often."""
@@ -38,6 +46,9 @@ class RunSize:
     """The floating-point operations of one gradient update: two a multiplication, over all passes and the batch."""
     learner_bytes: int
     replay_bytes: int
+    """The memory that replay takes."""
+    replay_file_bytes: int
+    """The room that replay takes in the run's folder (`train.replay_storage=disk`)."""
     device_bytes: int
 
 
@@ -54,6 +65,8 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
     space = SpaceSpec.of(specs)
     check_actions(config, space)
     num_tasks = len(specs)
+    if isinstance(agent, ImitationConfig):
+        return student_size(config, agent, space)
     conditioning = {"embedding": agent.embedding_dim, "one_hot": num_tasks}.get(config.conditioning, 0)
     table = num_tasks * agent.embedding_dim if config.conditioning == "embedding" else 0
     heads = num_tasks if config.conditioning == "heads" else 1
@@ -70,16 +83,20 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
         obs_dim = space.obs_shape[0]
         critic_in = obs_dim + space.action_dim + conditioning
         network = agent.actor_network if isinstance(agent, BrcConfig) else agent.network
-        actor = architecture.torso(network, obs_dim + conditioning, model.actor_width, model.actor_depth)
+        inputs = obs_dim + conditioning
+        actor = architecture.torso(network, inputs, model.actor_width, model.actor_depth, agent.layer_norm)
         actor += architecture.dense(model.actor_width, heads * space.action_dim) * 2
         passes = CRITIC_PASSES
-    member = architecture.torso(agent.network, critic_in, model.width, model.depth)
+    member = architecture.torso(agent.network, critic_in, model.width, model.depth, agent.layer_norm)
     member += architecture.dense(model.width, heads * outputs)
     critic = encoder + member * agent.ensemble_size + Size(table, 0)
     learner = FLOAT_BYTES * (CRITIC_COPIES * critic.params + ACTOR_COPIES * actor.params)
     layers = ACTIVATIONS_PER_LAYER * (1 + 2 * model.depth) * model.width + 2 * heads * outputs
     activations = FLOAT_BYTES * config.batch_size * agent.ensemble_size * layers
     products = passes * critic.products + ACTOR_PASSES * actor.products
+    rows = min(config.train.replay_capacity, config.train.env_steps) + 1
+    large, small = row_bytes(specs, surplus_actions=config.agent.keeps_surplus_actions)
+    on_disk = config.train.replay_storage == "disk"
     return RunSize(
         critic_params=critic.params,
         actor_params=actor.params,
@@ -87,12 +104,38 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
         update_flops=2 * products * config.batch_size,
         learner_bytes=learner,
         device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
-        replay_bytes=replay_bytes(
-            specs,
-            config.train.replay_capacity,
-            config.train.env_steps,
-            surplus_actions=config.agent.keeps_surplus_actions,
-        ),
+        replay_bytes=rows * (small if on_disk else small + large),
+        replay_file_bytes=rows * large if on_disk else 0,
+    )
+
+
+def student_size(config: RunConfig, agent: ImitationConfig, space: SpaceSpec) -> RunSize:
+    """Work out the sizes of a run that imitates: its network, which stands for the critic, and its dataset.
+
+    Args:
+      config: the run's configuration.
+      agent: the configured agent.
+      space: of the tasks.
+    """
+    model, tasks = config.model, len(config.benchmark.task_ids)
+    inputs = space.obs_shape[0] + {"embedding": agent.embedding_dim, "one_hot": tasks}.get(config.conditioning, 0)
+    outputs = 2 * space.action_dim * (tasks if config.conditioning == "heads" else 1)
+    table = Size(tasks * agent.embedding_dim if config.conditioning == "embedding" else 0, 0)
+    student = architecture.torso(agent.network, inputs, model.width, model.depth, agent.layer_norm) + table
+    student += architecture.dense(model.width, outputs)
+    learner = FLOAT_BYTES * ACTOR_COPIES * student.params
+    layers = ACTIVATIONS_PER_LAYER * (1 + 2 * model.depth) * model.width + 2 * outputs
+    known = read_dataset(Path(agent.dataset or "")).by_task()
+    transitions = sum(known[task].transitions for task in config.benchmark.task_ids)
+    return RunSize(
+        critic_params=student.params,
+        actor_params=0,
+        critic_products=student.products,
+        update_flops=2 * STUDENT_PASSES * student.products * config.batch_size,
+        learner_bytes=learner,
+        device_bytes=learner + FLOAT_BYTES * config.batch_size * layers + DEVICE_OVERHEAD_BYTES,
+        replay_bytes=FLOAT_BYTES * transitions * (space.obs_shape[0] + 3 * space.action_dim),
+        replay_file_bytes=0,
     )
 
 
@@ -121,18 +164,18 @@ def encoder_shape(config: RunConfig) -> tuple[int, int]:
     return channels, stride
 
 
-def replay_bytes(specs: Sequence[TaskSpec], capacity: int, budget: int, *, surplus_actions: bool) -> int:
-    """Return the bytes that replay will have taken when `budget` steps per task are in it.
+def row_bytes(specs: Sequence[TaskSpec], *, surplus_actions: bool) -> tuple[int, int]:
+    """Return the bytes of a row of replay, which holds a transition of every task.
 
     Args:
       specs: the tasks.
-      capacity: transitions kept per task.
-      budget: transitions per task that will be inserted.
       surplus_actions: whether what the policy says beyond a task's own actions is kept, as for `Replay`.
+    Returns:
+      Those of the observations and actions, which a file may hold, and those of the rest.
     """
     widest = max(spec.action_width for spec in specs)
-    transitions = (spec.transition_bytes(widest if surplus_actions else spec.action_width) for spec in specs)
-    return (min(capacity, budget) + 1) * sum(transitions)
+    large = sum(spec.transition_bytes(widest if surplus_actions else spec.action_width) for spec in specs)
+    return large, REWARD_FLAGS_AND_FINAL_SLOT_BYTES * len(specs)
 
 
 def check_memory(sizes: Sequence[RunSize], available: int) -> None:
@@ -146,7 +189,23 @@ def check_memory(sizes: Sequence[RunSize], available: int) -> None:
         runs = f"{len(sizes)} runs at once needs" if len(sizes) > 1 else "a run needs"
         raise ConfigError(
             f"train.replay_capacity: replay of {runs} {readable_bytes(needed)}, {readable_bytes(available)} are "
-            "available; lower it, or run fewer at once"
+            "available; lower it, set train.replay_storage=disk, or run fewer at once"
+        )
+
+
+def check_disk(sizes: Sequence[RunSize], runs: Path) -> None:
+    """Refuse runs whose files of replay have no room beside each other in the folder of runs, which need not exist.
+
+    Raises:
+      ConfigError: names both sizes.
+    """
+    needed = sum(size.replay_file_bytes for size in sizes)
+    folder = next(one for one in (runs, *runs.parents) if one.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ConfigError(
+            f"train.replay_storage=disk: replay needs {readable_bytes(needed)} in {runs}, {readable_bytes(free)} are "
+            "free; lower train.replay_capacity, or run fewer at once"
         )
 
 

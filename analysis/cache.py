@@ -15,7 +15,7 @@ from analysis.table import Evaluations
 from records import layout
 from records.metrics import EVAL_NAMES
 
-VERSION = 4
+VERSION = 5
 WATCHED = (
     layout.MANIFEST,
     layout.TASKS,

@@ -126,6 +126,13 @@ class Context:
                 lines.append(f"{name}: no scaling figure: fewer than two critic sizes to compare")
         return lines
 
+    def _remarks(self, values: pd.DataFrame) -> list[str]:
+        """The sentences on variants that a figure's values name, each once."""
+        words = values.select_dtypes(["object", "string", "category"])
+        named = {name for column in words for name in distinct(words, column)}
+        fitting = [one for one in self.loaded.remarks if self.group in (ALL, one.benchmark)]
+        return list(dict.fromkeys(one.sentence for one in fitting if not named.isdisjoint(one.variants)))
+
     def plot(
         self,
         name: str,
@@ -150,5 +157,5 @@ class Context:
           notes: one line for each thing that the figure leaves out.
           summary: the rows of `values` that a paper's table would show; None: all of them.
         """
-        text = with_notes(caption, notes, len(self.loaded.left_out))
+        text = with_notes(" ".join([caption, *self._remarks(values)]), notes, len(self.loaded.left_out))
         return Plot(name, self.group, title, text, values, values if summary is None else summary, draw, size_in)

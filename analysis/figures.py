@@ -8,6 +8,7 @@ from analysis.context import ALL, Context, Plot
 from analysis.plots import (
     ablation,
     aggregate,
+    conflict,
     differences,
     efficiency,
     embedding,
@@ -35,6 +36,7 @@ OF_ONE_BENCHMARK: tuple[Callable[[Context], Iterator[Plot]], ...] = (
     transfer.figures,
     embedding.figures,
     interference.figures,
+    conflict.figures,
 )
 OVER_ALL_BENCHMARKS: tuple[Callable[[Context], Iterator[Plot]], ...] = (overall.figures, modes.figures)
 

@@ -10,7 +10,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from analysis.from_runs import UnreadableRunError, checked, evaluations, identity_of, update_flops
+from analysis.from_runs import UnreadableRunError, checked, evaluations, identity_of, origin_of, update_flops
 from analysis.table import Loaded, LoadError, Run, assemble
 from analysis.variants import BENCHMARK
 from conf.uris import SQLITE
@@ -93,6 +93,7 @@ def _read(client: Any, uri: str, mirrored: Any) -> Run:
         "commit": start.git_commit if start else None,
         "versions": start.versions if start else None,
         "stand_ins": manifest.stand_ins,
+        **origin_of(manifest),
         "command": start.command if start else None,
         "device": start.device.partition(" x ")[2] if start else None,
         "folder": mirrored.data.tags.get("run_dir"),

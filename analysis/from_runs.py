@@ -11,13 +11,14 @@ import numpy as np
 
 from analysis.cache import fingerprint, read_cache, write_cache
 from analysis.table import LARGEST, Evaluations, Loaded, Run, assemble
-from analysis.variants import AGENT, BENCHMARK, SEED, TASKS, WIDTH
+from analysis.variants import AGENT, BENCHMARK, SEED, SOURCE, TASKS, WIDTH
 from conf.identity import flat
 from records import layout
 from records.decode import DamagedRecordError
 from records.metrics import ENVIRONMENT_S, EVAL_NAMES, EVAL_PREFIX, EVAL_SCORE, TIME_PREFIX, eval_name
 from records.rows import Row, last_rows, read_rows
 from records.run_dir import Manifest, RunDir
+from records.sweep import read_sweep
 
 EVALUATED = (f'"{EVAL_PREFIX}'.encode(),)
 """What the lines of an evaluation's rows have in them, and hardly any other."""
@@ -36,12 +37,28 @@ def load_runs(root: Path, cache: bool) -> Loaded:
     Raises:
       LoadError: no run can be used.
     """
-    known = read_cache(root) if cache else {}
+    return _load(root, root, _run_dirs(root), cache)
+
+
+def load_sweep(record: Path, cache: bool) -> Loaded:
+    """All evaluations of the runs that a sweep's record lists.
+
+    Raises:
+      ConfigError: the record cannot be read.
+      LoadError: no run can be used.
+    """
+    run_dirs = (member.run_dir for member in read_sweep(record.absolute()).members)
+    return _load(record, record.absolute().parents[1], run_dirs, cache)
+
+
+def _load(source: Path, root: Path, run_dirs: Iterable[Path], cache: bool) -> Loaded:
+    """All evaluations of some runs below `root`; what was parsed is kept under the name of `source`."""
+    known = read_cache(source) if cache else {}
     runs: list[Run] = []
     left_out: list[str] = []
     entries: dict[str, dict[str, Any]] = {}
-    for path in _run_dirs(root):
-        key = str(path.relative_to(root))
+    for path in run_dirs:
+        key = os.path.relpath(path, root)
         state = fingerprint(path)
         entry = known.get(key)
         if entry is None or entry["fingerprint"] != state:
@@ -52,9 +69,9 @@ def load_runs(root: Path, cache: bool) -> Loaded:
         else:
             left_out.append(f"{path.name}: {entry['problem']}")
     if cache and any(known.get(key) is not entry for key, entry in entries.items()):
-        write_cache(root, entries)
+        write_cache(source, entries)
     notes = [note for entry in entries.values() for note in entry.get("notes", ())]
-    return assemble(str(root), runs, left_out, notes)
+    return assemble(str(source), runs, left_out, notes)
 
 
 def _run_dirs(root: Path) -> Iterator[Path]:
@@ -62,7 +79,7 @@ def _run_dirs(root: Path) -> Iterator[Path]:
         if {layout.CONFIG, layout.MANIFEST, layout.METRICS} & set(files):
             yield Path(folder)
             below.clear()  # checkpoints hold manifests of their own
-        below[:] = sorted(name for name in below if name != layout.SWEEPS)
+        below[:] = sorted(name for name in below if name not in (layout.SWEEPS, layout.CODE))
 
 
 def _run(path: Path, entry: dict[str, Any]) -> Run:
@@ -127,8 +144,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def identity_of(values: dict[str, Any]) -> dict[str, Any]:
-    """The flattened identity values, of which the ones that the analysis reads have the right type."""
+    """The flattened identity values, of which the ones that the analysis reads have the right type.
+
+    Which run another was started from is no setting; at which step, and what kind of run that was, are.
+    """
     identity = flat(values)
+    kind, env_steps = (identity.pop(f"{SOURCE}.{name}", None) for name in ("kind", "env_steps"))
+    identity.pop(f"{SOURCE}.identity", None)
+    if kind is not None:
+        identity[SOURCE] = f"{kind}@{env_steps}"
+    identity.pop("init.old_tasks_every_steps", None)  # which looks on, and changes nothing
     kinds = {BENCHMARK: str, AGENT: str, WIDTH: int, SEED: int, TASKS: list}
     for key, kind in kinds.items():
         if type(identity.get(key)) is not kind:
@@ -187,6 +212,12 @@ def update_flops(manifest: Manifest) -> float:
     return float(manifest.sizes.get("update_flops", float("nan")))
 
 
+def origin_of(manifest: Manifest) -> dict[str, str | None]:
+    """The run's identity, and the identity and step of the checkpoint that the run was started from."""
+    source = manifest.source
+    return {"identity": manifest.identity, "source": f"{source.identity}@{source.env_steps}" if source.kind else None}
+
+
 def _facts(record: RunDir, manifest: Manifest) -> dict[str, Any]:
     """What is known of how the run was made; nothing here is needed to use the run."""
     start = manifest.starts[-1] if manifest.starts else None
@@ -194,18 +225,21 @@ def _facts(record: RunDir, manifest: Manifest) -> dict[str, Any]:
     devices, _, device = (start.device if start else "").partition(" x ")
     rows = last_rows(Row, record.path / layout.TIMING, TIMING_TAIL)
     newest = {row.name: row.value for row in rows}
+    source = manifest.source
+    begin = (source.env_steps or 0, source.update_steps or 0) if source.kind == "fork" else (0, 0)
     seconds = sum(value for name, value in newest.items() if name.startswith(TIME_PREFIX) and name != ENVIRONMENT_S)
     return {
         "state": status.state if status else None,
         "hours": seconds / 3600 if seconds else None,
         "devices": int(devices) if devices.isdigit() else None,
         "device": device or None,
-        "env_steps_per_s": rows[-1].env_steps / seconds if seconds else None,
-        "updates_per_s": rows[-1].update_steps / seconds if seconds else None,
+        "env_steps_per_s": (rows[-1].env_steps - begin[0]) / seconds if seconds else None,
+        "updates_per_s": (rows[-1].update_steps - begin[1]) / seconds if seconds else None,
         "commit": start.git_commit if start else None,
         "changed": start is not None and start.git_diff_sha256 is not None,
         "versions": start.versions if start else None,
         "stand_ins": manifest.stand_ins,
+        **origin_of(manifest),
         "command": start.command if start else None,
         "mlflow": {uri: state.run_id for uri, state in record.mirrors().items() if state.run_id is not None},
     }

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from conf.scores import score_constants
-from records.command_line import Parser, exit_status
+from records.command_line import Parser, at_least, exit_status
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from analysis.table import Loaded
+    from analysis.table import Loaded, Remark
 
 COLUMNS = ("benchmark", "mode", "task", "seed", "eval_index", "score")
 MODES = {"multitask": "multi-task", "singletask": "single-task"}
@@ -34,20 +34,22 @@ class Published(NamedTuple):
     """How a benchmark's published curves are to be read."""
 
     suite: str
-    steps_per_point: int
-    """Env steps per task between two evaluations; the first is not at 0."""
+    steps_per_point: int | None
+    """Env steps per task between two evaluations, the first of which is not at 0; None: `SPACING`, or as one says."""
     metric: str
     """What the raw numbers are: "return" or "success"."""
 
 
 PUBLISHED = {
-    "dmc_hard": Published("dmc", 50_000, "return"),
-    "metaworld": Published("metaworld", 50_000, "success"),
-    "humanoidbench_medium": Published("humanoidbench", 50_000, "return"),
-    "humanoidbench_hard": Published("humanoidbench", 50_000, "return"),
+    "dmc_hard": Published("dmc", None, "return"),
+    "metaworld": Published("metaworld", None, "success"),
+    "humanoidbench_medium": Published("humanoidbench", None, "return"),
+    "humanoidbench_hard": Published("humanoidbench", None, "return"),
     "shadowhand": Published("shadowhand", 2_000, "success"),
 }
-"""The evaluation interval is the release's default; of Shadow Hand, 20 episodes of 100 steps are one point."""
+"""Of Shadow Hand, 20 episodes of 100 steps are one point."""
+SPACING = 50_000
+"""Env steps per task between two published evaluations, as far as one can tell: the release's default."""
 FOLDERS = {"dmc": "dmc_hard", "humanoidbench": "humanoidbench_medium", "shadow_hand": "shadowhand"}
 """The authors' names of folders that differ from the benchmark's."""
 SUFFIXES = ("-v2-goal-observable", "-v0")
@@ -61,11 +63,14 @@ def is_reference(path: Path) -> bool:
     return any(path.glob("*/*/*.npy"))
 
 
-def import_reference(path: Path | str) -> Loaded:
+def import_reference(path: Path | str, spacing: int | None = None) -> Loaded:
     """Published curves as a table of `analysis.table.COLUMNS`, with variants "BRC (published)".
 
     A curve with a missing, infinite or contradictory value is left out whole and named.
 
+    Args:
+      path: the authors' results folder, or a csv.
+      spacing: env steps between two points, where the points do not say themselves; None: `SPACING`.
     Raises:
       LoadError: nothing can be read, a column is missing, or a benchmark or mode is unknown.
     """
@@ -95,7 +100,8 @@ def import_reference(path: Path | str) -> Loaded:
     left_out = unreadable + flawed
     if curves.empty:
         raise LoadError(f"{path}: none of its curves can be used: {'; '.join(left_out)}")
-    return Loaded(_table(curves), left_out, empty_runs(), [])
+    table = _table(curves, spacing or SPACING)
+    return Loaded(table, left_out, empty_runs(), [], tuple(_remarks(table, spacing or SPACING)))
 
 
 def _read_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -193,7 +199,23 @@ def _names(rows: pd.DataFrame) -> list[str]:
     return [f"{one.benchmark} {one.mode} {one.task} seed {one.seed:g}" for one in rows_of(rows)]
 
 
-def _table(curves: pd.DataFrame) -> pd.DataFrame:
+def _remarks(table: pd.DataFrame, spacing: int) -> Iterator[Remark]:
+    """What captions say of how far the published points of each benchmark lie apart."""
+    from analysis.frames import distinct, groups_of
+    from analysis.table import Remark
+
+    for benchmark, rows in groups_of(table, "benchmark"):
+        known = PUBLISHED[str(benchmark)].steps_per_point
+        sentence = (
+            f"Published points are taken to lie {spacing:,} env steps apart, which is not certain: {SPACING:,} is the "
+            "release's default, and a reproduction of one seed fits 25,000 (--reference-spacing)."
+            if known is None
+            else f"Published points lie {known:,} env steps apart, as the scores' fractions tell."
+        )
+        yield Remark(str(benchmark), tuple(distinct(rows, "variant")), sentence)
+
+
+def _table(curves: pd.DataFrame, spacing: int) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
@@ -223,7 +245,7 @@ def _table(curves: pd.DataFrame) -> pd.DataFrame:
                     "variant": variant,
                     "family": variant,
                     "run": f"published {mode}" + single + " seed " + group["seed"].astype(str),
-                    "env_steps": group["eval_index"] * known.steps_per_point,
+                    "env_steps": group["eval_index"] * (known.steps_per_point or spacing),
                     "train_flops": np.nan,
                     "return_": group["score"] if known.metric == "return" else np.nan,
                     "success": group["score"] if known.metric == "success" else np.nan,
@@ -253,21 +275,56 @@ def _constants(known: Published, tasks: Sequence[str]) -> dict[str, tuple[float,
 def overlay(ours: Loaded, reference: Loaded) -> Loaded:
     """Our runs and, of the benchmarks they are on, the published curves; published tasks take our ids.
 
-    Curves end where our longest run does not reach them only in comparisons, never here.
+    Curves end where our longest run does not reach them only in comparisons, never here. Over a part of a published
+    benchmark (`conf.benchmarks.wholes`) lie the curves of the part's tasks.
     """
     import pandas as pd
 
     from analysis.frames import rows_of
 
+    reference = _with_parts(reference)
+
     ids: dict[tuple[str, str], str] = {}
     for benchmark, task in rows_of(ours.table.drop_duplicates(["benchmark", "task"]).filter(["benchmark", "task"])):
         ids[benchmark, short_name(task.split("/", 1)[-1])] = task
-    known = reference.table.loc[reference.table["benchmark"].isin(list(dict.fromkeys(ours.table["benchmark"])))]
+    benchmarks = list(dict.fromkeys(ours.table["benchmark"]))
+    known = reference.table.loc[reference.table["benchmark"].isin(benchmarks)]
+    remarks = [one for one in reference.remarks if one.benchmark in benchmarks]
     keys = zip(known["benchmark"], known["task"].str.split("/", n=1).str[-1], known["task"], strict=True)
     renamed = known.assign(task=[ids.get((benchmark, short), task) for benchmark, short, task in keys])
     left_out = [*ours.left_out, *reference.left_out]
     table = pd.concat([ours.table, renamed], ignore_index=True)
-    return ours._replace(table=table, left_out=left_out)
+    return ours._replace(table=table, left_out=left_out, remarks=(*ours.remarks, *remarks))
+
+
+def _with_parts(reference: Loaded) -> Loaded:
+    """The published curves, and those of the tasks of each part of a benchmark once more, as that part's."""
+    import pandas as pd
+
+    from analysis.table import Remark
+    from conf.benchmarks import wholes
+
+    tables, remarks, table = [reference.table], list(reference.remarks), reference.table
+    for whole, parts in wholes().items():
+        rows = table.loc[table["benchmark"] == whole]
+        for part, tasks in parts.items():
+            if whole not in PUBLISHED or rows.empty or part in PUBLISHED:
+                continue
+            tables.append(rows.loc[rows["task"].isin(tasks)].assign(benchmark=part))
+            sentence = f"Published curves are those of {whole}, narrowed to these tasks."
+            of_whole = [one for one in reference.remarks if one.benchmark == whole]
+            remarks += [Remark(part, one.variants, text) for one in of_whole for text in (sentence, one.sentence)]
+    return reference._replace(table=pd.concat(tables, ignore_index=True), remarks=tuple(remarks))
+
+
+def add_spacing(parser: Parser) -> None:
+    """Give a command the option of how far published points lie apart."""
+    parser.add_argument(
+        "--reference-spacing",
+        metavar="STEPS",
+        type=at_least(1),
+        help=f"env steps between two published points, where the points do not say (default: {SPACING})",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -285,8 +342,9 @@ def write_csv(argv: Sequence[str]) -> int:
     parser = Parser(prog="python -m analysis.import_reference", description=str(__doc__))
     parser.add_argument("path", metavar="PATH", type=Path, help="the authors' results folder, or a csv of curves")
     parser.add_argument("--out", metavar="CSV", type=Path, required=True, help="csv to write, with normalised scores")
+    add_spacing(parser)
     arguments = parser.parse_args(argv)
-    loaded = import_reference(arguments.path)
+    loaded = import_reference(arguments.path, arguments.reference_spacing)
     loaded.table.to_csv(arguments.out, index=False)
     for line in _summary(loaded):
         print(line)

@@ -12,15 +12,16 @@ from conf.uris import check_tracking_uri
 __all__ = ["COLUMNS", "RUN_COLUMNS", "LoadError", "Loaded", "load"]
 
 
-def load(source: Path | str, cache: bool = True) -> Loaded:
+def load(source: Path | str, cache: bool = True, spacing: int | None = None) -> Loaded:
     """All evaluations of all runs that `source` holds.
 
     Runs may be in progress: an evaluation that is not wholly written is ignored.
 
     Args:
-      source: a runs folder, one benchmark's folder, one run directory, an MLflow tracking URI, or published curves
-        (`analysis.import_reference`).
+      source: a runs folder, one benchmark's folder, one run directory, the record of a sweep, an MLflow tracking URI,
+        or published curves (`analysis.import_reference`).
       cache: keep what was parsed of run directories in the user's cache folder; only runs that changed are read again.
+      spacing: env steps between two published points; None: `analysis.import_reference.SPACING`.
     Raises:
       LoadError: `source` does not exist, or nothing in it has an evaluation.
     """
@@ -38,9 +39,13 @@ def load(source: Path | str, cache: bool = True) -> Loaded:
     from analysis.import_reference import import_reference, is_reference
 
     if is_reference(root):
-        return import_reference(root)
+        return import_reference(root, spacing)
+    if root.suffix == ".json":
+        from analysis.from_runs import load_sweep
+
+        return load_sweep(root, cache)
     if not root.is_dir():
-        raise LoadError(f"{root}: not a folder of runs, nor a .csv or .csv.gz of curves")
+        raise LoadError(f"{root}: not a folder of runs, a sweep's .json, nor a .csv or .csv.gz of curves")
     from analysis.from_runs import load_runs
 
     return load_runs(root, cache)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -25,6 +24,7 @@ from analysis.select import at_end
 from analysis.variants import BENCHMARK, SEED, TASKS
 from conf.typed import show
 from conf.uris import is_web
+from records.provenance import git_state
 
 PACKAGES = ("numpy", "pandas", "scipy", "matplotlib", "seaborn")
 MISSING = "-"
@@ -67,13 +67,23 @@ def number_cell(value: Any, digits: int = 3) -> Cell:
 
 
 @dataclass(frozen=True)
+class Film:
+    """A film as a page shows it: its title, its file as seen from the page, and a line below."""
+
+    title: str
+    path: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Section:
-    """One section of the page: a table, figures, facts by name, or lines."""
+    """One section of the page: a table, figures, films, facts by name, or lines."""
 
     anchor: str
     title: str
     lines: Sequence[str] = ()
     figures: Sequence[Shown] = ()
+    films: Sequence[Film] = ()
     facts: Mapping[str, str] | None = None
     table: str = ""
     """The name of the table, if the section is one."""
@@ -103,8 +113,13 @@ def render(context: Context, shown: Sequence[Shown], out: Path, command: str) ->
     facts = provenance(context, command)
     sections.append(Section("left-out", "Left out", context.omissions()))
     sections.append(Section("provenance", "Provenance", context.loaded.notes, facts=facts))
+    return page_of(f"Results on {', '.join(context.benchmarks)}", sections)
+
+
+def page_of(title: str, sections: Sequence[Section]) -> str:
+    """Return the HTML of a page with these sections."""
     return template().render(
-        title=f"Results on {', '.join(context.benchmarks)}",
+        title=title,
         style=Markup(_asset("page.css")),
         script=Markup(_asset("page.js")),
         sections=sections,
@@ -352,9 +367,5 @@ def provenance(context: Context, command: str) -> dict[str, str]:
 
 def _commit() -> str | None:
     """The commit of the code that made the report, where the code is in a git checkout."""
-    arguments = ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    try:
-        result = subprocess.run(arguments, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None
+    commit, diff = git_state().values()
+    return None if commit is None else f"{commit[:HASH_LENGTH]}{'-dirty' if diff else ''}"

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.import_reference import add_spacing
 from conf.typed import ConfigError
 from conf.uris import check_no_passwords
 from records.command_line import Parser, at_least, exit_status
@@ -30,14 +31,30 @@ if TYPE_CHECKING:  # at run time only after the arguments are known, so that --h
     from analysis.table import Loaded
 
 PAGE = "index.html"
+RUNS = "runs.csv"
+LISTED = (
+    "benchmark",
+    "variant",
+    "mode",
+    "run",
+    "seed",
+    "width",
+    "critic_params",
+    "env_steps",
+    "state",
+    "hours",
+    "folder",
+)
+"""The columns of the table of runs (`analysis.table.RUN_COLUMNS`)."""
 CSS_DPI = 96
 ROWS_OF_ONE_PROCESS = 20_000
 """A smaller table is drawn sooner than other processes have started."""
 
 DESCRIPTION = """\
 Write one self-contained HTML page (DIR/index.html) with headline numbers, every figure that the runs allow and sortable
-tables; beside it each figure as PNG and PDF, its numbers as CSV and a LaTeX table. INPUT is a runs folder, one
-benchmark's folder, one run, an MLflow tracking URI, or published curves (csv, csv.gz, or the authors' results folder).
+tables; beside it each figure as PNG and PDF, its numbers as CSV and a LaTeX table, and a table of runs. INPUT is a runs
+folder, one benchmark's folder, one run, a sweep's record (runs/_sweeps/SWEEP.json), an MLflow tracking URI, or
+published curves (csv, csv.gz, or the authors' results folder).
 Runs that differ in anything but the seed are never averaged. Runs may still be in progress; what cannot be used is
 named."""
 
@@ -75,7 +92,7 @@ def report(argv: Sequence[str]) -> int:
     arguments = parse(argv)
     from analysis.context import ALL, Context
 
-    loaded = gather(arguments.input, arguments.reference, arguments.benchmarks)
+    loaded = gather(arguments.input, arguments.reference, arguments.benchmarks, arguments.reference_spacing)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -97,15 +114,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("input", metavar="INPUT", help="runs, a tracking URI or published curves, see above")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to; made if missing")
     parser.add_argument("--reference", metavar="CSV", type=Path, help="published curves to lay over the runs")
+    add_spacing(parser)
     parser.add_argument("--benchmarks", metavar="NAME", nargs="+", help="only these (default: all that INPUT has)")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--replicates", type=at_least(1), default=2000, help="of the bootstrap (default: %(default)s)")
     return parser.parse_args(argv)
 
 
-def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None) -> Loaded:
+def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None, spacing: int | None = None) -> Loaded:
     """What a report is of.
 
+    Args:
+      source: the report's INPUT.
+      reference: published curves to lay over the runs.
+      benchmarks: the benchmarks to narrow to; None: all.
+      spacing: env steps between two published points; None: what is most likely.
     Raises:
       LoadError: nothing to read, or a benchmark that is not there.
     """
@@ -113,9 +136,9 @@ def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None
     from analysis.load import load
     from analysis.table import LoadError
 
-    loaded = load(source)
+    loaded = load(source, spacing=spacing)
     if reference is not None:
-        loaded = overlay(loaded, import_reference(reference))
+        loaded = overlay(loaded, import_reference(reference, spacing))
     if benchmarks is None:
         return loaded
     known = list(dict.fromkeys(loaded.table["benchmark"]))
@@ -135,6 +158,8 @@ def write(context: Context, out: Path, command: str) -> Path:
     shown = draw_group(context, False, out)
     for found in _with_progress(jobs, len(context.table) > ROWS_OF_ONE_PROCESS):
         shown += found
+    if len(context.runs):
+        _replace(out / RUNS, context.runs[list(LISTED)].to_csv(index=False).encode())
     return _replace(out / PAGE, render(context, shown, out, command).encode())
 
 

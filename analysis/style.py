@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -125,6 +126,24 @@ def bars(ax: Axes, rows: pd.DataFrame, names: Sequence[str], colors: Sequence[An
     ax.margins(x=0.06)
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
+
+
+def bars_to_the_end(ax: Axes, rows: pd.DataFrame, lines: Mapping[str, Mapping[str, Any]], end: float) -> None:
+    """Draws the intervals of variants as `bars` does, cut at `end`; an arrow stands there for an infinite value.
+
+    Args:
+      ax: the panel.
+      rows: the columns variant, value, low and high.
+      lines: how each variant is drawn, as `lines_of` says.
+      end: the last value of the axis.
+    """
+    shown = rows.assign(high=rows["high"].clip(upper=end), low=rows["low"].clip(upper=end))
+    colors = [lines[variant]["color"] for variant in rows["variant"]]
+    bars(ax, shown.replace({"value": {np.inf: np.nan}}), list(rows["variant"]), colors)
+    for position, (value, color) in enumerate(zip(rows["value"], colors, strict=True)):
+        if np.isinf(value):
+            ax.plot(end, position, marker=">", color=color, markersize=5)
+    ax.set_xlim(0, end * 1.03)
 
 
 def sized(names: pd.DataFrame, lines: int = 1) -> dict[str, str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.frames import groups_of
-from analysis.variants import AGENT, BENCHMARK, CRITIC_SIZE, SEED, TASKS, WIDTH, labels, mode_of
+from analysis.variants import AGENT, BENCHMARK, CRITIC_SIZE, SEED, SINGLE, TASKS, WIDTH, by_parts, labels, mode_of
+from conf.benchmarks import wholes
 from conf.typed import ConfigError
 
 LARGEST = 1e100
@@ -63,16 +64,30 @@ RUN_COLUMNS = (
     "changed",
     "versions",
     "stand_ins",
+    "identity",
+    "source",
     "command",
     "folder",
     "mlflow",
     "settings",
 )
-"""One row a run: how far it got, what it cost and ran on, where it is, and its settings (flattened identity values)."""
+"""One row a run: how far it got, what it cost and ran on, where it is, and its settings (flattened identity values).
+
+`identity` is the hash of the run's identity; `source`, as `<identity>@<env steps>`, is the checkpoint that the run was
+started from.
+"""
 
 
 class LoadError(ConfigError):
     """One line: why there is nothing to analyse."""
+
+
+class Remark(NamedTuple):
+    """A sentence that stands below every figure of a benchmark that shows one of some variants."""
+
+    benchmark: str
+    variants: tuple[str, ...]
+    sentence: str
 
 
 class Loaded(NamedTuple):
@@ -86,6 +101,8 @@ class Loaded(NamedTuple):
     """Of `RUN_COLUMNS`; empty for imported curves, of which no runs are known."""
     notes: list[str]
     """One line for each thing that is in the table and that a reader should know."""
+    remarks: tuple[Remark, ...] = ()
+    """What captions say of some variants."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +165,41 @@ def assemble(source: str, runs: Sequence[Run], left_out: Sequence[str], notes: S
     identities = [run.identity for run in runs]
     named = zip(runs, labels(identities), labels(identities, CRITIC_SIZE), strict=True)
     ordered = sorted(named, key=lambda one: (one[0].benchmark, one[0].critic_params, one[1], one[0].identity[SEED]))
-    table = pd.concat([_rows(*one) for one in ordered], ignore_index=True)
+    joined, remarks = joined_parts(ordered)
+    table = pd.concat([_rows(*one) for one in [*ordered, *joined]], ignore_index=True)
     described = pd.DataFrame([_described(run, variant) for run, variant, _ in ordered], columns=list(RUN_COLUMNS))
-    return Loaded(typed(table), left, described, [*notes, *_mixed(described), *_stand_ins(described)])
+    return Loaded(typed(table), left, described, [*notes, *_mixed(described), *_stand_ins(described)], remarks)
+
+
+def joined_parts(named: Sequence[tuple[Run, str, str]]) -> tuple[list[tuple[Run, str, str]], tuple[Remark, ...]]:
+    """Runs of all parts of a benchmark (`conf.benchmarks.wholes`), as runs of that benchmark.
+
+    Args:
+      named: each run with its variant and family.
+    Returns:
+      The runs again, with a variant that ends in "by parts", where runs of equal settings have all tasks of each part
+      together, or each task alone; and what captions say of these variants.
+    """
+    found, remarks = [], []
+    for whole, parts in wholes().items():
+        settings: dict[str, list[tuple[Run, str, str]]] = {}
+        for run, variant, family in named:
+            tasks, mode = run.identity[TASKS], mode_of(run.identity[TASKS])
+            if run.benchmark in parts and (mode == SINGLE or set(tasks) == set(parts[run.benchmark])):
+                kept = {key: value for key, value in run.identity.items() if key not in (SEED, BENCHMARK, TASKS)}
+                settings.setdefault(json.dumps([mode, kept], sort_keys=True), []).append((run, variant, family))
+        for members in settings.values():
+            known = {task for run, _, _ in members for task in run.constants}
+            if known != {task for tasks in parts.values() for task in tasks}:
+                continue
+            _, variant, family = members[0]
+            for run, _, _ in members:
+                one = replace(run, name=f"{run.benchmark}/{run.name}", identity=run.identity | {BENCHMARK: whole})
+                found.append((one, by_parts(variant), by_parts(family)))
+            single = mode_of(members[0][0].identity[TASKS]) == SINGLE
+            sentence = f"By parts: {'runs of' if single else 'an agent for each of'} {' and '.join(parts)}."
+            remarks.append(Remark(whole, (by_parts(variant),), sentence))
+    return found, tuple(remarks)
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -168,7 +217,7 @@ def _without_copies(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     best: dict[str, Run] = {}
     left_out = []
     for run in runs:
-        key = json.dumps(run.identity, sort_keys=True)
+        key = json.dumps([run.identity, run.facts.get("source")], sort_keys=True)
         other = best.setdefault(key, run)
         if other is not run:
             best[key] = max(other, run, key=lambda one: one.last_steps)

@@ -11,6 +11,10 @@ from typing import Any
 from conf.typed import show
 
 AGENT, WIDTH, BENCHMARK, TASKS, SEED = "agent.name", "model.width", "benchmark.name", "benchmark.tasks", "seed"
+SOURCE, SOURCE_SETTING = "source", "source.setting"
+"""How and where a run was started from another's checkpoint, as in fork@5000; what seeds of the other one share."""
+INIT = "init."
+"""What the keys begin with that say what becomes of another run's networks, which runs from scratch have not."""
 CRITIC_SIZE = frozenset({WIDTH, "model.depth"})
 """What a scaling curve varies along its x axis."""
 FOLLOWS_MODE = frozenset({"agent.batch_size", "agent.conditioning"})
@@ -65,6 +69,12 @@ def setting(variant: str) -> str:
     return variant.removesuffix(f" {SINGLE}")
 
 
+def by_parts(variant: str) -> str:
+    """What a variant is called whose runs are those of a benchmark's parts."""
+    single = f" {SINGLE}" if variant.endswith(f" {SINGLE}") else ""
+    return f"{setting(variant)} by parts{single}"
+
+
 def _differing(runs: Sequence[Mapping[str, Any]], modes: Sequence[str]) -> dict[str, list[str]]:
     """For each mode, the keys that take several values among the runs of some benchmark and mode, in order."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -76,7 +86,7 @@ def _differing(runs: Sequence[Mapping[str, Any]], modes: Sequence[str]) -> dict[
             if len({_value(run, key) for run in members}) > 1:
                 for one in [mode] if key in FOLLOWS_MODE else found:
                     found[one].setdefault(key)
-    return {mode: list(keys) for mode, keys in found.items()}
+    return {mode: [key for key in keys if key != SOURCE_SETTING] for mode, keys in found.items()}  # nobody reads a hash
 
 
 def _usual(runs: Sequence[Mapping[str, Any]], modes: Sequence[str], mode: str, keys: Sequence[str]) -> dict[str, str]:
@@ -87,6 +97,8 @@ def _usual(runs: Sequence[Mapping[str, Any]], modes: Sequence[str], mode: str, k
     settings = {_canonical(run): (run, its_mode) for run, its_mode in zip(runs, modes, strict=True)}.values()
     found = {}
     for key in keys:
+        if key == SOURCE:  # to have none is usual
+            continue
         values = [
             run[key] for run, its_mode in settings if key in run and (its_mode == mode or key not in FOLLOWS_MODE)
         ]
@@ -111,7 +123,7 @@ def _short(run: Mapping[str, Any], differing: Sequence[str], usual: Mapping[str,
     names = {key: end if ends.count(end) == 1 else key for key, end in zip(differing, ends, strict=True)}
     rest = []
     for key in differing:
-        if _value(run, key) == usual.get(key, "") or (key == TASKS and key not in run):
+        if _value(run, key) == usual.get(key, "") or (key not in run and key.startswith((TASKS, INIT))):
             continue
         if key == TASKS:
             rest.append(f"{len(run[key])} tasks")

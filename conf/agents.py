@@ -5,24 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from conf.typed import ConfigError, Range, Since, show
+from conf.typed import ConfigError, NotIdentity, Range, Shapes, Since, show
+
+Torso = Literal["bronet", "mlp", "prenorm"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Sizes of the networks."""
 
-    width: Annotated[int, Range(ge=1, le=10**6)]
+    width: Annotated[int, Range(ge=1, le=10**6), Shapes()]
     """The critic's width: the scaling axis."""
-    depth: Annotated[int, Range(ge=0, le=1000)]
+    depth: Annotated[int, Range(ge=0, le=1000), Shapes()]
     """The critic's residual blocks."""
-    actor_width: Annotated[int, Range(ge=1, le=10**6)]
+    actor_width: Annotated[int, Range(ge=1, le=10**6), Shapes()]
     """The actor's width."""
-    actor_depth: Annotated[int, Range(ge=0, le=1000)]
+    actor_depth: Annotated[int, Range(ge=0, le=1000), Shapes()]
     """The actor's residual blocks."""
-    encoder_channels: Annotated[int | None, Range(ge=1, le=10**4), Since(None)]
+    encoder_channels: Annotated[int | None, Range(ge=1, le=10**4), Since(None), Shapes()]
     """Channels of the image encoder's first stage; the other two have twice as many."""
-    encoder_stride: Annotated[int | None, Range(ge=1, le=84), Since(None)]
+    encoder_stride: Annotated[int | None, Range(ge=1, le=84), Since(None), Shapes()]
     """The stride of the image encoder's first convolution: 1 sees every pixel, 4 is ten times as fast on a CPU."""
 
 
@@ -32,6 +34,10 @@ class AgentConfig:
 
     actions: ClassVar[Literal["continuous", "discrete"]]
     """The kind of actions that the learner takes."""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """The parts of the networks that another run's networks can begin, and that `init.frozen` may name."""
+    offline: ClassVar[bool] = False
+    """Whether the agent learns from a dataset, so that environments are stepped for evaluation alone."""
 
     name: str
     """The name that the run directory and MLflow show."""
@@ -55,32 +61,50 @@ class AgentConfig:
     """The learning rate of AdamW, for actor and critic."""
     weight_decay: Annotated[float, Range(ge=0)]
     """The weight decay of AdamW, for actor and critic."""
-    num_bins: Annotated[int, Range(ge=2, le=10**5)]
+    num_bins: Annotated[int, Range(ge=2, le=10**5), Shapes()]
     """The number of return bins of the categorical critic."""
-    v_max: Annotated[float, Range(gt=0)]
+    v_max: Annotated[float, Range(gt=0), Shapes()]
     """The bins span [-v_max, v_max], in normalised return."""
-    ensemble_size: Annotated[int, Range(ge=1, le=1000)]
+    ensemble_size: Annotated[int, Range(ge=1, le=1000), Shapes()]
     """The number of independent critics."""
     ensemble_target: Literal["mean", "min"]
     """How the ensemble becomes one value: its mean distribution, or the member of least value."""
-    embedding_dim: Annotated[int, Range(ge=1, le=10**5)]
+    embedding_dim: Annotated[int, Range(ge=1, le=10**5), Shapes()]
     """The width of a learned task embedding."""
-    value_loss: Literal["categorical", "squared"]
+    value_loss: Annotated[Literal["categorical", "squared"], Shapes()]
     """The critic's loss: cross-entropy on return bins, or squared error on a scalar."""
-    conditioning: Literal["embedding", "one_hot", "none", "heads"]
+    conditioning: Annotated[Literal["embedding", "one_hot", "none", "heads"], Shapes()]
     """How the networks know the task; a run of a single task always has none."""
+    embedding_norm: Annotated[Literal["l2", "l1"], Since("l2"), Shapes()]
+    """The norm by which a learned embedding is divided: Euclidean, as in BRC's release, or L1, as in its paper."""
     reward_scale: Literal["release", "paper", "return", "off"]
-    """How rewards are normalised for each task: by the release's or the paper's formula, by returns alone, or not."""
-    network: Literal["bronet", "mlp"]
-    """The critic's torso."""
+    """How rewards are normalised for each task: by returns and an entropy term (the target entropy's in the release,
+    the task's own in the paper), by returns alone, or not."""
+    network: Annotated[Torso, Shapes()]
+    """The critic's torso: BroNet, layers without norms or shortcuts (mlp), or blocks that begin with their norm."""
+    layer_norm: Annotated[bool, Since(True), Shapes()]
+    """Whether the torsos of critic and actor keep their LayerNorms; an mlp has none."""
 
     @property
     def keeps_surplus_actions(self) -> bool:
         """Whether replay keeps what the policy says beyond a task's own action components."""
         return True
 
+    @property
+    def bootstraps_returns(self) -> bool:
+        """Whether the critic says what would have followed a cut episode, for the return scale."""
+        return False
+
+    @property
+    def torsos(self) -> dict[str, Torso]:
+        """The torso of each network, by its key."""
+        return {"agent.network": self.network}
+
     def check(self, model: ModelConfig) -> None:
         """Raise ConfigError where settings of this agent and its networks' sizes contradict each other."""
+        if not self.layer_norm and set(self.torsos.values()) == {"mlp"}:
+            torsos = " ".join(f"{key}={torso}" for key, torso in self.torsos.items())
+            raise ConfigError(f"agent.layer_norm=false: of no effect, as an mlp has no LayerNorm anyway; {torsos}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +112,14 @@ class BrcConfig(AgentConfig):
     """The soft actor-critic of BRC, for continuous actions."""
 
     actions: ClassVar[Literal["continuous", "discrete"]] = "continuous"
+    parts: ClassVar[tuple[str, ...]] = (
+        "embedding",
+        "critic_torso",
+        "critic_head",
+        "actor_torso",
+        "actor_head",
+        "temperature",
+    )
 
     temperature_learning_rate: Annotated[float, Range(gt=0)]
     """The learning rate of the entropy temperature (Adam with b1 = 0.5)."""
@@ -95,8 +127,10 @@ class BrcConfig(AgentConfig):
     """The initial entropy temperature."""
     target_entropy_per_dim: float
     """The target entropy, in nats per (padded) action dimension."""
-    actor_network: Literal["bronet", "mlp"]
+    actor_network: Annotated[Torso, Shapes()]
     """The actor's torso."""
+    return_bootstrap: Annotated[Literal["mean_reward", "critic"], Since("mean_reward")]
+    """What counts as following a cut episode, for the return scale: its mean reward for ever, or the critic's value."""
     surplus_actions: Annotated[Literal["keep", "zero"], Since("keep")]
     """What the critic sees beyond a task's own action components: the policy's (as BRC's release) or zeros."""
 
@@ -105,12 +139,23 @@ class BrcConfig(AgentConfig):
         """Whether replay keeps what the policy says beyond a task's own action components."""
         return self.surplus_actions == "keep"
 
+    @property
+    def bootstraps_returns(self) -> bool:
+        """Whether the critic says what would have followed a cut episode, for the return scale."""
+        return self.return_bootstrap == "critic"
+
+    @property
+    def torsos(self) -> dict[str, Torso]:
+        """The torso of each network, by its key."""
+        return {"agent.network": self.network, "agent.actor_network": self.actor_network}
+
 
 @dataclass(frozen=True, kw_only=True)
 class BrcDiscreteConfig(AgentConfig):
     """The critic of BRC with a value for each discrete action, on an image encoder."""
 
     actions: ClassVar[Literal["continuous", "discrete"]] = "discrete"
+    parts: ClassVar[tuple[str, ...]] = ("embedding", "encoder", "critic_torso", "critic_head")
 
     backup: Literal["greedy", "soft"]
     """What targets follow: the best next action, or softmax(Q / soft_temperature) with its entropy as a bonus."""
@@ -127,6 +172,7 @@ class BrcDiscreteConfig(AgentConfig):
 
     def check(self, model: ModelConfig) -> None:
         """Raise ConfigError where a soft backup has no temperature (or another one has), or there is no encoder."""
+        super().check(model)
         if self.reward_scale in ("release", "paper"):
             raise ConfigError(
                 f"agent.reward_scale={self.reward_scale}: corrects for an entropy that agent={self.name} has not; "
@@ -142,5 +188,24 @@ class BrcDiscreteConfig(AgentConfig):
                 raise ConfigError(f"model.{name}=null: needed where agent.learner={self.learner}")
 
 
-AGENTS: dict[str, type[AgentConfig]] = {"brc": BrcConfig, "brc_discrete": BrcDiscreteConfig}
+@dataclass(frozen=True, kw_only=True)
+class ImitationConfig(AgentConfig):
+    """A policy that imitates what a dataset holds, for continuous actions: behaviour cloning, or distillation."""
+
+    actions: ClassVar[Literal["continuous", "discrete"]] = "continuous"
+    offline: ClassVar[bool] = True
+
+    dataset: Annotated[str | None, NotIdentity()]
+    """The folder of trajectories that python -m agents.collect has written."""
+    dataset_id: Annotated[str | None, Since(None)]
+    """The digest of the dataset's content; null: that of the dataset as it is now."""
+    target: Literal["actions", "policy"]
+    """What is imitated: the actions taken (behaviour cloning), or the policy that took them (distillation)."""
+
+
+AGENTS: dict[str, type[AgentConfig]] = {
+    "brc": BrcConfig,
+    "brc_discrete": BrcDiscreteConfig,
+    "imitation": ImitationConfig,
+}
 """Learner -> its settings."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from conf.overrides import Override, parse
-from conf.typed import ConfigError, Since, build, show
-from conf.yaml_groups import merged, resolved, shown
+from conf.typed import ConfigError, Since, build, did_you_mean, show
+from conf.yaml_groups import groups, merged, plain, resolved, shown
 
 TASKS = "benchmark.tasks"
+FULL = "full"
+"""The size at which everything is as the files say."""
 EACH = "each"
 """The value of `benchmark.tasks` that stands for as many runs as there are tasks, each of one task alone."""
 COMMON_GROUPS = ("launcher", "tracking", "sweep", "experiment")
-COMMON_KEYS = ("paths", "tracking", "sweep", "resume", "rerun", "wait", "plan", "launcher.name", "launcher.dry_run")
+COMMON_KEYS = (
+    *("size", "paths", "tracking", "sweep", "resume", "rerun", "wait", "plan"),
+    *("launcher.name", "launcher.dry_run", "launcher.max_gpu_hours", "launcher.after", "launcher.notify"),
+)
 """Groups and keys that one command has one value of."""
 
 Layer = Mapping[str, Override]
@@ -36,7 +41,7 @@ class Part:
 
     Attributes:
       name: what plans, the sweep's record and MLflow call the part; empty where a sweep has no parts.
-      layers: the axes that the part varies, and the overrides that all its runs have.
+      layers: what the size changes, the axes that the part varies, and the overrides that all its runs have.
     """
 
     name: str
@@ -75,21 +80,15 @@ def is_each(override: Override) -> bool:
 
 
 def parts_of(command_line: Layer) -> list[Part]:
-    """The parts that the command line's experiment or sweep lists; none where several are named, or none lists any.
+    """The parts that the command line's experiment or sweep lists, then those of the experiments that it includes.
 
+    Returns:
+      The parts, at the command's size; none where no experiment or sweep lists any.
     Raises:
-      ConfigError: a part is not as it should be.
+      ConfigError: a part is not as it should be, or an included experiment cannot be.
     """
-    chosen = tuple((group, command_line[group].values[0]) for group in ("experiment", "sweep") if group in command_line)
-    if not chosen or any(len(command_line[group].values) > 1 for group, _ in chosen):
-        return []
-    sweep = resolved(merged(tuple(sorted(chosen)))).get("sweep")
-    listed = sweep.get("parts") if isinstance(sweep, dict) else None
-    if not listed:
-        return []
-    if not isinstance(listed, list):
-        raise ConfigError(f"sweep.parts={show(listed)}: must be a list of parts, each with name, set and vary")
-    parts = [_part(values, f"sweep.parts[{index}]") for index, values in enumerate(listed)]
+    sweep = _sweep_of(command_line)
+    parts = [*_parts(sweep, size_of(command_line)), *_included(sweep, command_line, ())]
     names = [part.name for part in parts]
     for name in names:
         if names.count(name) > 1:
@@ -97,8 +96,96 @@ def parts_of(command_line: Layer) -> list[Part]:
     return parts
 
 
-def _part(values: Any, where: str) -> Part:
-    """A part as a yaml lists it."""
+def _sweep_of(command_line: Layer) -> dict[str, Any]:
+    """What the files of the command line's experiment and sweep, where each is one, say below `sweep`."""
+    chosen = [(group, command_line[group].values) for group in ("experiment", "sweep") if group in command_line]
+    choices = tuple(sorted((group, names[0]) for group, names in chosen if len(names) == 1))
+    sweep = resolved(merged(choices)).get("sweep")
+    return sweep if isinstance(sweep, dict) else {}
+
+
+def _parts(sweep: Mapping[str, Any], size: Layer) -> list[Part]:
+    """The parts that a sweep lists itself."""
+    listed = sweep.get("parts") or []
+    if not isinstance(listed, list):
+        raise ConfigError(f"sweep.parts={show(listed)}: must be a list of parts, each with name, set and vary")
+    return [_part(values, f"sweep.parts[{index}]", size) for index, values in enumerate(listed)]
+
+
+def _included(sweep: Mapping[str, Any], command_line: Layer, above: tuple[str, ...]) -> list[Part]:
+    """The parts of the experiments that a sweep includes, with these experiments' names before their own.
+
+    Args:
+      sweep: what a yaml says below `sweep`.
+      command_line: the overrides by key.
+      above: the included experiments that led here.
+    """
+    names, known = sweep.get("include") or [], groups()["experiment"]
+    where = f"sweep.include={show(names)}"
+    if not isinstance(names, list):
+        raise ConfigError(f"{where}: must be a list of names of experiments")
+    parts = []
+    for name in names:
+        if name not in known:
+            nearest = did_you_mean(str(name), known)
+            raise ConfigError(f"{where}: no experiment {name}; {nearest}allowed: {', '.join(known)}")
+        if name in above:
+            raise ConfigError(f"{where}: a circle: {' > '.join([*above, name])}")
+        values = resolved(plain("experiment", name))
+        below = values.get("sweep")
+        if not isinstance(below, dict) or len(values) > 1:
+            raise ConfigError(
+                f"{where}: {shown('experiment', name)} must have nothing but sweep, with its parts; "
+                f"found: {', '.join(map(str, values)) or 'nothing'}"
+            )
+        try:
+            found = [*_parts(below, size_of(command_line, below)), *_included(below, command_line, (*above, name))]
+        except ConfigError as error:
+            raise ConfigError(f"{shown('experiment', name)}: {error}") from None
+        parts += [replace(part, name=f"{name}.{part.name}") for part in found]
+    return parts
+
+
+def size_of(command_line: Layer, included: Mapping[str, Any] | None = None) -> Layer:
+    """What the command's size changes; nothing where the size is full.
+
+    Args:
+      command_line: the overrides by key.
+      included: what an included experiment says below `sweep`, which wins over what the including one says.
+    Raises:
+      ConfigError: there is no such size, or what a yaml says of it cannot be.
+    """
+    override = command_line.get("size")
+    if override is None:
+        return {}
+    size, *others = override.values
+    if others:
+        raise ConfigError(f"{override.text}: one size at a time")
+    if size == FULL:
+        return {}
+    values, known = {}, [FULL]
+    for sweep in (_sweep_of(command_line), included or {}):
+        sizes = sweep.get("sizes") or {}
+        if not isinstance(sizes, dict) or not all(isinstance(changes, dict) for changes in sizes.values()):
+            raise ConfigError(f"sweep.sizes={show(sizes)}: must be size -> override key -> values")
+        known += [str(one) for one in sizes if one not in known]
+        values |= sizes.get(size, {})
+    if size not in known:
+        raise ConfigError(f"{override.text}: no such size; {did_you_mean(str(size), known)}allowed: {', '.join(known)}")
+    layer = parse(as_overrides(values, f"sweep.sizes.{size}"))
+    _check_own(layer, f"sweep.sizes.{size}")
+    return layer
+
+
+def _check_own(layer: Layer, where: str) -> None:
+    """Refuses overrides of what a command has one value of; the line begins with `where`."""
+    for key, override in layer.items():
+        if key in COMMON_GROUPS or any(key == one or key.startswith(f"{one}.") for one in COMMON_KEYS):
+            raise ConfigError(f"{where}: {override.text}: is the same for all parts of a sweep")
+
+
+def _part(values: Any, where: str, size: Layer) -> Part:
+    """A part as a yaml lists it, at a size."""
     read = build(PartConfig, values, f"{where}.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", read.name):
         raise ConfigError(
@@ -110,13 +197,11 @@ def _part(values: Any, where: str) -> Part:
     except ConfigError as error:
         raise ConfigError(f"part {read.name}: {error}") from None
     for layer in layers:
-        for key, override in layer.items():
-            if key in COMMON_GROUPS or any(key == one or key.startswith(f"{one}.") for one in COMMON_KEYS):
-                raise ConfigError(f"part {read.name}: {override.text}: is the same for all parts of a sweep")
+        _check_own(layer, f"part {read.name}")
     for override in layers[1].values():
         if len(override.values) > 1 or is_each(override):
             raise ConfigError(f"part {read.name}: {override.text}: has several values; write it below vary")
-    return Part(read.name, layers)
+    return Part(read.name, (size, *layers))
 
 
 def sweep_layer(name: str) -> Layer:

@@ -10,7 +10,7 @@ from functools import cache
 
 from conf.schema import BenchmarkConfig
 from conf.typed import ConfigError, build, did_you_mean, show
-from conf.yaml_groups import groups, merged, resolved, shown
+from conf.yaml_groups import groups, merged, plain, resolved, shown
 
 
 @cache
@@ -24,13 +24,13 @@ def with_tasks(benchmark: BenchmarkConfig) -> BenchmarkConfig:
     if not benchmark.available:
         raise ConfigError("benchmark.available=[]: at least one task")
     if benchmark.tasks is None:
-        return dataclasses.replace(benchmark, tasks=benchmark.available)
+        return dataclasses.replace(benchmark, tasks=benchmark.available[: benchmark.max_tasks])
     if not benchmark.tasks:
         raise ConfigError("benchmark.tasks=[]: at least one task")
     ids = [_task_id(benchmark, name) for name in benchmark.tasks]
     _check_once("benchmark.tasks", benchmark.tasks, ids)
-    chosen = set(ids)
-    return dataclasses.replace(benchmark, tasks=tuple(task for task in benchmark.available if task in chosen))
+    chosen = [task for task in benchmark.available if task in ids]
+    return dataclasses.replace(benchmark, tasks=tuple(chosen[: benchmark.max_tasks]))
 
 
 def _with_included(benchmark: BenchmarkConfig, above: tuple[str, ...]) -> BenchmarkConfig:
@@ -71,6 +71,33 @@ def _check_once(key: str, names: Sequence[str], ids: Sequence[str]) -> None:
     twice = [task for task, count in Counter(ids).items() if count > 1]
     if twice:
         raise ConfigError(f"{key}={show(names)}: {twice[0]} stands more than once")
+
+
+@cache
+def wholes() -> dict[str, dict[str, tuple[str, ...]]]:
+    """The benchmarks that have no tasks but those of others, and the tasks of each of these others, by name.
+
+    As the files have them, without Hydra, which takes a second: what is not in order there counts as absent.
+    """
+    listed = {name: (_listed(name, "include"), _listed(name, "available")) for name in groups()["benchmark"]}
+    return {
+        name: {part: _tasks_listed(part, (name,)) for part in included}
+        for name, (included, own) in listed.items()
+        if included and not own
+    }
+
+
+def _tasks_listed(name: str, above: tuple[str, ...]) -> tuple[str, ...]:
+    """A benchmark's own tasks in its file, then those of the benchmarks that it includes, but for ones above it."""
+    below = [part for part in _listed(name, "include") if part not in (*above, name)]
+    return (*_listed(name, "available"), *(task for part in below for task in _tasks_listed(part, (*above, name))))
+
+
+def _listed(name: str, key: str) -> tuple[str, ...]:
+    """The names that a benchmark's file lists below a key."""
+    values = plain("benchmark", name).get("benchmark")
+    names = values.get(key) if isinstance(values, dict) else None
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
 
 @cache

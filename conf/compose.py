@@ -7,7 +7,6 @@ in a second.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -18,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from conf import axes, identity, schema, uris
+from conf.agents import ImitationConfig
 from conf.benchmarks import with_tasks
+from conf.datasets import with_dataset
 from conf.overrides import MAX_RUNS, field_at, parse
 from conf.typed import ConfigError, build, convert, show
 from conf.yaml_groups import groups, has_interpolation, interpolates, merged, resolved
@@ -53,10 +54,14 @@ def compose(overrides: Sequence[str]) -> schema.RunConfig:
             raise ConfigError(f"{override.text}: {len(override.values)} values are a sweep: add -m")
         if axes.is_each(override):
             raise ConfigError(f"{override.text}: a run for each task is a sweep: add -m")
-    config = _single({key: override.values[0] for key, override in parsed.items()})
-    if config.sweep.parts:
+    values = axes.stacked([parsed, axes.size_of(parsed)]).values
+    config = _single({key: found[0] for key, found in values.items()})
+    if parts := axes.parts_of(parsed):
         named = parsed["experiment"].text if "experiment" in parsed else "sweep.parts"
-        raise ConfigError(f"{named}: has {len(config.sweep.parts)} parts, which are many runs: add -m")
+        raise ConfigError(f"{named}: has {len(parts)} parts, which are many runs: add -m")
+    for key, found in values.items():
+        if len(found) > 1:
+            raise ConfigError(f"{parsed['size'].text}: {len(found)} values of {key} are a sweep: add -m")
     return config
 
 
@@ -70,17 +75,18 @@ def compose_many(overrides: Sequence[str]) -> list[Composed]:
     file = axes.sweep_layer(parsed["sweep"].values[0]) if "sweep" in parsed else {}
     parts = axes.parts_of(parsed)
     composed: list[Composed] = []
-    for part in parts or [axes.Part("", ())]:
+    for part in parts or [axes.Part("", (axes.size_of(parsed),))]:
         product = axes.stacked([parsed, *part.layers, file])
         runs = list(_runs(product, part.name, MAX_RUNS - len(composed), overrides))
-        _check_distinct(runs)
+        check_distinct(runs)
         composed += runs
     sweep = composed[0].config.sweep
-    if "sweep" in parsed and not (sweep.params or sweep.search.space or parts):
+    varies = sweep.params or sweep.search.space or parts or sweep.decide.max_seeds  # the last one varies seeds
+    if "sweep" in parsed and not varies:
         raise ConfigError(f"{parsed['sweep'].text}: varies nothing: needs keys in sweep.params or sweep.search.space")
     if parts and sweep.search.space:
         raise ConfigError("sweep.parts: a search chooses values itself and has no parts")
-    if not parts and any(one.config.sweep.parts for one in composed):
+    if not parts and any(one.config.sweep.parts or one.config.sweep.include for one in composed):
         raise ConfigError("sweep.parts: of effect in a sweep's yaml and in that of a single experiment alone")
     return _first_of_each(composed) if parts else composed
 
@@ -136,8 +142,12 @@ def _first_of_each(composed: Sequence[Composed]) -> list[Composed]:
     return kept
 
 
-def _check_distinct(composed: Sequence[Composed]) -> None:
-    """Refuses values that differ and still mean one and the same run, of which only one could be carried out."""
+def check_distinct(composed: Sequence[Composed]) -> None:
+    """Refuse values that differ and still mean one and the same run, of which only one could be carried out.
+
+    Raises:
+      ConfigError: names the key with both values.
+    """
     first: dict[str, Composed] = {}
     for one in composed:
         other = first.setdefault(identity.hash_of(one.config), one)
@@ -151,10 +161,10 @@ def _check_distinct(composed: Sequence[Composed]) -> None:
 def _single(values: dict[str, Any]) -> schema.RunConfig:
     """The run that one value for each override gives."""
     choices = tuple(sorted((key, value) for key, value in values.items() if key in groups()))
-    data = copy.deepcopy(merged(choices))
+    data = dict(merged(choices))
     for key, value in values.items():
         if key not in groups():
-            _set(data, key, value)
+            set_key(data, key, value)
     if interpolates(choices) or has_interpolation(list(values.values())):
         data = resolved(data)
     schema.check_actions(data)
@@ -169,16 +179,26 @@ def _single(values: dict[str, Any]) -> schema.RunConfig:
     return config
 
 
-def _set(data: dict, key: str, value: Any) -> None:
+def set_key(data: dict, key: str, value: Any) -> None:
+    """Put an override's value into nested values, of which only what changes is copied: the rest may be others', too.
+
+    Raises:
+      ConfigError: there is no such key, or the value is not allowed.
+    """
     field = field_at(key, value)
     *parents, last = key.split(".")
     for parent in parents:
-        data = data.setdefault(parent, {})
+        data[parent] = dict(data.get(parent, {}))
+        data = data[parent]
     data[last] = value if field.type is dict or has_interpolation(value) else convert(key, field, value)
 
 
 def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = None) -> schema.RunConfig:
-    """The configuration with absolute paths and tracking URI, seen from `folder` (default: the current one)."""
+    """The configuration with absolute paths and tracking URI, seen from `folder` (default: the current one).
+
+    Raises:
+      ConfigError: a dataset that is named there is not one that the run can learn from.
+    """
     base = Path(folder or Path.cwd())
 
     def absolute(path: str) -> str:
@@ -191,11 +211,16 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
     search = config.sweep.search
     if search.storage is not None:
         search = dataclasses.replace(search, storage=uris.absolute(search.storage, base))
+    agent = config.agent
+    if isinstance(agent, ImitationConfig):
+        agent = dataclasses.replace(agent, dataset=optional(agent.dataset))
     env = config.env
     shadowhand = dataclasses.replace(env.shadowhand, mesh_dir=optional(env.shadowhand.mesh_dir))
     humanoidbench = dataclasses.replace(env.humanoidbench, asset_dir=optional(env.humanoidbench.asset_dir))
-    return dataclasses.replace(
+    absolute_paths = dataclasses.replace(
         config,
+        init_from=optional(config.init_from),
+        agent=agent,
         env=dataclasses.replace(env, shadowhand=shadowhand, humanoidbench=humanoidbench),
         tracking=dataclasses.replace(config.tracking, uri=uri),
         sweep=dataclasses.replace(config.sweep, search=search),
@@ -205,3 +230,4 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
             compilation_cache=optional(config.paths.compilation_cache),
         ),
     )
+    return with_dataset(absolute_paths)

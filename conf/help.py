@@ -40,7 +40,7 @@ def key_lines(cls: type = schema.RunConfig, prefix: str = "", known: Container[s
     """
     lines = []
     for name, field in fields_of(cls).items():
-        if name in known:
+        if name in known or field.type is schema.SourceConfig:  # nobody types these
             continue
         if field.variants is not None:
             lines += key_lines(field.type, f"{prefix}{name}.")

@@ -94,6 +94,8 @@ def _checked(override: Any, text: str, values: tuple[Any, ...]) -> Override:
         raise ConfigError(f"{text}: {NO_HYDRA}")
     if key.split(".")[0] == "sweep" and key.split(".")[1:2] in (["params"], ["parts"]):
         raise ConfigError(f"{text}: for a yaml only; on the command line each key is an override of its own: seed=0,1")
+    if key.split(".")[0] == "source":
+        raise ConfigError(f"{text}: commands write this: agents.fork, and agents.run with init_from=RUN_DIR")
     field = field_at(key, values[0])
     if isinstance(values[0], Glob):
         raise ConfigError(f"{text}: glob is for groups; {key} must be {describe(field)}")

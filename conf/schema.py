@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from conf.agents import AGENTS, AgentConfig, ModelConfig
-from conf.typed import ConfigError, NotIdentity, Range, Since, Variants
+from conf.typed import ConfigError, NotIdentity, Range, Since, Variants, show
 from conf.uris import check_database, check_tracking_uri, is_web
 
 
@@ -29,6 +29,8 @@ class BenchmarkConfig:
     """The names of other benchmarks, whose tasks this benchmark contains too."""
     tasks: tuple[str, ...] | None
     """The tasks that the run learns, by full, short or published name; null: all; with -m, each: a run for each."""
+    max_tasks: Annotated[int | None, Range(ge=1, le=10**6), NotIdentity(), Since(None)]
+    """The number of tasks that the run learns at most, which are the first ones; null: no limit."""
     published_suffixes: Annotated[tuple[str, ...], NotIdentity(), Since(())]
     """The endings that published names of tasks have after the short names."""
 
@@ -47,6 +49,8 @@ class TrainConfig:
     """The number of first steps, which take uniformly random actions and make no updates."""
     replay_capacity: Annotated[int, Range(ge=1, le=10**12)]
     """The number of transitions that replay keeps for each task."""
+    replay_storage: Annotated[Literal["memory", "disk"], NotIdentity(), Since("memory")]
+    """Whether replay keeps observations and actions in memory, or in files in the run's folder, for more than fits."""
     log_every_steps: Annotated[int, Range(ge=1, le=10**12)]
     """Environment steps between two records of the learner's metrics."""
     deterministic: bool
@@ -137,6 +141,15 @@ class CheckpointConfig:
 
     every_min: Annotated[float, Range(gt=0, le=10**6), NotIdentity()]
     """The minutes of wall time between two checkpoints."""
+    keep: Annotated[tuple[int, ...], NotIdentity(), Since(())]
+    """The environment steps whose checkpoints are kept for good, for agents.fork; of all others the newest two are."""
+    keep_every: Annotated[int | None, Range(ge=1, le=10**12), NotIdentity(), Since(None)]
+    """Environment steps between two checkpoints that are kept for good; null: only those that keep names are."""
+
+    def keeps(self, env_steps: int) -> bool:
+        """Whether a checkpoint is taken after so many environment steps, and kept for good."""
+        on_grid = self.keep_every is not None and env_steps > 0 and env_steps % self.keep_every == 0
+        return on_grid or env_steps in self.keep
 
 
 @dataclass(frozen=True)
@@ -159,14 +172,22 @@ class LauncherConfig:
     """The number of runs that a SLURM job takes on, those beyond runs_per_gpu in turn; null: runs_per_gpu."""
     gpu_memory_gb: Annotated[float | None, Range(gt=0, le=10**5), NotIdentity(), Since(None)]
     """The memory of one GPU in GiB, so that runs that cannot fit are refused; null: unknown."""
+    max_gpu_hours: Annotated[float | None, Range(gt=0, le=10**9), NotIdentity(), Since(None)]
+    """The GPU-hours that a sweep may use: a plan of more is refused, and no run begins when they are used."""
     signal_delay_s: Annotated[int, Range(ge=1, le=65535), NotIdentity(), Since(300)]
     """Seconds before SLURM's time limit at which runs are told to checkpoint."""
     requeue: Annotated[Literal["auto", "off"], NotIdentity(), Since("auto")]
     """auto: a job that is told to stop requeues itself, where its node has scontrol; off: no job ever requeues."""
     setup: Annotated[tuple[str, ...], NotIdentity(), Since(())]
     """The shell lines that a SLURM job executes first."""
+    code: Annotated[Literal["snapshot", "live"] | None, NotIdentity(), Since(None)]
+    """The code of queued runs: as it is at the submission, or when a run starts (live); null: live if not on SLURM."""
     dry_run: Annotated[bool, NotIdentity(), Since(False)]
     """Whether the command prints the plan and what would be submitted, and stops."""
+    after: Annotated[str | None, NotIdentity(), Since(None)]
+    """The id of another sweep, or the id's beginning or end, which has to end before runs are started; null: none."""
+    notify: Annotated[str | None, NotIdentity(), Since(None)]
+    """A shell command that is run once when the sweep has ended, with the outcome as JSON on standard input."""
     slurm: Annotated[dict, NotIdentity()]
     """The flags of sbatch, with underscores for dashes; true sets a flag without a value, null drops a flag."""
 
@@ -207,20 +228,48 @@ class SearchConfig:
     """The space: override key -> {low, high, log, step} for numbers or {choices: [..]}; null drops a key."""
     trials: Annotated[int, Range(ge=1, le=10**5), NotIdentity(), Since(30)]
     """The number of trials, pruned and failed ones included; a larger one continues a finished search."""
-    sampler: Annotated[Literal["tpe", "random"], NotIdentity(), Since("tpe")]
-    """How values are chosen."""
-    pruner: Annotated[Literal["asha", "median", "off"], NotIdentity(), Since("asha")]
-    """Which trials are stopped early, by the interquartile mean of their tasks' scores at each evaluation."""
+    seeds: Annotated[int, Range(ge=1, le=1000), NotIdentity(), Since(1)]
+    """The number of runs that make up a trial and differ in the seed; the trial's score is their mean."""
+    confirm: Annotated[int, Range(ge=0, le=1000), NotIdentity(), Since(0)]
+    """The number of fresh seeds on which the best trials run again when all trials have ended; 0: none."""
+    confirm_trials: Annotated[int, Range(ge=1, le=1000), NotIdentity(), Since(3)]
+    """The number of best trials that run again on fresh seeds."""
+    sampler: Annotated[Literal["tpe", "random", "gp", "cmaes", "qmc", "grid"], NotIdentity(), Since("tpe")]
+    """How values are chosen; grid: every combination of choices and steps once, in an order drawn by the seed."""
+    sampler_options: Annotated[dict, NotIdentity(), Since({})]
+    """The options of Optuna's sampler, by Optuna's names, such as {multivariate: true}."""
+    pruner: Annotated[Literal["asha", "hyperband", "median", "wilcoxon", "off"], NotIdentity(), Since("asha")]
+    """Which trials are stopped early, by their scores at each evaluation; wilcoxon: by those of each ended run."""
+    pruner_options: Annotated[dict, NotIdentity(), Since({})]
+    """The options of Optuna's pruner, by Optuna's names, such as {p_threshold: 0.05}."""
     startup_trials: Annotated[int, Range(ge=1, le=10**5), NotIdentity(), Since(10)]
-    """The number of first trials, which TPE draws at random and median pruning waits for."""
+    """The number of first trials, which TPE, GP and CMA-ES draw at random and median pruning waits for."""
     grace_steps: Annotated[int | None, Range(ge=1, le=10**12), NotIdentity(), Since(None)]
-    """The steps before which no trial is pruned, which are ASHA's first rung; null: eval.every_steps."""
+    """The steps before which no trial is pruned, the first rung of ASHA and Hyperband; null: eval.every_steps."""
     reduction_factor: Annotated[int, Range(ge=2, le=1000), NotIdentity(), Since(3)]
-    """ASHA's factor: one in so many trials passes a rung, and each rung lies so many times further."""
+    """The factor of ASHA and Hyperband: one in so many trials passes a rung, each so many times further."""
     seed: Annotated[int, Range(ge=0, lt=2**32), NotIdentity(), Since(0)]
     """The seed of the sampler."""
     storage: Annotated[str | None, NotIdentity(), Since(None)]
     """Optuna's storage, such as postgresql://user@host/db with the password in PGPASSFILE; null: a file in runs/."""
+
+
+@dataclass(frozen=True)
+class DecideConfig:
+    """A sweep that adds seeds until its variants are told apart; without a budget it is none."""
+
+    max_seeds: Annotated[int | None, Range(ge=2, le=100), NotIdentity(), Since(None)]
+    """The budget: the largest number of seeds of each variant, the first of them being seed; null: no such sweep."""
+    seeds_per_round: Annotated[int, Range(ge=1, le=7), NotIdentity(), Since(3)]
+    """The number of seeds that each variant which is not yet decided gets before the next look at the scores."""
+    alpha: Annotated[float, Range(gt=0, lt=1), NotIdentity(), Since(0.05)]
+    """The probability, at most, that any two variants which do not differ are said to differ."""
+    futility: Annotated[float, Range(ge=0, lt=1), NotIdentity(), Since(0.2)]
+    """A comparison is given up where the seeds that are left would decide it with less than this probability."""
+    question: Annotated[Literal["all", "best"], NotIdentity(), Since("all")]
+    """What is asked: how all variants compare (all), or which is the best, so that a beaten one gets no more seeds."""
+    failed_score: Annotated[float | None, Range(ge=-(10**6), le=10**6), NotIdentity(), Since(None)]
+    """The score that a failed run counts as; null: a failed run holds up the comparisons of its variant."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +282,59 @@ class SweepConfig:
     """The axes: override key -> comma list, range(..) or choice(..), as on the command line, which wins."""
     parts: Annotated[tuple[dict, ...], NotIdentity(), Since(())]
     """The parts, each {name, set: [overrides], vary: {key: values}} and a product of axes of its own."""
+    include: Annotated[tuple[str, ...], NotIdentity(), Since(())]
+    """The names of experiments whose parts an experiment has too, after its own, named `<experiment>.<part>`."""
+    sizes: Annotated[dict, NotIdentity(), Since({})]
+    """What each size but full changes: size -> {override key: value or values}; the command line wins."""
     search: SearchConfig
+    decide: DecideConfig
+
+
+@dataclass(frozen=True)
+class InterferenceConfig:
+    """Measurements of how the tasks' gradients of the critic lie to each other; change no number of the run."""
+
+    every_steps: Annotated[int | None, Range(ge=1, le=10**12), NotIdentity(), Since(None)]
+    """Environment steps between two measurements, once updates have begun; null: none."""
+    transitions: Annotated[int, Range(ge=2, le=10**6), NotIdentity(), Since(256)]
+    """The number of transitions of each task that a measurement draws."""
+    projection: Annotated[int, Range(ge=16, le=10**7), NotIdentity(), Since(4093)]
+    """The numbers that a gradient is projected to at random; cosines err by about the inverse root. Best a prime."""
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    """What a run does with the networks of the run that init_from names; of no effect without."""
+
+    new_rows: Annotated[Literal["random", "mean", "nearest"], Since("random")]
+    """How a new task's embedding starts: at random, as the mean of the source's tasks, or as the most similar one's."""
+    frozen: Annotated[tuple[str, ...], Since(())]
+    """The parts of the networks that are not trained, such as [critic_torso, actor_torso]; a wrong name lists them."""
+    known_tasks: Annotated[Literal["refuse", "allow"], NotIdentity(), Since("refuse")]
+    """Whether all of the run's tasks may be tasks that the source has trained on."""
+    old_tasks_every_steps: Annotated[int | None, Range(ge=1, le=10**12), Since(None)]
+    """Environment steps between two evaluations of the source's other tasks, on the grid of evaluation; null: none."""
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """The checkpoint of another run that a run was started from. Commands fill these keys in; nobody else can."""
+
+    kind: Annotated[Literal["transfer", "fork"] | None, Since(None)]
+    """What became of the checkpoint: its networks begin another run (transfer), or its run goes on with other settings
+    (fork); null: the run has no source."""
+    identity: Annotated[str | None, Since(None)]
+    """The identity of the source, as the manifest of the source has it."""
+    env_steps: Annotated[int | None, Since(None)]
+    """The environment steps at which the checkpoint was taken."""
+    setting: Annotated[str | None, Since(None)]
+    """The hash of what seeds of the source have in common: runs from these are seeds of one another too."""
+    name: Annotated[str | None, NotIdentity(), Since(None)]
+    """The benchmark and the name of the source without the seed, for people."""
+    update_steps: Annotated[int | None, NotIdentity(), Since(None)]
+    """The learner's updates at which the checkpoint was taken."""
+    run_dir: Annotated[str | None, NotIdentity(), Since(None)]
+    """The directory of the source, which is needed until the run has a checkpoint of its own."""
 
 
 @dataclass(frozen=True)
@@ -242,12 +343,19 @@ class RunConfig:
 
     seed: Annotated[int, Range(ge=0, lt=2**32)]
     """The seed of every random stream."""
+    size: Annotated[str, NotIdentity(), Since("full")]
+    """How large everything is: as the files say (full), or as one of sweep.sizes, such as smoke, makes it."""
     agent: Annotated[AgentConfig, Variants("learner", AGENTS)]
     model: ModelConfig
     benchmark: BenchmarkConfig
     train: TrainConfig
     eval: EvalConfig
     env: EnvConfig
+    interference: InterferenceConfig
+    init_from: Annotated[str | None, Since(None)]
+    """The run whose networks this run starts from: RUN_DIR, or RUN_DIR@STEPS for an older checkpoint; null: none."""
+    init: InitConfig
+    source: SourceConfig
     checkpoint: CheckpointConfig
     launcher: LauncherConfig
     tracking: TrackingConfig
@@ -263,9 +371,28 @@ class RunConfig:
     """Whether the command prints what would run, and stops."""
 
     @property
+    def first_step(self) -> int:
+        """The environment steps at which the run's own training begins: a fork's history up to there is shared."""
+        return self.source.env_steps or 0 if self.source.kind == "fork" else 0
+
+    def keeps(self, env_steps: int) -> bool:
+        """Whether the run takes a checkpoint after so many environment steps, and keeps it; not where a fork begins."""
+        return self.checkpoint.keeps(env_steps) and not (self.source.kind == "fork" and env_steps == self.first_step)
+
+    def update_steps(self, env_steps: int) -> int:
+        """The learner's updates after so many environment steps; the first `random_steps` bring none."""
+        own = max(0, env_steps - max(self.random_steps, self.first_step)) * self.agent.updates_per_step
+        return own + (self.source.update_steps or 0 if self.source.kind == "fork" else 0)
+
+    @property
     def experiment(self) -> str:
         """The name of the MLflow experiment."""
         return self.tracking.experiment or self.benchmark.name
+
+    @property
+    def random_steps(self) -> int:
+        """The number of first steps that take random actions; an agent that learns from a dataset takes no steps."""
+        return 0 if self.agent.offline else self.train.random_steps
 
     @property
     def batch_size(self) -> int:
@@ -278,8 +405,9 @@ class RunConfig:
 
     @property
     def conditioning(self) -> Literal["embedding", "one_hot", "none", "heads"]:
-        """How the networks know the task; a single task needs no telling apart."""
-        return self.agent.conditioning if len(self.benchmark.task_ids) > 1 else "none"
+        """How the networks know the task; a single task needs no telling apart, unless networks come from elsewhere."""
+        several = len(self.benchmark.task_ids) > 1 or self.init_from is not None
+        return self.agent.conditioning if several else "none"
 
 
 def check_actions(values: dict[str, Any]) -> None:
@@ -293,7 +421,7 @@ def check_actions(values: dict[str, Any]) -> None:
         return
     cls, needed = AGENTS.get(str(agent.get("learner"))), benchmark.get("actions", "continuous")
     if cls is not None and needed in ("continuous", "discrete") and cls.actions != needed:
-        others = [name for name, one in AGENTS.items() if one.actions == needed]
+        others = [name for name, one in AGENTS.items() if one.actions == needed and not one.offline]
         raise ConfigError(
             f"agent={agent.get('name')}: takes {cls.actions} actions, benchmark={benchmark.get('name')} has "
             f"{needed} ones: agent={' or '.join(others)}"
@@ -313,14 +441,17 @@ def check(config: RunConfig) -> None:
                 f"{key}={name}: names a folder: at most 64 letters, digits, dots, dashes and underscores, "
                 "the first a letter or digit"
             )
+    if config.init_from is not None and (not config.init_from.strip() or not config.init_from.isprintable()):
+        raise ConfigError(f"init_from={config.init_from}: must name a run's directory, or be null")
     for key, path in (("runs", config.paths.runs), ("compilation_cache", config.paths.compilation_cache)):
         if path is not None and (not path.strip() or not path.isprintable()):
             raise ConfigError(f"paths.{key}={path}: must name a folder")
     uri = config.tracking.uri
     if uri is not None:
         check_tracking_uri(uri)
-    if config.sweep.search.storage is not None:
-        check_database(config.sweep.search.storage, "sweep.search.storage")
+    search = config.sweep.search
+    if search.storage is not None:
+        check_database(search.storage, "sweep.search.storage")
     if config.tracking.name == "server" and (uri is None or not is_web(uri)):
         raise ConfigError(
             f"tracking.uri={'null' if uri is None else uri}: tracking=server needs the server's address, "
@@ -332,10 +463,38 @@ def check(config: RunConfig) -> None:
             f"launcher.runs_per_job={launcher.runs_per_job}: "
             f"at least launcher.runs_per_gpu, which is {launcher.runs_per_gpu}"
         )
+    if launcher.name == "inline" and launcher.code == "snapshot":
+        raise ConfigError(
+            "launcher.code=snapshot: launcher=inline executes the runs in this process, which imports its own code; "
+            "allowed: live, or launcher=local"
+        )
+    if search.pruner == "wilcoxon" and search.seeds < 2:
+        raise ConfigError(
+            f"sweep.search.pruner=wilcoxon: compares trials run by run, and sweep.search.seeds={search.seeds} is one "
+            "run; needs sweep.search.seeds=2 or more"
+        )
+    if config.seed + search.seeds + search.confirm > 2**32:
+        raise ConfigError(
+            f"seed={config.seed}: the search counts {search.seeds + search.confirm} seeds upwards from here; "
+            f"at most {2**32 - search.seeds - search.confirm}"
+        )
     if config.train.replay_capacity < config.train.random_steps:
         raise ConfigError(
             f"train.replay_capacity={config.train.replay_capacity}: "
             f"at least train.random_steps, which is {config.train.random_steps}"
+        )
+    for env_steps in config.checkpoint.keep:
+        if env_steps < 0:
+            raise ConfigError(f"checkpoint.keep={show(config.checkpoint.keep)}: environment steps, none below 0")
+    if config.interference.every_steps is not None and not config.agent.parts:
+        raise ConfigError(
+            f"interference.every_steps={config.interference.every_steps}: not measured of agent.learner="
+            f"{config.agent.learner}, so must be null"
+        )
+    if (every := config.init.old_tasks_every_steps) is not None and every % config.eval.every_steps != 0:
+        raise ConfigError(
+            f"init.old_tasks_every_steps={every}: must be a multiple of eval.every_steps, which is "
+            f"{config.eval.every_steps}"
         )
     config.agent.check(config.model)
     if not config.env.atari.full_action_set and len(config.benchmark.task_ids) > 1:

@@ -53,6 +53,11 @@ class NotIdentity:
 
 
 @dataclass(frozen=True)
+class Shapes:
+    """Marks a field that decides what the networks' parameters are, so that only networks with one value share them."""
+
+
+@dataclass(frozen=True)
 class Since:
     """Marks a field younger than some run records: the value that those runs had, and that they are read with."""
 
@@ -108,10 +113,12 @@ class Field:
 
     Attributes:
       group: whether the field is a dataclass, and so has fields below it.
+      shapes: whether the field decides what the networks' parameters are.
     """
 
     type: Any
     group: bool
+    shapes: bool
     range: Range | None
     identity: bool
     since: Since | None
@@ -137,7 +144,15 @@ def _field(hint: Any) -> Field:
         hint, *marks_list = typing.get_args(hint)
         marks = tuple(marks_list)
     of = lambda kind: next((mark for mark in marks if isinstance(mark, kind)), None)  # noqa: E731
-    return Field(hint, dataclasses.is_dataclass(hint), of(Range), of(NotIdentity) is None, of(Since), of(Variants))
+    return Field(
+        hint,
+        dataclasses.is_dataclass(hint),
+        of(Shapes) is not None,
+        of(Range),
+        of(NotIdentity) is None,
+        of(Since),
+        of(Variants),
+    )
 
 
 def build(cls: type[T], values: Any, prefix: str = "") -> T:

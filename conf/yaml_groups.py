@@ -128,6 +128,11 @@ def _defaults(path: Path) -> list[Path]:
     return found
 
 
+def plain(group: str, name: str) -> dict[str, Any]:
+    """The values in the file of one choice alone, as yaml gives them; empty where there is none that can be read."""
+    return _top_level(CONF_DIR / group / f"{name}.yaml")
+
+
 @cache
 def _top_level(path: Path) -> dict[str, Any]:
     """The file's values as yaml gives them; empty where it is missing or no group of keys."""

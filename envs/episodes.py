@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.spec import TaskSpec
-from envs.vector import VectorEnv
+from envs.vector import Step, VectorEnv
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,13 @@ class Played(NamedTuple):
     Attributes:
       returns: `[T, episodes]`, undiscounted.
       successes: `[T, episodes]`, whether any step of the episode succeeded.
+      lengths: `[T, episodes]`, steps.
       diverged: `[T, episodes]`, whether the episode ended because the simulation diverged.
     """
 
     returns: np.ndarray
     successes: np.ndarray
+    lengths: np.ndarray
     diverged: np.ndarray
 
 
@@ -74,6 +76,7 @@ def play(
     act: Callable[[np.ndarray], np.ndarray],
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[float], None] = lambda _: None,
+    seen: Callable[[Step, np.ndarray, np.ndarray], None] = lambda *_: None,
 ) -> Played | None:
     """Play the schedule to its end; None where `stop` said so before.
 
@@ -84,10 +87,12 @@ def play(
       act: observations `[N, O]` to actions `[N, A]`; called once a step.
       stop: asked at every step.
       progress: told the finished fraction.
+      seen: given each step, which rows `[N]` took it, and how many episodes each row had played before.
     """
     quota = schedule.quota
     shape = (len(quota), quota.max())
-    returns, successes, diverged = np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool)
+    returns, lengths = np.zeros(shape), np.zeros(shape, int)
+    successes, diverged = np.zeros(shape, bool), np.zeros(shape, bool)
     rows = np.arange(len(quota))
     while (active := env.episode < quota).any():
         if stop():
@@ -97,8 +102,10 @@ def play(
         step = env.wait_step()
         returns[rows, turn] += np.where(active, step.reward, 0)
         successes[rows, turn] |= active & step.success
+        lengths[rows, turn] += active
         diverged[rows, turn] |= active & step.diverged
+        seen(step, active, turn)
         obs = step.obs
         if (active & step.episode_over).any():
             progress(float(np.minimum(env.episode, quota).sum() / quota.sum()))
-    return Played(*(schedule.by_episode(values) for values in (returns, successes, diverged)))
+    return Played(*(schedule.by_episode(values) for values in (returns, successes, lengths, diverged)))

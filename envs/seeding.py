@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["train", "eval", "random_actions"]
-PURPOSES: dict[Purpose, int] = {"train": 0, "eval": 1, "random_actions": 2}
+Purpose = Literal["train", "eval", "random_actions", "collect"]
+PURPOSES: dict[Purpose, int] = {"train": 0, "eval": 1, "random_actions": 2, "collect": 3}
 
 
 def seed_sequence(seed: int, task_id: str, purpose: Purpose, *numbers: int) -> np.random.SeedSequence:
@@ -18,7 +18,7 @@ def seed_sequence(seed: int, task_id: str, purpose: Purpose, *numbers: int) -> n
       seed: the run's.
       task_id: the stream's task.
       purpose: what the stream is for.
-      numbers: the episode's number and, in evaluation, before it the environment steps of the evaluation.
+      numbers: the episode's number and, in evaluation and collecting, before it the environment steps of the policy.
     """
     task_hash = int.from_bytes(hashlib.sha256(task_id.encode()).digest()[:16], "big")
     return np.random.SeedSequence([seed, task_hash, PURPOSES[purpose], *numbers])

@@ -67,10 +67,8 @@ class TaskSpec:
         return self.action_dim if self.action_kind == "continuous" else 1
 
     def transition_bytes(self, action_width: int) -> int:
-        """Bytes that replay keeps for one transition of the task, with actions of that width."""
-        frame = self.frame_width * np.dtype(self.obs_dtype).itemsize
-        reward_flags_and_final_slot = 4 + 2 + 4
-        return frame + NUMBER_BYTES * action_width + reward_flags_and_final_slot
+        """Return the bytes of one transition's observation and action in replay, with actions of that width."""
+        return self.frame_width * np.dtype(self.obs_dtype).itemsize + NUMBER_BYTES * action_width
 
     def normalised(self, score: float) -> float | None:
         """`(score - norm_low) / (norm_high - norm_low)`, not clipped; None where the constants are missing."""

@@ -164,6 +164,43 @@ class VectorEnv:
         self.close()
 
 
+class NoEnvironments:
+    """Stands where a `VectorEnv` does in a run that steps no environments: nothing is ever begun, so nothing is ended.
+
+    Args:
+      specs: `[N]`, the task of each row.
+    """
+
+    def __init__(self, specs: Sequence[TaskSpec]):
+        self.space = SpaceSpec.of(specs)
+        self.busy_s = 0.0
+        self.episode = np.zeros(len(specs), np.int64)
+
+    def restore(self, episodes: Episodes) -> np.ndarray:
+        """Return observations `[N, O]` of zeros."""
+        return np.zeros((len(episodes.number), *self.space.obs_shape), self.space.obs_dtype)
+
+    def snapshot(self) -> Episodes:
+        """Return episodes of which none has begun."""
+        none = np.zeros_like(self.episode)
+        actions = np.zeros((0, *self.space.action_shape), self.space.action_dtype)
+        return Episodes(none, none, [actions] * len(none))
+
+    def start_step(self, actions: np.ndarray) -> None:
+        """Refuse to step."""
+        raise RuntimeError("a run without environments has nothing to step")
+
+    def wait_step(self) -> Step:
+        """Refuse to step."""
+        raise RuntimeError("a run without environments has nothing to wait for")
+
+    def check(self) -> None:
+        """Find nothing wrong."""
+
+    def close(self) -> None:
+        """End nothing."""
+
+
 def default_workers(num_envs: int) -> int:
     """One process a core that this process may use, at most one an environment."""
     return max(1, min(len(os.sched_getaffinity(0)), num_envs))

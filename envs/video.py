@@ -217,12 +217,7 @@ def run(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--follow", action="store_true", help="go on until standard input closes")
     parsed = parser.parse_args(arguments)
     run_dir: Path = parsed.run_dir.resolve()
-    try:
-        config = RunDir(run_dir).require_config()
-    except DamagedRecordError as error:
-        raise ConfigError(str(error)) from None
-    if config is None:
-        raise ConfigError(f"{run_dir}: no run here ({layout.CONFIG} is missing)")
+    config = RunDir(run_dir).existing_config()
     if parsed.follow:
         follow(run_dir, config)
     else:

@@ -2,13 +2,16 @@
 
     python perf/orchestration.py
 
-Prints one JSON line per measurement: seconds, and the ratio to starting Python with the command's own imports.
+Prints one JSON line per measurement: seconds, those of a processor core, which other work on the machine does not
+lengthen, and the ratio of seconds to starting Python with the command's own imports.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from envs import registry
 from records import layout
 from records.run_dir import write_manifest
 from records.sweep import Member, write_sweep
+from sweeps.slurm.submission import Submission, give, write_submission
 
 RUNS = 1000
 REPEATS = 3
@@ -52,14 +56,21 @@ print(reached[0] - begun)
 """
 
 
-def command_seconds(folder: Path, *arguments: str) -> float:
-    """The least wall-clock time of a few runs of a Python command."""
-    seconds = []
+def command_seconds(folder: Path, *arguments: str) -> tuple[float, float]:
+    """The least wall-clock time of a few runs of a Python command, and the least time of a processor core."""
+    seconds, of_core = [], []
     for _ in range(REPEATS):
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), core_seconds()
         subprocess.run([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL, check=True)
         seconds.append(time.perf_counter() - begun)
-    return min(seconds)
+        of_core.append(core_seconds() - before)
+    return min(seconds), min(of_core)
+
+
+def core_seconds() -> float:
+    """The seconds of a processor core that processes which were begun here, and have ended, have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def show(name: str, **values: float) -> None:
@@ -78,6 +89,23 @@ def many_runs(folder: Path) -> None:
         member.run_dir.mkdir(parents=True)
         (member.run_dir / layout.STATUS).write_text(json.dumps({"state": "running", "time": 1.0}))
         (member.run_dir / layout.TIMING).write_text(json.dumps(row) + "\n")
+
+
+def jobs_of_many_runs(folder: Path) -> None:
+    """The same sweep, each of whose runs is a job of one array; squeue lists them all."""
+    run_dirs = sorted((folder / "runs" / "quickstart").glob("brc-s*"))
+    path = folder / "runs" / layout.SWEEPS / "many" / "001.json"
+    path.parent.mkdir()
+    jobs = tuple((os.path.relpath(run_dir, path.parent),) for run_dir in run_dirs)
+    write_submission(path, Submission("7", 2.0, "runs", jobs, 1, 2, 30.0))
+    for index, run_dir in enumerate(run_dirs):
+        give([run_dir], path, index)
+    squeue = folder / "bin" / "squeue"
+    squeue.parent.mkdir()
+    lines = "\n".join(f"7_{index}|{'RUNNING' if index % 2 else 'PENDING'}" for index in range(RUNS))
+    squeue.write_text(f"#!/bin/sh\ncat <<END\n{lines}\nEND\n")
+    squeue.chmod(0o755)
+    os.environ["PATH"] = f"{squeue.parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def earlier_runs(folder: Path) -> None:
@@ -105,11 +133,13 @@ def main() -> None:
                 earlier_runs,
             ),
             ("status", ["-m", "sweeps.status"], "import sweeps.status", many_runs),
+            ("status_of_jobs", ["-m", "sweeps.status"], "import sweeps.status", jobs_of_many_runs),
         ):
             if prepare is not None:
                 prepare(folder)
-            seconds, bare = command_seconds(folder, *arguments), command_seconds(folder, "-c", imports)
-            show(f"{what}_{RUNS}_runs", seconds=seconds, imports_s=bare, ratio=seconds / bare)
+            seconds, of_core = command_seconds(folder, *arguments)
+            bare, _ = command_seconds(folder, "-c", imports)
+            show(f"{what}_{RUNS}_runs", seconds=seconds, core_s=of_core, imports_s=bare, ratio=seconds / bare)
         added = subprocess.run(
             [sys.executable, "-c", OVERHEAD, *TINY], cwd=folder, stdout=subprocess.PIPE, text=True, check=True
         )

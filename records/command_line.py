@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import select
+import shlex
 import signal
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from conf.passwords import mask
 from conf.typed import ConfigError
 from records.layout import ExitCode
 
@@ -54,6 +56,13 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message.removeprefix('argument ')}; {usage}")
 
 
+def given_command() -> str:
+    """Return this process's command as its user would type it, without passwords."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    program = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
+    return mask(shlex.join([*program, *sys.argv[1:]]))
+
+
 def at_least(least: int) -> Callable[[str], int]:
     """Returns an argument's type: an integer that is not below `least`."""
 
@@ -72,6 +81,16 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
         "sweep", nargs="?", metavar="SWEEP", help="the sweep's id, or the id's beginning or end; default: the newest"
     )
     add_runs(parser)
+
+
+def add_point(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that names a run or one of its checkpoints; `records.find.find_point` takes it."""
+    parser.add_argument(
+        "run",
+        metavar="RUN[@STEP]",
+        help="the run's directory, or a part of its name such as the hash; @STEP: the checkpoint at these environment "
+        "steps, where it is kept; default: the newest",
+    )
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:

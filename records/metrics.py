@@ -13,6 +13,10 @@ EVAL_SCORE = "eval/score"
 EVAL_NAMES = (EVAL_RETURN, EVAL_SUCCESS, EVAL_SCORE)
 EVAL_PREFIX = "eval/"
 
+OLD_PREFIX = "old/"
+"""What the names of an evaluation's rows begin with instead, where its task is one of the run's source alone."""
+OLD_SCORE = f"{OLD_PREFIX}score"
+
 TRAIN_RETURN = "train/return"
 """Undiscounted return of a training episode, by task, at the step that ended the episode."""
 TRAIN_SUCCESS = "train/success"

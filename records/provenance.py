@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import socket
@@ -16,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from conf.passwords import mask
+from records import layout
+from records.decode import read_object
 
+ROOT = Path(__file__).parents[1]
+"""The folder that this process imports the project's packages from."""
+ORIGIN = "BRC_CODE_ORIGIN"
+"""The variable that tells a process which runs a snapshot what git said of the code at the submission, as JSON."""
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -38,6 +45,7 @@ def provenance(device: str, lock: str) -> dict[str, Any]:
         "time": time.time(),
         "command": mask(" ".join(sys.argv)),
         **git_state(),
+        "code": snapshot_name(),
         "python": platform.python_version(),
         "versions": versions(),
         "host": socket.gethostname(),
@@ -58,23 +66,45 @@ def versions() -> dict[str, str]:
     return found
 
 
+def snapshot_name() -> str:
+    """Return the name of the snapshot that this process imports its code from; empty where the code is live."""
+    return ROOT.name if ROOT.parent.name == layout.CODE else ""
+
+
 @cache
 def git_state() -> dict[str, str | None]:
-    """Commit of the code, and a hash of what differs from it; both None where there is no git."""
+    """Return the commit of the code, and a hash of what differs from it; both None where there is no git.
 
-    def git(*arguments: str) -> str | None:
-        folder = Path(__file__).parent
-        try:
-            result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return result.stdout.strip() if result.returncode == 0 else None
+    A snapshot has no git, and may lie inside a checkout that has moved on: for one, what git said at the submission.
+    """
+    return submitted_state() if snapshot_name() else git_state_of(ROOT)
 
-    diff = git("diff", "HEAD")
+
+def submitted_state() -> dict[str, str | None]:
+    """Return what git said of a snapshot's code when it was submitted or, without that, when it was first stored."""
+    said = os.environ.get(ORIGIN)
+    values = json.loads(said) if said else read_object(ROOT / layout.SNAPSHOT) or {}
+    return {key: values.get(key) for key in ("git_commit", "git_diff_sha256")}
+
+
+def git_state_of(folder: Path) -> dict[str, str | None]:
+    """Return the commit of a folder's code, and a hash of what differs from it; both None where there is no git."""
+    diff = git(folder, "diff", "HEAD")
     return {
-        "git_commit": git("rev-parse", "HEAD"),
+        "git_commit": git(folder, "rev-parse", "HEAD"),
         "git_diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
     }
+
+
+def git(folder: Path, *arguments: str) -> str | None:
+    """Return what a git command prints in a folder, without blanks around it; None where git fails."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="replace", timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
 
 
 def slurm_ids() -> dict[str, str]:

@@ -244,14 +244,23 @@ def cut(path: Path, size: int, sha256: str | None = None) -> None:
     Raises:
       LostRowsError: they are not; the file is left as it is.
     """
+    expect_prefix(path, size, sha256)
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def expect_prefix(path: Path, size: int, sha256: str | None = None) -> None:
+    """Check that a file has at least `size` bytes, the first of which have a digest where `sha256` is given.
+
+    Raises:
+      LostRowsError: the bytes are not there, or are others.
+    """
     held = path.stat().st_size if path.exists() else 0
     if held < size:
         state = f"holds {held:,} bytes" if path.exists() else "is missing"
         raise LostRowsError(f"{path}: {state}, where the checkpoint covers {size:,} bytes")
     if sha256 is not None and read_prefix(path, size)[1].hexdigest() != sha256:
         raise LostRowsError(f"{path}: its first {size:,} bytes are not the ones that the checkpoint covers")
-    if held > size:
-        os.truncate(path, size)
 
 
 def read_prefix(path: Path, size: int | None) -> tuple[int, hashlib._Hash]:

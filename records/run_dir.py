@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from conf import identity
-from conf.schema import RunConfig
+from conf.schema import RunConfig, SourceConfig
 from conf.typed import ConfigError, Range, Since, build
 from records import files, layout, metrics
 from records.decode import DamagedRecordError, decoded, read_as, read_object
@@ -41,6 +41,7 @@ class Start:
       device: number and kind of the accelerators, such as "1 x cpu".
       slurm: SLURM's names for the job, where there was one.
       lock: what kept others from writing the directory, as `records.lock.Lock.kind` says.
+      code: the name of the snapshot that the code was imported from; empty where the code was live.
     """
 
     time: float
@@ -55,6 +56,7 @@ class Start:
     lock: Kind
     platform: Annotated[str, Since("")]
     cpus: Annotated[int, Since(0)]
+    code: Annotated[str, Since("")]
 
 
 RECIPE = "recipe"
@@ -72,6 +74,8 @@ class Manifest:
       sizes: numbers of parameters and bytes, as `agents.sizes.RunSize` names them.
       starts: one entry for each start, in order.
       assets: the SHA-256 of each file that shapes the physics of the run's tasks, by `suite/file`.
+      source: the checkpoint of another run that the run was started from; its fields are None where there is none.
+      transfer: what the run took over from the source's networks; empty where it took over none.
     """
 
     version: int
@@ -80,6 +84,8 @@ class Manifest:
     sizes: dict[str, int]
     starts: tuple[Start, ...]
     assets: Annotated[dict[str, str], Since({})]
+    source: SourceConfig
+    transfer: Annotated[dict[str, Any], Since({})]
 
     @property
     def stand_ins(self) -> list[str]:
@@ -177,6 +183,7 @@ class MirrorState:
       parent: the MLflow run that this one is a child of.
       sweeps: the sweeps that the MLflow run is marked as a member of.
       closed: what the run had come to when all of it had been sent.
+      problem: what keeps the rest from being sent, in one line; empty where nothing does.
     """
 
     token: str
@@ -191,6 +198,7 @@ class MirrorState:
     parent: Annotated[str | None, Since(None)]
     sweeps: Annotated[tuple[str, ...], Since(())]
     closed: Annotated[dict[str, Any] | None, Since(None)]
+    problem: Annotated[str, Since("")]
 
     @classmethod
     def new(cls, token: str) -> Self:
@@ -215,6 +223,20 @@ class RunDir:
     def require_config(self) -> RunConfig | None:
         """The configuration, None where there is none; raises DamagedRecordError where it does not fit the schema."""
         return _config_of(self.path / layout.CONFIG)
+
+    def existing_config(self) -> RunConfig:
+        """Return the configuration of a run that a command names.
+
+        Raises:
+          ConfigError: there is no run, or its configuration cannot be read.
+        """
+        try:
+            config = self.require_config()
+        except DamagedRecordError as error:
+            raise ConfigError(str(error)) from None
+        if config is None:
+            raise ConfigError(f"{self.path}: no run here ({layout.CONFIG} is missing)")
+        return config
 
     def budget(self) -> int | None:
         """The environment steps that the latest start asked for, also of a configuration that this code cannot read."""
@@ -309,6 +331,11 @@ class RunDir:
         states = {known: dataclasses.asdict(one) for known, one in self.mirrors().items()}
         write_json(self.path / layout.TRACKING, states | {uri: dataclasses.asdict(state)})
 
+    def forget_mirror(self, uri: str) -> None:
+        """Take the run as one of which a tracking URI has nothing."""
+        states = {known: dataclasses.asdict(one) for known, one in self.mirrors().items() if known != uri}
+        write_json(self.path / layout.TRACKING, states)
+
     def crashes(self, since: float) -> int:
         """How often the run's process has died or failed since a time, in seconds since the epoch."""
         try:
@@ -322,6 +349,13 @@ class RunDir:
         rows = last_rows(Row, self.path / layout.TIMING, TIMING_TAIL)
         rates = [row.value for row in rows if row.name == metrics.ENV_STEPS_PER_S]
         return (rows[-1].env_steps if rows else 0), (rates[-1] if rates else None)
+
+    def seconds(self) -> float:
+        """The seconds that the training loop has recorded since the run began, evaluations and checkpoints included."""
+        rows = last_rows(Row, self.path / layout.TIMING, TIMING_TAIL)
+        last = [row for row in rows if row.env_steps == rows[-1].env_steps]
+        phases = {row.name: row.value for row in last if row.name.startswith(metrics.TIME_PREFIX)}
+        return sum(value for name, value in phases.items() if name != metrics.ENVIRONMENT_S)  # which lies beside them
 
     def problems(self) -> Iterator[str]:
         """Yield a line for each file that is there and damaged."""
@@ -498,6 +532,7 @@ def write_manifest(
     device: str,
     lock: Kind,
     assets: Mapping[str, str],
+    transfer: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what the run is, and add one entry for this start.
 
@@ -509,6 +544,7 @@ def write_manifest(
       device: number and kind of the accelerators.
       lock: what kind of lock the caller holds.
       assets: the SHA-256 of each file that shapes the physics of the tasks, by `suite/file`.
+      transfer: what this start takes over from the networks of the run's source; None: what an earlier start wrote.
     """
     previous = RunDir(run_dir).manifest()
     starts = [dataclasses.asdict(start) for start in previous.starts] if previous else []
@@ -521,6 +557,10 @@ def write_manifest(
         "starts": [*starts, provenance(device, lock)],
         "assets": dict(assets),
     }
+    if config.source.kind is not None:
+        manifest["source"] = dataclasses.asdict(config.source)
+    if transfer := transfer or (previous and previous.transfer):
+        manifest["transfer"] = dict(transfer)
     write_json(run_dir / layout.MANIFEST, manifest)
 
 

@@ -6,10 +6,11 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
+from conf.schema import DecideConfig
 from conf.typed import ConfigError, Range, Since, did_you_mean
 from records import layout
 from records.decode import DamagedRecordError, read_as, read_object
@@ -49,6 +50,10 @@ class Sweep:
       closed: the URIs where those MLflow runs are marked as over.
       owner: the number of the user who launched the sweep.
       overrides, folder_of_launch: a search's command line and the folder of its launch; empty for other sweeps.
+      decide: the rules by which seeds are added until the variants are told apart; None for other sweeps.
+      command: the command that launched the sweep last.
+      notify: the user's shell command that is run when the sweep has ended; None where there is none.
+      notified: whether that command has been run.
     """
 
     path: Path
@@ -58,6 +63,10 @@ class Sweep:
     owner: int
     overrides: tuple[str, ...] = ()
     folder_of_launch: str = ""
+    decide: DecideConfig | None = None
+    command: str = ""
+    notify: str | None = None
+    notified: bool = False
 
     @property
     def id(self) -> str:
@@ -73,6 +82,14 @@ class Sweep:
     def parts(self) -> list[str]:
         """The names of the sweep's parts, in the order of its runs."""
         return list(dict.fromkeys(member.part for member in self.members))
+
+    @cached_property
+    def _by_folder(self) -> dict[Path, Member]:
+        return {member.run_dir: member for member in self.members}
+
+    def member(self, run_dir: Path) -> Member | None:
+        """The run in a folder; None where it is not the sweep's."""
+        return self._by_folder.get(run_dir)
 
 
 def write_sweep(path: Path, members: Sequence[Member], parents: Parents, **details: Any) -> None:
@@ -145,37 +162,68 @@ def read_sweep(path: Path) -> Sweep:
         for one in found.members
     ]
     owner = path.stat().st_uid
-    return Sweep(path, members, found.parents, list(found.closed), owner, found.overrides, found.folder)
+    details = (found.overrides, found.folder, found.decide, found.command, found.notify, found.notified)
+    return Sweep(path, members, found.parents, list(found.closed), owner, *details)
 
 
 def known_parents(path: Path) -> Parents:
     """The MLflow runs that a sweep's record names; none where there is no record, or a damaged one."""
+    found = _known(path)
+    return found.parents if found else {}
+
+
+def known_end(path: Path) -> dict[str, Any]:
+    """What a sweep's record keeps of its end: the servers that know of it, and whether the user's command was run."""
+    found = _known(path)
+    return {"closed": list(found.closed), "notified": found.notified} if found else {}
+
+
+def _known(path: Path) -> _Record | None:
     try:
-        found = read_as(_Record, path)
+        return read_as(_Record, path)
     except DamagedRecordError as error:
         warn_once(str(error))
-        return {}
-    return found.parents if found else {}
+        return None
 
 
 def parent_of(run_dir: Path, sweep: str, uri: str) -> str | None:
     """The MLflow run at a tracking URI that a sweep's record names as the parent of one of the sweep's runs."""
+    found = _sweep_of(run_dir, sweep)
+    member = member_of(run_dir, sweep)
+    return found.parents.get(uri, {}).get(member.part if member else "") if found else None
+
+
+def member_of(run_dir: Path, sweep: str) -> Member | None:
+    """One of a sweep's runs, as the sweep's record lists the run."""
+    found = _sweep_of(run_dir, sweep)
+    return found.member(run_dir) if found else None
+
+
+def _sweep_of(run_dir: Path, sweep: str) -> Sweep | None:
+    """The sweep of that name beside a run; None where it has no record, or a damaged one."""
     path = run_dir.parents[1] / layout.SWEEPS / f"{sweep}.json"
     try:
-        parents, part_of = _parents_and_parts(path, path.stat().st_mtime_ns)
+        return _unchanged(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
         return None
     except (DamagedRecordError, ConfigError) as error:
         warn_once(str(error))
         return None
-    return parents.get(uri, {}).get(part_of.get(run_dir, ""))
 
 
 @lru_cache(maxsize=64)
-def _parents_and_parts(path: Path, changed_ns: int) -> tuple[Parents, dict[Path, str]]:
-    """A record's parents, and the part of each of its runs; a thousand runs ask for the same record in turn."""
-    sweep = read_sweep(path)
-    return sweep.parents, {member.run_dir: member.part for member in sweep.members}
+def _unchanged(path: Path, changed_ns: int) -> Sweep:
+    """A sweep, read once until its record changes: a thousand runs ask for the same record in turn."""
+    return read_sweep(path)
+
+
+def axes_of(members: Sequence[Member]) -> dict[str, str]:
+    """The keys that vary among runs, each with its values, in the order of the runs."""
+    values: dict[str, dict[str, None]] = {}
+    for member in members:
+        for key, value in member.varied.items():
+            values.setdefault(key, {})[value] = None
+    return {key: ", ".join(known) for key, known in values.items()}
 
 
 def change_sweep(path: Path, **values: Any) -> None:
@@ -202,6 +250,10 @@ class _Record:
     closed: Annotated[tuple[str, ...], Since(())]
     overrides: Annotated[tuple[str, ...], Since(())]
     folder: Annotated[str, Since("")]
+    decide: Annotated[DecideConfig | None, Since(None)]
+    command: Annotated[str, Since("")]
+    notify: Annotated[str | None, Since(None)]
+    notified: Annotated[bool, Since(False)]
 
 
 def sweep_records(runs: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from conf import identity
 from conf.typed import ConfigError
 from records.command_line import Parser, exit_status
 from records.layout import ExitCode
+from records.output import print_json
 
 if TYPE_CHECKING:
     from conf.compose import Composed
@@ -33,9 +34,13 @@ Common commands
   python -m agents.run -m benchmark.tasks=each                      each task alone
   python -m agents.run -m model.width=512,1024,4096 +sweep=scaling  sizes x seeds
   python -m agents.run -m +experiment=quick_parts plan=true         a sweep of several parts
+  python -m agents.run -m +experiment=paper plan=true               every claim of the paper, and what each costs
+  python -m agents.run -m +experiment=ablation_loss size=smoke      one claim in miniature
   python -m agents.run -m +sweep=scaling plan=true                  what would run; nothing is started
   python -m agents.run -m +sweep=scaling launcher=slurm             a job array; returns when it is submitted
+  python -m agents.run -m +sweep=decide agent.value_loss=categorical,squared  seeds until the variants are told apart
   python -m agents.run -m +sweep=search launcher.max_parallel=4     hyper-parameter search with Optuna
+  python -m agents.fork RUN@5000 agent.discount=0.98                a copy of a run goes on with other settings
   python -m sweeps.status                                           where the runs of the newest sweep stand
   mlflow ui --backend-store-uri sqlite:///mlflow.db                 look at runs
   python -m analysis.report runs/ --out report/                     figures and tables
@@ -46,6 +51,7 @@ Options
   -m, --multirun     several runs: comma lists, range(..), choice(..), +sweep=NAME
   --run-dir DIR      continue the run in DIR with the configuration that is recorded there
   --cfg              print the composed configuration, and stop
+  --json             print the plan of plan=true as one JSON object
   -h, --help         print this text, and stop
 
 Exit status: 0 done, 1 failed, 2 bad configuration, 3 stopped by a search, 75 interrupted and resumable.
@@ -68,11 +74,17 @@ def dispatch(arguments: Sequence[str]) -> int:
         print(help_text())
         return ExitCode.DONE
     if options.run_dir is not None:
-        if options.overrides or options.multirun or options.cfg:
+        if options.overrides or options.multirun or options.cfg or options.json:
             raise ConfigError("--run-dir: exactly one directory, and no overrides or other options")
         return continue_run(options.run_dir)
     members = composed(options.overrides, options.multirun)
+    if any(one.config.launcher.after is not None for one in members):
+        from sweeps.after import with_whole_names
+
+        members = with_whole_names(members)
     first = members[0].config
+    if options.json and not first.plan:
+        raise ConfigError("--json: is the form of a plan; add plan=true")
     if options.cfg:
         print(identity.config_to_json(first))
         return ExitCode.DONE
@@ -81,20 +93,47 @@ def dispatch(arguments: Sequence[str]) -> int:
             raise ConfigError(f"sweep.search.space={first.sweep.search.space}: a search is many runs: add -m")
         from sweeps.search.command import launch as launch_search
 
-        return launch_search(options.overrides)
+        return launch_search(options.overrides, as_json=options.json)
+    if first.sweep.decide.max_seeds is not None:
+        if not options.multirun:
+            raise ConfigError(f"sweep.decide.max_seeds={first.sweep.decide.max_seeds}: a decision is many runs: add -m")
+        from sweeps.decide.command import launch as launch_decision
+
+        return launch_decision(members, as_json=options.json)
+    return start(members, options.multirun, options.json)
+
+
+def start(members: Sequence[Composed], multirun: bool, as_json: bool = False) -> int:
+    """Plans, launches or executes the runs of a command, as their configuration says; returns the exit status.
+
+    Args:
+      members: the runs.
+      multirun: whether the command line asks for many, so that one alone is a sweep too.
+      as_json: whether a plan is printed as JSON.
+    Raises:
+      ConfigError: the configuration is not allowed here.
+    """
+    first = members[0].config
     if first.plan:
+        from sweeps.plan.as_json import plan_values
         from sweeps.plan.fit import check_fit
         from sweeps.plan.plan import plan
         from sweeps.plan.tables import print_plan
 
         planned = plan(members)
-        print_plan(planned)
+        if as_json:
+            print_json("plan", plan_values(planned))
+        else:
+            print_plan(planned)
         check_fit(planned)
         return ExitCode.DONE
-    if options.multirun or first.launcher.name == "slurm" or first.launcher.dry_run:
+    if multirun or first.launcher.name == "slurm" or first.launcher.dry_run:
         from sweeps.launch import launch
 
         return launch(members)
+    for key, value in (("after", first.launcher.after), ("notify", first.launcher.notify)):
+        if value is not None:
+            raise ConfigError(f"launcher.{key}={value}: is of a sweep: add -m, which one run may be too")
     from agents.training.execute import execute
 
     return execute(first)
@@ -106,11 +145,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
       ConfigError: there is no such option, or it lacks its value.
     """
-    usage = "python -m agents.run [-m] [--cfg] [--run-dir DIR] [--help] [key=value ...]"
+    usage = "python -m agents.run [-m] [--cfg] [--json] [--run-dir DIR] [--help] [key=value ...]"
     parser = Parser(prog="python -m agents.run", usage=usage, add_help=False)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--run-dir", type=Path)
     parser.add_argument("overrides", nargs="*")
     return parser.parse_intermixed_args(arguments)
@@ -120,20 +160,37 @@ def composed(overrides: Sequence[str], multirun: bool) -> list[Composed]:
     """The runs of a command line, with paths that no longer depend on the folder of launch.
 
     Raises:
-      ConfigError: an override is not allowed.
+      ConfigError: an override is not allowed, or the networks of another run cannot begin a run.
     """
-    from conf.compose import Composed, compose, compose_many, resolve_paths
+    from conf.compose import Composed, compose, compose_many
 
     members = compose_many(overrides) if multirun else [Composed(compose(overrides), {})]
-    return [dataclasses.replace(one, config=resolve_paths(one.config)) for one in members]
+    return [rebased(one) for one in members]
+
+
+def rebased(member: Composed) -> Composed:
+    """The run with paths that no longer depend on the folder of launch."""
+    from agents.training.source import resolved
+
+    return dataclasses.replace(member, config=resolved(member.config))
 
 
 def continue_run(run_dir: Path) -> int:
-    """Executes the run that a directory records, and returns its exit status; the directory may have been moved."""
-    from agents.training.execute import execute
+    """Executes the run that a directory records, and returns its exit status; the directory may have been moved.
+
+    A run whose sweep has used its budget in GPU-hours does not begin.
+    """
     from records.run_dir import recorded_config
 
-    return execute(recorded_config(run_dir))
+    config = recorded_config(run_dir)
+    if config.launcher.max_gpu_hours is not None:
+        from sweeps.budget import refuse_spent
+
+        if refuse_spent(identity.run_dir(config), config):
+            return ExitCode.INTERRUPTED
+    from agents.training.execute import execute
+
+    return execute(config)
 
 
 def help_text() -> str:

@@ -117,7 +117,8 @@ def find_slurm(_: Question) -> Finding:
 
 def find_mlflow(question: Question) -> Finding:
     """Whether runs can be mirrored."""
-    from tracking.client import client, reason
+    from tracking.client import client
+    from tracking.problems import explain
 
     uri = mask(question.uri)
     path = uris.sqlite_path(question.uri)
@@ -127,7 +128,7 @@ def find_mlflow(question: Question) -> Finding:
             return new_database(path)
         client(question.uri)
     except Exception as error:
-        return Finding("note", f"{uri}: {reason(error)}", advice)
+        return Finding("note", explain(error, uri), advice)
     return Finding("ok", f"{uri}: {'can be opened' if path else 'answers'}")
 
 

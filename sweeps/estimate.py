@@ -20,7 +20,7 @@ from typing import Any
 
 from agents.sizes import RunSize
 from conf import identity
-from conf.schema import RunConfig
+from conf.schema import LauncherConfig, RunConfig
 from records import layout
 from records.run_dir import RunDir
 from sweeps.gpus import machine_gpus
@@ -47,8 +47,8 @@ class Estimate:
 
 
 def speed_key(values: Mapping[str, Any]) -> Key:
-    """What determines a run's speed: its identity without the seed."""
-    return json.dumps({name: value for name, value in values.items() if name != "seed"}, sort_keys=True)
+    """What determines a run's speed: its identity without the seed and the run that it was started from."""
+    return json.dumps({name: value for name, value in values.items() if name not in ("seed", "source")}, sort_keys=True)
 
 
 def measured_rates(runs: Path) -> Rates:
@@ -78,16 +78,32 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
         return Estimate(config.train.env_steps / rate, "measured")
     if on_slurm:
         cores = int_or(config.launcher.slurm.get("cpus_per_task"), 1) / config.launcher.runs_per_gpu
-        gpu = any("gpu" in str(key) and value for key, value in config.launcher.slurm.items()) or "gpu" in str(
-            config.launcher.slurm.get("gres")
-        )
     else:
-        cores, gpu = max(1, len(os.sched_getaffinity(0)) // parallel), bool(machine_gpus())
-    speed = GPU_FLOPS / config.launcher.runs_per_gpu if gpu else FLOPS_PER_CORE * cores
-    overhead = GPU_UPDATE_OVERHEAD_S if gpu else CPU_UPDATE_OVERHEAD_S
-    update_s = overhead + size.update_flops / speed
+        cores = max(1, len(os.sched_getaffinity(0)) // parallel)
+    update_s = update_seconds(config, size, on_gpu(config.launcher, on_slurm), cores)
     step_s = len(config.benchmark.task_ids) * ENV_STEP_S / cores + config.agent.updates_per_step * update_s
     return Estimate(config.train.env_steps * step_s, "formula")
+
+
+def on_gpu(launcher: LauncherConfig, on_slurm: bool) -> bool:
+    """Whether a run computes on a GPU: one that its SLURM job asks for, or one of this machine."""
+    if not on_slurm:
+        return bool(machine_gpus())
+    flags = launcher.slurm.items()
+    return any("gpu" in str(key) and value for key, value in flags) or "gpu" in str(launcher.slurm.get("gres"))
+
+
+def update_seconds(config: RunConfig, size: RunSize, gpu: bool, cores: float) -> float:
+    """Return the seconds of one update.
+
+    Args:
+      config: the run's configuration.
+      size: what the run needs.
+      gpu: whether the run computes on a GPU, which `launcher.runs_per_gpu` runs share.
+      cores: the run's processor cores.
+    """
+    speed = GPU_FLOPS / config.launcher.runs_per_gpu if gpu else FLOPS_PER_CORE * cores
+    return (GPU_UPDATE_OVERHEAD_S if gpu else CPU_UPDATE_OVERHEAD_S) + size.update_flops / speed
 
 
 def int_or(value: Any, default: int) -> int:

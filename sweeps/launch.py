@@ -17,12 +17,17 @@ from records.layout import ExitCode
 from records.lock import LockedError, lock
 from records.run_dir import write_config
 from records.sweep import Sweep, launch_lock
+from sweeps.after import wait_for_other
+from sweeps.budget import refuse_spent
+from sweeps.code import Code, kept, store, submitted_code, variables
+from sweeps.ending import end, end_if_over
 from sweeps.gpus import machine_gpus
 from sweeps.opening import manifest_path, open_sweep, parent_runs
 from sweeps.outcomes import outcome, print_outcomes
 from sweeps.plan.fit import check_fit
 from sweeps.plan.place import local_parallel
 from sweeps.plan.plan import Plan, Planned, by_launcher, plan
+from sweeps.plan.sharing import warn_of_sharing
 from sweeps.plan.tables import print_plan, summary
 from sweeps.pool import Pool, RetryPolicy, on_signals
 from sweeps.progress import SweepProgress
@@ -53,48 +58,72 @@ def launch(members: Sequence[Composed], watch_every_s: float = WATCH_S) -> int:
         dry_run(planned, path)
         return ExitCode.DONE
     check_fit(planned)
+    code = code_for(planned)
     if common.on_slurm:
         for launcher, runs in by_launcher(planned.pending):
-            cluster.check(launcher, job_script(launcher, runs, path))
+            cluster.check(launcher, job_script(launcher, runs, path, kept(code, launcher, on_slurm=True)))
+        wait_for_other(common.after, path, on_slurm=True)
     with launch_lock(path):
         planned = planned.refreshed()  # the same command, given twice at once, may have submitted them
         print(summary(planned), file=sys.stderr, flush=True)
+        warn_of_sharing(planned)
         pending = planned.pending
         sweep = open_sweep(planned, path, parent_runs(planned, path) if pending else {})
         for one in pending:
             one.run_dir.mkdir(parents=True, exist_ok=True)
             write_config(one.run_dir, one.config)
+        if code is not None and pending:
+            store(code)
         if common.on_slurm and pending:
-            submit(pending, sweep)
+            submit(planned, sweep, code)
     alive = any(one.state.alive for one in planned.runs)
     if common.on_slurm and common.wait and (pending or alive):
         return wait_until_over(planned, sweep, watch_every_s)
     if not pending:
-        return print_outcomes(planned, {})
+        status = print_outcomes(planned, {})
+        end_if_over(sweep, ask_slurm=common.on_slurm)
+        return status
     if common.on_slurm:
         return ExitCode.DONE
     try:
         with lock(sweep.folder):
-            return run_here(planned, sweep)
+            wait_for_other(common.after, path, on_slurm=False)
+            return run_here(planned, sweep, code)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.FAILED
 
 
-def job_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path) -> str:
-    """Return the script that would be submitted next for runs with one launcher."""
+def code_for(plan: Plan) -> Code | None:
+    """Return the code as it is now; None where all pending runs import it as it is when they start."""
+    launchers = (launcher for launcher, _ in by_launcher(plan.pending))
+    return submitted_code(launchers, plan.common.on_slurm, plan.common.runs)
+
+
+def job_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path, code: Code | None) -> str:
+    """Return the script that would be submitted next for runs with one launcher.
+
+    Args:
+      launcher: the runs' launcher.
+      runs: the runs.
+      path: the sweep's record.
+      code: the code that the jobs import; None: the code as it is when a job starts.
+    """
     run_dirs = [one.run_dir for one in runs]
-    return script(run_dirs, launcher, path.with_suffix(""), path.stem, cluster.max_array_size())
+    return script(run_dirs, launcher, path.with_suffix(""), path.stem, cluster.max_array_size(), code)
 
 
 def dry_run(plan: Plan, path: Path) -> None:
     """Print the plan and what would be started; write nothing."""
     print_plan(plan)
+    if plan.common.after is not None:
+        print(f"begins when {plan.common.after} has ended")
     if not plan.pending:
         print("nothing to run")
+    code = code_for(plan)
     for launcher, runs in by_launcher(plan.pending):
         if plan.common.on_slurm:
-            print_script(launcher, runs, path)
+            print_script(launcher, runs, path, kept(code, launcher, on_slurm=True))
             continue
         print(f"\n{local_parallel(launcher, len(runs))} at once on this machine:")
         for one in runs:
@@ -102,25 +131,38 @@ def dry_run(plan: Plan, path: Path) -> None:
     check_fit(plan)
 
 
-def print_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path) -> None:
-    """Print what sbatch would be given for runs of one launcher."""
+def print_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path, code: Code | None) -> None:
+    """Print what sbatch would be given for runs with one launcher.
+
+    Args:
+      launcher: the runs' launcher.
+      runs: the runs.
+      path: the sweep's record.
+      code: the code that the jobs import; None: the code as it is when a job starts.
+    """
     jobs = group([one.run_dir for one in runs], launcher)
     count = len(arrays(jobs, cluster.max_array_size()))
     several = f" (the first of {count} arrays)" if count > 1 else ""
     print(f"\nsbatch would be given, for {len(runs)} runs in {len(jobs)} jobs{several}:\n")
-    print(job_script(launcher, runs, path))
+    print(job_script(launcher, runs, path, code))
     for index, run_dirs in enumerate(jobs):
         print(f"job {index}: {' '.join(run_dir.name for run_dir in run_dirs)}")
 
 
-def submit(pending: Sequence[Planned], sweep: Sweep) -> None:
+def submit(plan: Plan, sweep: Sweep, code: Code | None) -> None:
     """Submit the pending runs, arrays of their own for each launcher, and say how to watch them."""
     ids = []
-    for launcher, runs in by_launcher(pending):
-        ids += cluster.submit([one.run_dir for one in runs], launcher, sweep.folder, sweep.id)
+    for launcher, runs in by_launcher(plan.pending):
+        run_dirs = [one.run_dir for one in runs]
+        ids += cluster.submit(run_dirs, launcher, sweep.folder, sweep.id, kept(code, launcher, on_slurm=True))
+    print(f"sweep {sweep.id}: submitted {len(plan.pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
+    print_hints(sweep)
+
+
+def print_hints(sweep: Sweep) -> None:
+    """Say how to watch, continue and cancel what was submitted."""
     folder = sweep.path.parent.parent
     where = "" if folder == Path.cwd() / "runs" else f" --runs {shlex.quote(str(folder))}"
-    print(f"sweep {sweep.id}: submitted {len(pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
     print(f"watch:    python -m sweeps.status {sweep.id} --watch{where}")
     print(f"continue: python -m sweeps.status {sweep.id} --relaunch{where}")
     print(f"cancel:   python -m sweeps.cancel {sweep.id}{where}", flush=True)
@@ -141,23 +183,38 @@ def wait_until_over(plan: Plan, sweep: Sweep, every_s: float) -> int:
         else state
         for run_dir, state in by_run.items()
     }
-    return print_outcomes(plan, outcomes)
+    status = print_outcomes(plan, outcomes)
+    end_if_over(sweep, ask_slurm=True)
+    return status
 
 
-def run_here(plan: Plan, sweep: Sweep) -> int:
+def run_here(plan: Plan, sweep: Sweep, code: Code | None) -> int:
     """Execute the pending runs on this machine; close the sweep unless some run is left to be continued."""
-    ended: dict[Path, int] = {}
-    for launcher, runs in by_launcher(plan.pending):
-        statuses, stopped = run_inline(runs) if plan.common.inline else run_pool(runs, launcher)
-        ended |= statuses
-        if stopped:
-            break
+    ended, _ = carry_out(plan.pending, plan.common.inline, code)
     status = print_outcomes(plan, {one.run_dir: outcome(one, ended) for one in plan.runs})
     if status != ExitCode.INTERRUPTED:
-        from tracking.sweep_runs import close_parents
-
-        close_parents(sweep, failed=status == ExitCode.FAILED)
+        end(sweep, failed=status == ExitCode.FAILED)
     return status
+
+
+def carry_out(pending: Sequence[Planned], inline: bool, code: Code | None = None) -> tuple[dict[Path, int], bool]:
+    """Execute runs on this machine, those of one launcher after those of another.
+
+    Args:
+      pending: the runs.
+      inline: whether this process executes them.
+      code: the stored code that runs import whose launcher keeps the code; None: all import it as it is.
+    Returns:
+      the exit status of each run that ended, and whether the command was told to stop.
+    """
+    ended: dict[Path, int] = {}
+    for launcher, runs in by_launcher(pending):
+        own = kept(code, launcher, on_slurm=False)
+        statuses, stopped = run_inline(runs) if inline else run_pool(runs, launcher, own)
+        ended |= statuses
+        if stopped:
+            return ended, True
+    return ended, False
 
 
 def run_inline(runs: Sequence[Planned]) -> tuple[dict[Path, int], bool]:
@@ -168,25 +225,40 @@ def run_inline(runs: Sequence[Planned]) -> tuple[dict[Path, int], bool]:
     """
     ended: dict[Path, int] = {}
     for one in runs:
-        ended[one.run_dir] = execute(one.config)
+        refused = refuse_spent(one.run_dir, one.config)
+        ended[one.run_dir] = ExitCode.INTERRUPTED if refused else execute(one.config)
         if ended[one.run_dir] == ExitCode.INTERRUPTED:
             return ended, True
     return ended, False
 
 
-def run_pool(runs: Sequence[Planned], launcher: LauncherConfig, poll_s: float = POLL_S) -> tuple[dict[Path, int], bool]:
+def run_pool(
+    runs: Sequence[Planned], launcher: LauncherConfig, code: Code | None = None, poll_s: float = POLL_S
+) -> tuple[dict[Path, int], bool]:
     """Execute the runs in processes of their own.
 
     After Ctrl-C, SIGTERM or an error of this command, every run writes a checkpoint and ends. A second Ctrl-C kills
     the runs.
 
+    Args:
+      runs: the runs.
+      launcher: how many of them are executed at once, and how often they are tried again.
+      code: the stored code that the runs import; None: the code as it is when a run starts.
+      poll_s: seconds between two looks at the runs.
     Returns:
       the exit status of each run that ended, and whether the command was told to stop.
     """
     retry_policy = RetryPolicy(launcher.max_crashes, launcher.backoff_s, time.time())
     parallel = local_parallel(launcher, len(runs))
     # Sessions of their own: a Ctrl-C reaches runs through `stop`, once.
-    pool = Pool([one.run_dir for one in runs], parallel, retry_policy, new_session=True, gpus=machine_gpus())
+    pool = Pool(
+        [one.run_dir for one in runs],
+        parallel,
+        retry_policy,
+        new_session=True,
+        gpus=machine_gpus(),
+        variables=variables(code.folder, code.git) if code else None,
+    )
 
     def interrupt() -> None:
         if pool.stopping:

@@ -9,33 +9,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from conf.typed import ConfigError, did_you_mean
 from records import layout
 from records.command_line import Parser, add_runs, exit_status
 from records.files import open_file, tail_lines
+from records.find import find_run
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir
 from sweeps.status import log_of
 
 POLL_S = 0.5
-
-
-def find_run(runs: Path, name: str) -> Path:
-    """A run directory by path, or by a part of its name.
-
-    Raises:
-      ConfigError: there is none, or there are several.
-    """
-    if (Path(name) / layout.CONFIG).exists():
-        return Path(name).absolute()
-    known = {path.parent.name: path.parent for path in runs.absolute().glob(f"*/*/{layout.CONFIG}")}
-    matches = [run for run in known if name in run]
-    if len(matches) == 1:
-        return known[matches[0]]
-    if matches:
-        raise ConfigError(f"{name}: several runs are called so: {', '.join(sorted(matches)[:20])}")
-    raise ConfigError(f"{name}: no such run in {runs}; {did_you_mean(name, known)}see python -m sweeps.status".strip())
 
 
 def show(run_dir: Path, lines: int) -> None:

@@ -46,10 +46,12 @@ def print_outcomes(plan: Plan, outcomes: Mapping[Path, RunState]) -> int:
             escape(str(one.run_dir)),
         )
     console().print(table)
-    for one in plan.runs:
-        state = outcomes.get(one.run_dir, one.state)
+    states = [(one.run_dir, outcomes.get(one.run_dir, one.state)) for one in plan.runs]
+    for run_dir, state in states:
         if state.name == "failed":
-            print(f"failed: {one.run_dir}: {state.reason}")
+            print(f"failed: {run_dir}: {state.reason}")
+    for reason in dict.fromkeys(state.reason for _, state in states if state.name == "interrupted" and state.reason):
+        print(f"not begun: {reason}")
     print(", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)))
     if "failed" in names:
         return ExitCode.FAILED

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -48,6 +48,7 @@ class Pool:
       retry_policy: how often a run may crash.
       new_session: whether the terminal's Ctrl-C does not reach the runs.
       gpus: the GPUs to deal out, one to each run; without any, the runs see what this process sees.
+      variables: further variables of the runs' environment.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Pool:
         retry_policy: RetryPolicy,
         new_session: bool,
         gpus: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
     ):
+        self._variables = variables or {}
         self._waiting = [(0.0, run_dir) for run_dir in run_dirs]
         self._parallel, self._retry_policy, self._new_session = parallel, retry_policy, new_session
         self._gpus, self._gpu_of = gpus, dict[Path, str | None]()
@@ -72,6 +75,14 @@ class Pool:
     def has(self, run_dir: Path) -> bool:
         """Whether the run goes on, or is going to."""
         return run_dir in self._running or any(waiting == run_dir for _, waiting in self._waiting)
+
+    def is_running(self, run_dir: Path) -> bool:
+        """Whether the run has a process."""
+        return run_dir in self._running
+
+    def withdraw(self, run_dir: Path) -> None:
+        """Do not start the run, where it has not been started."""
+        self._waiting = [entry for entry in self._waiting if entry[1] != run_dir]
 
     def poll(self) -> bool:
         """Collect what has ended and start what is due; whether anything is left."""
@@ -97,7 +108,7 @@ class Pool:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=os.environ | environment_of(gpu, self._gpus, self._parallel),
+            env=os.environ | self._variables | environment_of(gpu, self._gpus, self._parallel),
             start_new_session=self._new_session,
         )
         self._running[run_dir], self._gpu_of[run_dir] = (process, log), gpu

@@ -19,11 +19,12 @@ from records.command_line import Parser, exit_status
 from records.layout import ExitCode
 from records.lock import is_held
 from records.run_dir import RunDir
-from records.sweep import add_parent, change_sweep, parent_of, read_sweep, sweep_lock
-from sweeps.status import close_if_over
+from records.sweep import add_parent, axes_of, change_sweep, parent_of, read_sweep, sweep_lock
+from sweeps.ending import end_if_over
 from tracking import client as mlflow
-from tracking.mirror import Mirror, is_sent, mirror_lock
-from tracking.sweep_runs import open_parent
+from tracking.mirror import Mirror, is_sent, mirror_lock, note_problem
+from tracking.problems import explain
+from tracking.sweep_runs import Part, open_parent
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,13 @@ def open_parents(runs: Sequence[Tracked]) -> None:
                 continue
             with sweep_lock(path):
                 found = read_sweep(path)
-                part = next((member.part for member in found.members if member.run_dir == one.run_dir), "")
-                parent, _ = open_parent(one.uri, one.config.experiment, sweep, part)
-                change_sweep(path, parents=add_parent(found.parents, one.uri, part, parent))
+                member = found.member(one.run_dir)
+                name = member.part if member else ""
+                mine = [known for known in found.members if known.part == name]
+                axes, keys = axes_of(mine), list(axes_of(found.members))
+                part = Part(found.id, path.parents[1], name, axes, keys, f"{len(mine)} runs", found.command)
+                parent, _ = open_parent(one.uri, one.config.experiment, part)
+                change_sweep(path, parents=add_parent(found.parents, one.uri, name, parent))
 
 
 def close_parents(runs: Sequence[Tracked]) -> None:
@@ -81,7 +86,7 @@ def close_parents(runs: Sequence[Tracked]) -> None:
         one.run_dir.parents[1] / layout.SWEEPS / f"{name}.json" for one in runs for name in RunDir(one.run_dir).sweeps()
     }
     for path in sorted(path for path in paths if path.exists()):
-        close_if_over(read_sweep(path), ask_slurm=True)
+        end_if_over(read_sweep(path), ask_slurm=True)
 
 
 def lacking(runs: Sequence[Tracked]) -> list[Tracked]:
@@ -122,10 +127,12 @@ def sync(folder: Path, uri: str | None) -> int:
                     sent, busy = sent + done, busy + (not done)
                 except Exception as error:
                     mlflow.client(target)  # raises where it is not this run's fault
-                    problems.append(f"{one.run_dir}: {mlflow.reason(error)}")
+                    problem = explain(error, target)
+                    note_problem(one.run_dir, target, problem)
+                    problems.append(f"{one.run_dir}: {problem}")
             close_parents(mine)
         except Exception as error:
-            problems.append(f"{target}: {mlflow.reason(error)}")
+            problems.append(explain(error, target))
         known += len(mine) - len(missing)
     parts = [f"{sent} sent", f"{known} had been sent"]
     if busy:

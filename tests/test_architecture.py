@@ -1,6 +1,7 @@
 """Imports point one way, and a mistake in the command line is answered without loading JAX."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Collection
@@ -18,10 +19,10 @@ MAY_IMPORT = {
     "sweeps": {"conf", "records", "envs", "tracking", "agents", "sweeps"},
     "analysis": {"conf", "records", "analysis"},
 }
-ENTRY_POINT = Path("agents/run.py")  # a door of a few lines to `sweeps.command`
+DOORS = {Path("agents/run.py"), Path("agents/fork.py")}  # of a few lines, to `sweeps.command` and `sweeps.fork`
 HEAVY = {
     "mlflow": {"tracking/client.py", "tracking/mirror.py", "tracking/sweep_runs.py", "analysis/from_mlflow.py"},
-    "optuna": {"sweeps/search/storage.py", "sweeps/search/study.py"},
+    "optuna": {f"sweeps/search/{name}.py" for name in ("judge", "methods", "storage", "study")},
     "submitit": {"sweeps/slurm/array.py"},
 }
 """Library -> the modules that import it, which the others reach through them."""
@@ -31,6 +32,7 @@ def modules(package: str) -> list[Path]:
     return sorted(path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py"))
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Every imported module, wherever the import stands."""
     found = set()
@@ -49,7 +51,7 @@ def top_level(names: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_imports_point_one_way(package):
-    found = {path: top_level(imports(path)) & MAY_IMPORT.keys() for path in modules(package) if path != ENTRY_POINT}
+    found = {path: top_level(imports(path)) & MAY_IMPORT.keys() for path in modules(package) if path not in DOORS}
     assert found
     assert [(str(path), names) for path, names in found.items() if names - MAY_IMPORT[package]] == []
 
@@ -115,7 +117,10 @@ def test_circles_are_found_whatever_their_length():
     assert [name for name in graph if name in reachable(graph, name)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(("door", "behind"), [("agents.run", "sweeps.command"), ("agents.tracking", "tracking.follow")])
+@pytest.mark.parametrize(
+    ("door", "behind"),
+    [("agents.run", "sweeps.command"), ("agents.fork", "sweeps.fork"), ("agents.tracking", "tracking.follow")],
+)
 def test_a_door_leads_to_one_module_and_no_module_goes_through_it(door, behind):
     graph = import_graph()
     assert graph[door] == {behind}

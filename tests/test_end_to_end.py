@@ -17,6 +17,7 @@ from envs import registry
 from envs.video import usable_gl
 from records import layout
 from records.layout import ExitCode
+from tests.analysis.browser import opened
 from tests.commands import TINY, TINY_DISCRETE, command, mirrored_once, only_run, rows, run
 
 pytestmark = pytest.mark.slow
@@ -271,3 +272,29 @@ def test_atari_games_are_learnt_from_pixels_and_one_without_a_human_score_is_lef
     assert done["score"] == scores["atari/Breakout"]
     assert "atari/Carnival" in result.stdout
     assert (only_run(tmp_path) / layout.REPORT / "learning_curves.png").exists()
+
+
+def test_a_saved_policy_is_evaluated_with_films_on_a_page_that_a_browser_shows(tmp_path: Path):
+    assert run(tmp_path, *SHORT, "eval.max_episode_steps=20", "tracking=off").returncode == 0
+    run_dir = only_run(tmp_path)
+    try:
+        usable_gl([registry.spec("dmc/cartpole-balance")])
+        video = ["--video"]
+    except ConfigError:
+        assert not os.environ.get("CI")
+        video = []
+    out = tmp_path / "out"
+    arguments = [sys.executable, "-m", "agents.evaluate", run_dir.name, "--out", str(out), *video]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    done = json.loads((run_dir / layout.DONE).read_text())
+    assert json.loads((out / "evaluation.json").read_text())["score"] == done["score"]
+    assert f"{done['score']:.3f}" in result.stdout
+    with opened(out / "index.html") as page:
+        assert page.locator("#task-table tbody tr").count() == 2
+        assert page.locator("video").count() == (2 if video else 0)
+        for film in page.locator("video").all():
+            film.evaluate("film => new Promise(done => film.readyState ? done() : film.onloadedmetadata = done)")
+            assert film.evaluate("film => film.duration") > 0.1
+            assert film.evaluate("film => film.videoWidth") > 100
+        assert page.problems == []

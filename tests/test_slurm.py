@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,11 @@ import pytest
 
 from records import layout
 from records.layout import ExitCode
+from records.provenance import ROOT
 from records.sweep import find_sweep
+from sweeps.code import pack
+from sweeps.slurm.cluster import queue as slurm_queue
+from sweeps.slurm.states import is_waiting
 from tests import slurm_cluster, torture
 from tests.commands import TINY, only_run, rows, run
 
@@ -157,11 +162,67 @@ def test_packed_runs_share_one_job_and_each_is_run_once(tmp_path: Path, slurm: N
     both = members(tmp_path)
     (one,), (other,) = (starts(run_dir) for run_dir in both)
     assert one["slurm"]["SLURM_JOB_ID"] == other["slurm"]["SLURM_JOB_ID"]
+    assert [one["code"], other["code"]] == [path.name for path in (tmp_path / "runs" / layout.CODE).iterdir()] * 2
     ends = [(run_dir / layout.DONE).stat().st_mtime for run_dir in both]
     assert max(one["time"], other["time"]) < min(ends)  # at the same time
     for run_dir in both:
         steps = [row["env_steps"] for row in rows(run_dir / layout.METRICS) if row["name"] == "critic/loss"]
         assert steps == sorted(set(steps))
+
+
+MARKED = """
+
+MARK = "old"
+
+
+def execute(config):
+    from records.files import write_json
+    from records.provenance import provenance
+    from records.run_dir import write_status
+
+    run_dir = identity.run_dir(config)
+    marks = [*(read_object(run_dir / "marks.json") or {"marks": []})["marks"], [MARK, provenance("", "flock")]]
+    write_json(run_dir / "marks.json", {"marks": marks})
+    if len(marks) == 1 and config.seed < 2:  # goes on when it is launched again
+        write_status(run_dir, RunOutcome.INTERRUPTED)
+        return ExitCode.INTERRUPTED
+    write_json(run_dir / layout.DONE, {"env_steps": config.train.env_steps, "score": None, "evaluation": []})
+    return ExitCode.DONE
+"""
+
+
+def test_queued_runs_execute_the_code_of_the_submission_whatever_is_edited(
+    tmp_path: Path, slurm: None, monkeypatch: pytest.MonkeyPatch
+):
+    """Also runs that are launched again; a run of this checkout only writes down which code it is."""
+    checkout = tmp_path / "checkout"
+    for path in pack().files:
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, checkout / path)
+    source = checkout / "agents" / "training" / "execute.py"
+    source.write_text(f"{source.read_text()}\nfrom records.decode import read_object\n{MARKED}")
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(checkout)]
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "m"]):
+        subprocess.run([*git, *arguments], check=True)
+    monkeypatch.setenv("PYTHONPATH", str(checkout))
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    slurm_cluster.command("scontrol", "update", "PartitionName=low", "State=DOWN")
+    try:
+        result = run(checkout, *SWEEP, *SMALL, "seed=range(0,20)", "launcher.runs_per_job=10")
+    finally:
+        source.write_text(source.read_text().replace('MARK = "old"', 'MARK = "new"'))
+        slurm_cluster.command("scontrol", "update", "PartitionName=low", "State=UP")
+    assert "submitted 20 runs" in result.stdout, result.stderr
+    wait_for(lambda: not jobs())
+    assert "submitted 2 runs again" in status(checkout, "status", "--relaunch")
+    wait_for(lambda: not jobs())
+    (snapshot,) = (checkout / "runs" / layout.CODE).iterdir()
+    marks = [json.loads((run_dir / "marks.json").read_text())["marks"] for run_dir in members(checkout)]
+    assert [len(one) for one in marks] == [2, 2, *[1] * 18]
+    assert {(mark, start["code"], start["git_commit"]) for one in marks for mark, start in one} == {
+        ("old", snapshot.name, commit)
+    }
+    assert [layout.DONE in os.listdir(run_dir) for run_dir in members(checkout)] == [True] * 20
 
 
 def test_requeued_job_continues_as_if_nothing_had_happened(tmp_path: Path, slurm: None, undisturbed: bytes):
@@ -183,7 +244,7 @@ def test_preempted_job_checkpoints_gives_way_and_continues(tmp_path: Path, slurm
     assert result.returncode == 0, result.stderr
     (run_dir,) = members(tmp_path)
     wait_for(lambda: training(run_dir))
-    slurm_cluster.command("sbatch", "--partition=high", "--cpus-per-task=8", "--output=/dev/null", "--wrap", "sleep 5")
+    slurm_cluster.command("sbatch", "--partition=high", "--cpus-per-task=8", "--output=/dev/null", "--wrap", "sleep 12")
     wait_for(lambda: "PENDING" in jobs().values() and "RUNNING" in jobs().values())
     wait_for(lambda: "1 preempted" in status(tmp_path), 30)
     wait_for(lambda: not jobs())
@@ -233,6 +294,32 @@ def test_run_that_is_killed_is_restarted_by_its_job_and_given_up_in_the_end(tmp_
     assert len((run_dir / layout.CRASHES).read_text().splitlines()) == 2
 
 
+def test_sweep_waits_for_another_whose_job_is_requeued_and_for_a_round_that_is_submitted_later(
+    tmp_path: Path, slurm: None
+):
+    rules = [f"sweep.decide.{rule}" for rule in ("max_seeds=2", "seeds_per_round=1", "alpha=0.6", "futility=0")]
+    first = [*SWEEP, *SMALL, "+sweep=decide", "agent.learning_rate=1.0e-3,2.0e-3", "launcher.runs_per_gpu=2", *rules]
+    assert run(tmp_path, *first).returncode == ExitCode.DONE
+    other = find_sweep(tmp_path / "runs", None)
+    tell = "launcher.notify='cat > told.json'"
+    second = run(tmp_path, *SWEEP, *SMALL, "seed=7", f"launcher.after={other.id}", tell)
+    assert second.returncode == ExitCode.DONE, second.stdout + second.stderr
+    (waiting,) = members(tmp_path)
+    wait_for(lambda: any(training(one.run_dir) for one in other.members))
+    (job,) = [job for job, state in jobs().items() if state == "RUNNING"]
+    slurm_cluster.command("scontrol", "requeue", job)
+    wait_for(lambda: "verdict" in json.loads(other.path.read_text()) or training(waiting), timeout_s=400)
+    assert not training(waiting)
+    wait_for((waiting / layout.DONE).exists, timeout_s=200)
+    ended = json.loads((waiting / layout.MANIFEST).read_text())["starts"][0]["time"]
+    whole = find_sweep(tmp_path / "runs", other.id).members
+    assert [len(starts(one.run_dir)) for one in whole][2:] == [1, 1]
+    assert "decision over: 4 runs, of 4 at most" in status(tmp_path, "status", other.id)
+    assert all(json.loads((one.run_dir / layout.STATUS).read_text())["time"] < ended for one in whole)
+    wait_for((tmp_path / "told.json").exists)
+    assert json.loads((tmp_path / "told.json").read_text())["status"] == "done"
+
+
 def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: None):
     """The other takes over its trial where that stood; none is lost or repeated."""
     space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
@@ -256,6 +343,20 @@ def test_search_of_two_jobs_goes_on_when_one_is_killed(tmp_path: Path, slurm: No
     assert sorted(len(starts(run_dir)) for run_dir in members(tmp_path)) == [1, 1, 2]
 
 
+def test_search_of_several_seeds_confirms_its_best_trial_and_more_jobs_help(tmp_path: Path, slurm: None):
+    space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
+    settings = ["+sweep=search", space, "sweep.search.trials=2", "sweep.search.seeds=2", "sweep.search.pruner=off"]
+    settings += ["launcher.max_parallel=2", "launcher.runs_per_gpu=2", "launcher.runs_per_job=2"]
+    assert run(tmp_path, *SWEEP, *SMALL, *settings).returncode == 0
+    wait_for(lambda: not jobs())
+    again = run(tmp_path, *SWEEP, *SMALL, *settings, "sweep.search.confirm=2", "sweep.search.confirm_trials=1")
+    assert "submitted 1 jobs" in again.stdout, again.stderr
+    wait_for(lambda: not jobs())
+    sweep = find_sweep(tmp_path / "runs", None)
+    assert [len(starts(run_dir)) for run_dir in members(tmp_path)] == [1] * 6
+    assert "lost to selection: " in status(tmp_path, "search", sweep.id, "--show")
+
+
 def test_cancelled_search_checkpoints_its_trials_and_goes_on_when_launched_again(tmp_path: Path, slurm: None):
     space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
     settings = ["+sweep=search", space, "sweep.search.trials=2", "sweep.search.pruner=off", "launcher.max_parallel=2"]
@@ -276,6 +377,27 @@ def test_cancelled_search_checkpoints_its_trials_and_goes_on_when_launched_again
 def test_sweep_survives_kills_requeues_and_time_limits_with_every_number_unchanged(tmp_path: Path, slurm: None):
     """A short form of `make torture`."""
     torture.survive(tmp_path, events=4, runs=2, env_steps=6000, seed=0, limit_s=500)
+
+
+def test_job_that_is_suspended_or_held_is_in_the_queue_until_it_has_ended(tmp_path: Path, slurm: None):
+    script = ["sbatch", "--parsable", "--array=0-0", "--output=/dev/null", "--requeue", "--wrap", "exec sleep 300"]
+    job = f"{slurm_cluster.command(*script).strip()}_0"
+    wait_for(lambda: queue().get(job) == "RUNNING")
+    slurm_cluster.command("scontrol", "suspend", job)
+    wait_for(lambda: queue().get(job) == "SUSPENDED")
+    slurm_cluster.command("scontrol", "resume", job)
+    wait_for(lambda: queue().get(job) == "RUNNING")
+    slurm_cluster.command("scontrol", "requeuehold", job)
+    wait_for(lambda: is_waiting(queue().get(job, "")))
+    slurm_cluster.command("scancel", job)
+    wait_for(lambda: job not in queue())
+
+
+def queue() -> dict[str, str]:
+    """What the status of runs takes from SLURM."""
+    found = slurm_queue()
+    assert found is not None
+    return dict(found)
 
 
 def test_impossible_request_is_refused_by_slurm_itself_before_anything_is_written(tmp_path: Path, slurm: None):

@@ -20,6 +20,7 @@ CACHES = (
     yaml_groups._check_safe,
     overrides._all_keys,
     benchmarks.with_tasks,
+    benchmarks.wholes,
     benchmarks._read,
     benchmarks._names_in,
 )

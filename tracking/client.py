@@ -10,20 +10,21 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from conf.passwords import mask
-from conf.uris import is_web, sqlite_path
+from conf.uris import sqlite_path
 from records.lock import exclusive
+from tracking.problems import MirrorError, check_file
 
 BATCH = 1000 // 2
 """Rows in one call, each of which is one metric or two; MLflow takes 1000."""
+DELETED = "deleted"
+"""The stage of life in which MLflow keeps what somebody has deleted, until `mlflow gc`."""
 CONNECT_S = 3.0
 ANSWER_NAME = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 SHORT_ANSWER_S, LONG_ANSWER_S = "10", "60"
 """Seconds that MLflow may take to answer a command that somebody waits for, and a mirror."""
-TRAINING_PAGES = "workflowType=machine_learning"
-"""MLflow 3 has two sets of pages; without this word, the one for traces of language models may open, which is empty."""
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 DESCRIPTION_TAG = "mlflow.note.content"
+"""The tag of an experiment or a run that MLflow's UI shows, as Markdown."""
 DESCRIPTION = """\
 A row is a run; a sweep has a run that is the parent of its members. `final_score` is the mean normalised score of a
 finished run, `eval/score` that of each evaluation. To compare settings, group the runs by a parameter."""
@@ -69,8 +70,11 @@ def client(uri: str) -> Any:
 
     Raises:
       ConnectionError: no server listens there.
+      MirrorError: the file is no database.
     """
     reach(uri)
+    if (path := sqlite_path(uri)) is not None:
+        check_file(path)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow.tracking import MlflowClient
@@ -82,10 +86,19 @@ def client(uri: str) -> Any:
 
 
 def experiment(connected: Any, uri: str, name: str) -> str:
-    """Return the experiment's id; the experiment is made where it does not exist."""
+    """Return the experiment's id; the experiment is made where it does not exist.
+
+    Raises:
+      MirrorError: somebody has deleted the experiment.
+    """
     with database_lock(uri):
         found = connected.get_experiment_by_name(name)
         if found is not None:
+            if found.lifecycle_stage == DELETED:
+                raise MirrorError(
+                    f"MLflow's experiment {name} was deleted; restore it: {cli(uri)} experiments restore "
+                    f"--experiment-id {found.experiment_id}, or choose another: tracking.experiment=NAME"
+                )
             return found.experiment_id
         path = sqlite_path(uri)
         location = None if path is None else (path.parent / "mlartifacts" / name).as_uri()
@@ -99,6 +112,31 @@ def experiment(connected: Any, uri: str, name: str) -> str:
             return found.experiment_id  # another process was faster
 
 
+def check_active(connected: Any, run_id: str, cure: str) -> None:
+    """Refuse an MLflow run that somebody has deleted, or of which nothing is left.
+
+    Args:
+      connected: the client.
+      run_id: MLflow's id of the run.
+      cure: what to do then.
+    Raises:
+      MirrorError: the run is deleted or gone.
+    """
+    try:
+        stage = connected.get_run(run_id).info.lifecycle_stage
+    except Exception as error:
+        if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        stage = DELETED
+    if stage == DELETED:
+        raise MirrorError(f"MLflow run {run_id} was deleted; {cure}")
+
+
+def cli(uri: str) -> str:
+    """Return how MLflow's own command is called for what is at an address."""
+    return f"MLFLOW_TRACKING_URI={uri} mlflow"
+
+
 @contextlib.contextmanager
 def database_lock(uri: str) -> Iterator[None]:
     """Be alone with a SQLite database inside the block; a server needs no lock."""
@@ -108,18 +146,3 @@ def database_lock(uri: str) -> Iterator[None]:
         return
     with exclusive(path.with_name(f"{path.name}.lock")):
         yield
-
-
-def link(uri: str, experiment_id: str, run_id: str) -> str | None:
-    """Return the run's page in MLflow's UI, where a server has one."""
-    return f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{TRAINING_PAGES}" if is_web(uri) else None
-
-
-def experiment_link(server: str, experiment_id: str) -> str:
-    """Return the page that lists an experiment's runs in the UI of a server, such as `http://127.0.0.1:5000`."""
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{TRAINING_PAGES}"
-
-
-def reason(error: Exception) -> str:
-    """Return one line that says what went wrong, without passwords."""
-    return mask(str(error).partition("\n")[0]) or type(error).__name__

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from conf import identity
+from conf.uris import is_web
 from records import layout
 from records.decode import DamagedRecordError
 from records.layout import RunOutcome
@@ -23,13 +26,13 @@ from records.lock import try_lock
 from records.metrics import EVAL_RETURN, UPDATE_STEPS, short_names
 from records.rows import Readable, Row, Sample, read_rows, whole_lines
 from records.run_dir import MirrorState, RunDir
-from records.sweep import parent_of
-from tracking.client import BATCH, client, experiment, experiment_link, link
+from records.sweep import member_of, parent_of
+from tracking import pages
+from tracking.client import BATCH, DESCRIPTION_TAG, check_active, client, experiment
+from tracking.problems import MirrorError
 
 R = TypeVar("R", bound=Readable)
 LOG = "tracking.log"
-LOCAL_UI = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves, unless told otherwise."""
 WAIT_S = 0.2
 STATES = {
     RunOutcome.DONE: "FINISHED",
@@ -62,11 +65,23 @@ class Mirror:
         return self._state.run_id
 
     def _open(self) -> MirrorState:
-        """The MLflow run that this directory has at this URI, made on first use."""
+        """The MLflow run that this directory has at this URI, made on first use.
+
+        A run whose experiment somebody has deleted is sent anew where the configuration names another experiment.
+
+        Raises:
+          MirrorError: the MLflow run or its experiment was deleted.
+        """
         state = self.record.mirrors().get(self.uri)
-        if state is not None and state.run_id is not None:
-            return state
         experiment_id = experiment(self.client, self.uri, self.config.experiment)
+        if state is not None and state.run_id is not None:
+            try:
+                check_active(self.client, state.run_id, cure_of_deleted(self.record.path))
+                return state
+            except MirrorError:
+                if state.experiment_id == experiment_id:
+                    raise
+                state = None
         # The answer to a creation may get lost: the token, which is on disk before, finds the run again.
         made = self._made(experiment_id, state.token) if state else None
         state = state or MirrorState.new(os.urandom(8).hex())
@@ -79,20 +94,28 @@ class Mirror:
         self.record.write_mirror(self.uri, state)
         return state
 
+    def cause(self, error: Exception) -> Exception:
+        """Return why a send failed: that somebody has deleted the MLflow run, if so, and else the error itself."""
+        try:
+            self._open()
+        except Exception as found:
+            return found
+        return error
+
     def _made(self, experiment_id: str, token: str) -> Any:
         found = self.client.search_runs([experiment_id], f"tags.token = '{token}'", max_results=1)
         return found[0] if found else None
 
     def _advance(self, **values: Any) -> None:
         """Write down that MLflow has more."""
-        self._state = dataclasses.replace(self._state, **values)
+        self._state = dataclasses.replace(self._state, problem="", **values)
         self.record.write_mirror(self.uri, self._state)
 
     def place(self) -> None:
         """Send the sweeps that contain the run: a tag each, and the first one's MLflow run as the parent."""
         sweeps = self.record.sweeps()
         parent = parent_of(self.record.path, sweeps[0], self.uri) if sweeps else None
-        if parent is not None and self._state.parent is None:
+        if parent is not None and self._state.parent != parent:
             self.client.set_tag(self.run_id, "mlflow.parentRunId", parent)
             self._advance(parent=parent)
         for sweep in sweeps:
@@ -112,9 +135,14 @@ class Mirror:
         # MLflow takes a parameter once, and other code may count sizes otherwise.
         first = self._state.described == 0
         params = identity.flat(identity.values_of(self.config) | {"sizes": manifest.sizes}) if first else {}
-        tags = {key: getattr(start, key) for key in ("git_commit", "host", "device", "command", "python")}
+        if first:
+            self.client.log_inputs(self.run_id, [self._benchmark()])
+        tags = {DESCRIPTION_TAG: self._description()} if first else {}  # whose text a user may have changed since
+        tags |= {key: getattr(start, key) for key in ("git_commit", "host", "device", "command", "python")}
         tags |= identity.flat({"version": start.versions, "slurm": start.slurm})
         tags |= {"budget_env_steps": self.config.train.env_steps, "starts": len(manifest.starts)}
+        if start.code:
+            tags["code"] = start.code
         if tags["git_commit"]:
             tags["mlflow.source.git.commit"] = tags["git_commit"]
         self.client.log_batch(
@@ -126,6 +154,30 @@ class Mirror:
             self.client.log_artifact(self.run_id, str(self.record.path / name))
         self.client.update_run(self.run_id, status="RUNNING")
         self._advance(described=len(manifest.starts))
+
+    def _benchmark(self) -> Any:
+        """The benchmark as MLflow's dataset, which a table of runs shows as `name (digest) N tasks`."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        benchmark = self.config.benchmark
+        tasks = list(benchmark.task_ids)
+        digest = hashlib.sha256(" ".join(tasks).encode()).hexdigest()[:8]
+        source, profile = json.dumps({"benchmark": benchmark.name, "tasks": tasks}), json.dumps({"tasks": len(tasks)})
+        count = f"{len(tasks)} task{'s' if len(tasks) != 1 else ''}"
+        dataset = Dataset(benchmark.name, digest, "benchmark", source, profile=profile)
+        return DatasetInput(dataset, [InputTag("mlflow.data.context", count)])
+
+    def _description(self) -> str:
+        """What the run is, where it lies and how it goes on, as Markdown."""
+        sweeps = self.record.sweeps()
+        member = member_of(self.record.path, sweeps[0]) if sweeps else None
+        varied = " ".join(f"{key}={value}" for key, value in member.varied.items()) if member else ""
+        of_sweep = f" {varied} of sweep {sweeps[0]}." if varied else ""
+        command = f"python -m agents.run --run-dir {shlex.quote(str(self.record.path))}"
+        return (
+            f"{identity.run_name(self.config)} on {self.config.benchmark.name}.{of_sweep} Folder: "
+            f"`{self.record.path}`\n\nContinue: `{command}`"
+        )
 
     def send_rows(self) -> None:
         """Send all rows that a checkpoint covers and MLflow lacks, and the machine's samples."""
@@ -151,7 +203,7 @@ class Mirror:
 
         time_ms = self._state.created_ms + row.env_steps
         # `eval/return/<task>`, with the task's short name where that is unambiguous.
-        key = row.name if row.task is None else f"{row.name}/{self._names[row.task]}"
+        key = row.name if row.task is None else f"{row.name}/{self._names.get(row.task, row.task)}"
         yield Metric(key, row.value, time_ms, row.env_steps)
         if row.name == EVAL_RETURN and row.task == self.config.benchmark.task_ids[0]:
             yield Metric(UPDATE_STEPS, row.update_steps, time_ms, row.env_steps)
@@ -217,8 +269,22 @@ def is_sent(run_dir: Path, uri: str) -> bool:
     state, sweeps = record.mirrors().get(uri), record.sweeps()
     if state is None:
         return False
-    has_parent = state.parent is not None or not sweeps or parent_of(run_dir, sweeps[0], uri) is None
-    return has_parent and state.closed == ending_of(run_dir) and set(sweeps) <= set(state.sweeps)
+    parent = parent_of(run_dir, sweeps[0], uri) if sweeps else None
+    return parent in (None, state.parent) and state.closed == ending_of(run_dir) and set(sweeps) <= set(state.sweeps)
+
+
+def note_problem(run_dir: Path, uri: str, problem: str) -> None:
+    """Write into a run's directory what keeps MLflow from having the run; an empty text where nothing does."""
+    record = RunDir(run_dir)
+    state = record.mirrors().get(uri)
+    if (state.problem if state else "") != problem:
+        state = state or MirrorState.new(os.urandom(8).hex())
+        record.write_mirror(uri, dataclasses.replace(state, problem=problem))
+
+
+def cure_of_deleted(run_dir: Path) -> str:
+    """Return what to do about a run whose MLflow run was deleted."""
+    return f"python -m agents.tracking {shlex.quote(str(run_dir))} --anew sends the run again whole"
 
 
 @contextlib.contextmanager
@@ -237,17 +303,19 @@ def mirror_lock(run_dir: Path, wait: bool) -> Iterator[bool]:
 
 
 def run_link(run_dir: Path, uri: str) -> str | None:
-    """Return the page of a run that MLflow has."""
+    """Return the page of a run that MLflow has, where a server shows the page."""
     state = RunDir(run_dir).mirrors().get(uri)
-    if state is None or state.run_id is None or state.experiment_id is None:
+    if state is None or state.run_id is None or state.experiment_id is None or not is_web(uri):
         return None
-    return link(uri, state.experiment_id, state.run_id)
+    return f"{pages.server_of(uri)}/{pages.run_page(state.experiment_id, state.run_id)}"
 
 
 def local_page(run_dir: Path, uri: str) -> str | None:
     """Return the page that lists the experiment's runs, once `mlflow ui` serves the run's database on this machine."""
     state = RunDir(run_dir).mirrors().get(uri)
-    return None if state is None or state.experiment_id is None else experiment_link(LOCAL_UI, state.experiment_id)
+    if state is None or state.experiment_id is None:
+        return None
+    return f"{pages.server_of(uri)}/{pages.runs_page(state.experiment_id)}"
 
 
 def batches(kind: type[R], path: Path, start: int, stop: int) -> Iterator[tuple[list[R], int]]:

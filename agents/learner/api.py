@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents.learner import brc, brc_discrete
+from agents.learner import brc, brc_discrete, imitation
 from agents.learner.types import Learner
 from conf.schema import RunConfig
 
-LEARNERS: dict[str, Learner[Any, Any, Any]] = {"brc": brc.LEARNER, "brc_discrete": brc_discrete.LEARNER}
+LEARNERS: dict[str, Learner[Any, Any, Any]] = {
+    "brc": brc.LEARNER,
+    "brc_discrete": brc_discrete.LEARNER,
+    "imitation": imitation.LEARNER,
+}
 """`agent.learner` -> the learner."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ENCODER_STAGES, ENCODER_BLOCKS = 3, 2
-TORSOS = ("bronet", "mlp")
+TORSOS = ("bronet", "mlp", "prenorm")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def layer_norm(width: int) -> Size:
     return Size(2 * width, width)
 
 
-def torso(network: str, inputs: int, width: int, depth: int) -> Size:
+def torso(network: str, inputs: int, width: int, depth: int, layer_norms: bool) -> Size:
     """Return the size of a torso, which turns `inputs` numbers into `width`.
 
     Args:
@@ -46,13 +46,14 @@ def torso(network: str, inputs: int, width: int, depth: int) -> Size:
       inputs: the width of what goes in.
       width: the width of each layer.
       depth: blocks of two layers after the first layer.
+      layer_norms: whether the torso keeps its norms, of which an mlp has none.
     Raises:
       ValueError: there is no such torso.
     """
     if network not in TORSOS:
         raise ValueError(f"no torso {network!r}; torsos: {', '.join(TORSOS)}")
-    norm = layer_norm(width) if network == "bronet" else Size(0, 0)
-    return dense(inputs, width) + norm + (dense(width, width) + norm) * (2 * depth)
+    norms = {"bronet": 1 + 2 * depth, "mlp": 0, "prenorm": depth + 1}[network] if layer_norms else 0
+    return dense(inputs, width) + dense(width, width) * (2 * depth) + layer_norm(width) * norms
 
 
 def encoder_features(channels: int) -> int:

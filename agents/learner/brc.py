@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import optax
 
 from agents.learner import critic, losses
-from agents.learner.critic import CriticSettings, expected_value, task_features
-from agents.learner.networks import Actor, init_params
+from agents.learner.critic import CriticSettings, Problem, expected_value, task_features
+from agents.learner.networks import Actor, gaussian_action, init_params
+from agents.learner.parts import actor_part, trained
 from agents.learner.types import Array, Batch, Learner, Metrics, Params, check_batches, settings_of
 from conf.agents import BrcConfig
 from conf.schema import RunConfig
@@ -80,7 +81,9 @@ class Settings(CriticSettings, BrcConfig):
     @cached_property
     def actor(self) -> nn.Module:
         """The actor, from features `[B, I]` to mean and log standard deviation, each `[B, A]`."""
-        return Actor(self.actor_network, self.actor_width, self.actor_depth, self.action_dim, self.num_heads)
+        return Actor(
+            self.actor_network, self.layer_norm, self.actor_width, self.actor_depth, self.action_dim, self.num_heads
+        )
 
     @cached_property
     def temperature_optimiser(self) -> optax.GradientTransformation:
@@ -144,6 +147,24 @@ def entropy_reward_factor(
     if settings.reward_scale == "release":
         return critic.reward_factor(settings, return_scale, -temperature * settings.target_entropy / 2 * horizon)
     return critic.reward_factor(settings, return_scale, 0.0)
+
+
+@partial(jax.jit, static_argnames=("settings",))
+def value(settings: Settings, state: LearnerState, obs: Array, task_ids: Array, return_scale: Array) -> jax.Array:
+    """Return what the critics expect of the policy's mode `[N]`, in raw return.
+
+    Args:
+      settings: static.
+      state: where learning stands.
+      obs: `[N, O]`.
+      task_ids: `[N]`.
+      return_scale: `[T]`, magnitudes of raw returns.
+    """
+    obs, task_ids = jnp.asarray(obs), jnp.asarray(task_ids)
+    mean, _ = policy_distribution(settings, acting_params(state), obs, task_ids)
+    q = expected_value(settings, critic_outputs(settings, state.critic, obs, jnp.tanh(mean), task_ids))
+    temperature = jnp.exp(state.log_temperature)
+    return q / entropy_reward_factor(settings, jnp.asarray(return_scale), temperature, state.entropy)[task_ids]
 
 
 def init(settings: Settings, key: jax.Array) -> LearnerState:
@@ -211,10 +232,32 @@ def act(
     chex.assert_rank([obs, task_ids], [2, 1])
     chex.assert_axis_dimension(obs, 1, settings.obs_dim)
     mean, log_std = policy_distribution(settings, params, jnp.asarray(obs), jnp.asarray(task_ids))
-    if deterministic:
-        return jnp.tanh(mean)
-    noise = jax.random.normal(jax.random.fold_in(key, step), mean.shape)
-    return jnp.tanh(mean + jnp.exp(log_std) * noise)
+    return gaussian_action(mean, log_std, key, step, deterministic)
+
+
+def critic_problem(
+    settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array, key: jax.Array
+) -> Problem:
+    """Return what the critic is to learn from a batch.
+
+    Args:
+      settings: static.
+      state: before the update.
+      batch: `[B, ...]`.
+      return_scale: `[T]`, magnitudes of raw returns.
+      key: of the next actions' noise.
+    """
+    temperature = jnp.exp(state.log_temperature)
+    factor = entropy_reward_factor(settings, return_scale, temperature, state.entropy)
+    mean, log_std = policy_distribution(settings, acting_params(state), batch.next_obs, batch.task_ids)
+    noise = jax.random.normal(key, mean.shape)
+    next_action, next_log_prob = losses.sample_tanh_gaussian(mean, log_std, noise)
+    next_outputs = critic_outputs(settings, state.target_critic, batch.next_obs, next_action, batch.task_ids)
+    target, target_value = critic.critic_target(
+        settings, next_outputs, batch.reward * factor[batch.task_ids], batch.discount, -temperature * next_log_prob
+    )
+    outputs_of = lambda params: critic_outputs(settings, params, batch.obs, batch.action, batch.task_ids)  # noqa: E731
+    return Problem(outputs_of, target, target_value)
 
 
 def update_once(
@@ -232,19 +275,9 @@ def update_once(
     temperature = jnp.exp(state.log_temperature)
 
     # Critic
-    factor = entropy_reward_factor(settings, return_scale, temperature, state.entropy)
-    mean, log_std = policy_distribution(settings, acting_params(state), batch.next_obs, batch.task_ids)
-    noise = jax.random.normal(key_target, mean.shape)
-    next_action, next_log_prob = losses.sample_tanh_gaussian(mean, log_std, noise)
-    next_outputs = critic_outputs(settings, state.target_critic, batch.next_obs, next_action, batch.task_ids)
-    target, target_value = critic.critic_target(
-        settings, next_outputs, batch.reward * factor[batch.task_ids], batch.discount, -temperature * next_log_prob
-    )
     critic_params, target_critic, critic_opt, metrics = critic.fit_critic(
         settings,
-        lambda params: critic_outputs(settings, params, batch.obs, batch.action, batch.task_ids),
-        target,
-        target_value,
+        *critic_problem(settings, state, batch, return_scale, key_target),
         state.critic,
         state.target_critic,
         state.critic_opt,
@@ -261,7 +294,7 @@ def update_once(
 
     (actor_loss, (q, log_prob)), actor_grad = jax.value_and_grad(actor_objective, has_aux=True)(state.actor)
     updates, actor_opt = settings.optimiser.update(actor_grad, state.actor_opt, state.actor)
-    actor = optax.apply_updates(state.actor, updates)
+    actor = optax.apply_updates(state.actor, trained(updates, actor_part, settings.frozen))
     entropy = -jnp.mean(log_prob)
 
     # Temperature
@@ -269,6 +302,7 @@ def update_once(
         state.log_temperature, entropy, settings.target_entropy
     )
     updates, temperature_opt = settings.temperature_optimiser.update(temperature_grad, state.temperature_opt)
+    updates = trained(updates, lambda _: "temperature", settings.frozen)
     log_temperature = optax.apply_updates(state.log_temperature, updates)
 
     metrics |= {
@@ -331,4 +365,4 @@ def settings(config: RunConfig, specs: Sequence[TaskSpec]) -> Settings:
     return settings_of(Settings, config, specs)
 
 
-LEARNER = Learner(settings, init, acting_params, act, update, task_embedding)
+LEARNER = Learner(settings, init, acting_params, act, update, task_embedding, value, critic_problem)

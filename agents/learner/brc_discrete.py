@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.learner import critic, losses
-from agents.learner.critic import CriticSettings, expected_value, task_features
+from agents.learner.critic import CriticSettings, Problem, expected_value, task_features
 from agents.learner.networks import Encoder, init_params
 from agents.learner.types import Array, Batch, Learner, Metrics, Params, check_batches, settings_of
 from conf.agents import BrcDiscreteConfig
@@ -189,6 +189,42 @@ def shifted(frames: jax.Array, key: jax.Array, pixels: int) -> jax.Array:
     return jax.vmap(crop)(padded, corners)
 
 
+def critic_problem(
+    settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array, key: jax.Array
+) -> Problem:
+    """Return what the critic is to learn from a batch.
+
+    Args:
+      settings: static.
+      state: before the update.
+      batch: `[B, ...]`.
+      return_scale: `[T]`, magnitudes of raw returns.
+      key: of the images' shifts.
+    """
+    return _problem_and_values(settings, state, batch, return_scale, key)[0]
+
+
+def _problem_and_values(
+    settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array, key: jax.Array
+) -> tuple[Problem, jax.Array]:
+    """What the critic is to learn, and the online critic's values `[B, A]` of the next state's actions."""
+    key_obs, key_next = jax.random.split(key)
+    obs = shifted(batch.obs, key_obs, settings.image_shift)
+    next_obs = shifted(batch.next_obs, key_next, settings.image_shift)
+    next_q = expected_value(settings, critic_outputs(settings, state.critic, next_obs, batch.task_ids))
+    target_outputs = critic_outputs(settings, state.target_critic, next_obs, batch.task_ids)
+    next_outputs, bonus = next_value(settings, target_outputs, next_q)
+    factor = critic.reward_factor(settings, return_scale, 0.0)
+    target, target_value = critic.critic_target(
+        settings, next_outputs, batch.reward * factor[batch.task_ids], batch.discount, bonus
+    )
+
+    def outputs_of(params: Params) -> jax.Array:
+        return losses.of_action(critic_outputs(settings, params, obs, batch.task_ids), batch.action)
+
+    return Problem(outputs_of, target, target_value), next_q
+
+
 def update_once(
     settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array
 ) -> tuple[LearnerState, Metrics]:
@@ -200,22 +236,11 @@ def update_once(
       batch: `[B, ...]`.
       return_scale: `[T]`, magnitudes of raw returns.
     """
-    key_obs, key_next = jax.random.split(critic.update_key(state.key, state.update_steps))
-    obs = shifted(batch.obs, key_obs, settings.image_shift)
-    next_obs = shifted(batch.next_obs, key_next, settings.image_shift)
-
-    next_q = expected_value(settings, critic_outputs(settings, state.critic, next_obs, batch.task_ids))
-    target_outputs = critic_outputs(settings, state.target_critic, next_obs, batch.task_ids)
-    next_outputs, bonus = next_value(settings, target_outputs, next_q)
-    factor = critic.reward_factor(settings, return_scale, 0.0)
-    target, target_value = critic.critic_target(
-        settings, next_outputs, batch.reward * factor[batch.task_ids], batch.discount, bonus
-    )
+    key = critic.update_key(state.key, state.update_steps)
+    problem, next_q = _problem_and_values(settings, state, batch, return_scale, key)
     critic_params, target_critic, critic_opt, metrics = critic.fit_critic(
         settings,
-        lambda params: losses.of_action(critic_outputs(settings, params, obs, batch.task_ids), batch.action),
-        target,
-        target_value,
+        *problem,
         state.critic,
         state.target_critic,
         state.critic_opt,
@@ -252,4 +277,4 @@ def settings(config: RunConfig, specs: Sequence[TaskSpec]) -> Settings:
     return settings_of(Settings, config, specs)
 
 
-LEARNER = Learner(settings, init, acting_params, act, update, task_embedding)
+LEARNER = Learner(settings, init, acting_params, act, update, task_embedding, critic_problem=critic_problem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import flax.linen as nn
@@ -15,6 +15,7 @@ import optax
 
 from agents.learner import losses
 from agents.learner.networks import critic_ensemble
+from agents.learner.parts import critic_part, trained
 from agents.learner.types import Batch, Metrics, Params
 from conf.agents import AgentConfig, ModelConfig
 
@@ -28,10 +29,12 @@ class CriticSettings(AgentConfig, ModelConfig):
     Attributes:
       num_tasks: tasks of the run.
       action_dim: the padded width of a continuous action, or the number of discrete ones.
+      frozen: the parts of the networks that are not trained.
     """
 
     num_tasks: int
     action_dim: int
+    frozen: tuple[str, ...]
 
     @property
     def num_heads(self) -> int:
@@ -59,6 +62,7 @@ def make_critic(settings: CriticSettings, num_outputs: int) -> nn.Module:
     return critic_ensemble(
         settings.ensemble_size,
         network=settings.network,
+        layer_norm=settings.layer_norm,
         width=settings.width,
         depth=settings.depth,
         num_outputs=num_outputs,
@@ -75,10 +79,11 @@ def init_conditioning(settings: CriticSettings, key: jax.Array) -> Params:
 
 
 def task_features(settings: CriticSettings, conditioning: Params, task_ids: jax.Array) -> jax.Array:
-    """Return what tells the networks the task, `[B, C]`: unit-norm embeddings, one-hot rows, or nothing (`C = 0`)."""
+    """Return what tells the networks the task, `[B, C]`: embeddings of norm 1, one-hot rows, or nothing (`C = 0`)."""
     if settings.conditioning == "embedding":
         rows = conditioning["embedding"][task_ids]
-        return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+        order = 2 if settings.embedding_norm == "l2" else 1
+        return rows / jnp.linalg.norm(rows, order, axis=-1, keepdims=True)
     if settings.conditioning == "one_hot":
         return jax.nn.one_hot(task_ids, settings.num_tasks)
     return jnp.zeros((*task_ids.shape, 0))
@@ -142,6 +147,26 @@ def critic_target(
     return target_value, target_value
 
 
+class Problem(NamedTuple):
+    """What the critic is to learn from one batch.
+
+    Attributes:
+      outputs_of: parameters -> outputs `[E, B, K]`.
+      target, target_value: what `critic_target` returns.
+    """
+
+    outputs_of: Callable[[Params], jax.Array]
+    target: jax.Array
+    target_value: jax.Array
+
+
+def critic_loss(settings: CriticSettings, outputs: jax.Array, target: jax.Array) -> jax.Array:
+    """Return the configured loss of outputs `[E, B, K]`: mean over the batch, summed over members."""
+    if settings.value_loss == "categorical":
+        return losses.cross_entropy(outputs, target)
+    return losses.squared_error(outputs[..., 0], target)
+
+
 def fit_critic(
     settings: CriticSettings,
     outputs_of: Callable[[Params], jax.Array],
@@ -164,13 +189,11 @@ def fit_critic(
 
     def objective(params: Params) -> tuple[jax.Array, jax.Array]:
         outputs = outputs_of(params)
-        if settings.value_loss == "categorical":
-            return losses.cross_entropy(outputs, target), outputs
-        return losses.squared_error(outputs[..., 0], target), outputs
+        return critic_loss(settings, outputs, target), outputs
 
     (loss, outputs), grad = jax.value_and_grad(objective, has_aux=True)(critic)
     updates, optimiser_state = settings.optimiser.update(grad, optimiser_state, critic)
-    critic = optax.apply_updates(critic, updates)
+    critic = optax.apply_updates(critic, trained(updates, critic_part, settings.frozen))
     metrics = {
         "critic/loss": loss,
         "critic/target_mean": jnp.mean(target_value),

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from agents.learner import architecture
 from agents.learner.architecture import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encoder_stage
+from agents.learner.types import Array
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
 
@@ -30,14 +31,36 @@ class BroNet(nn.Module):
 
     width: int
     depth: int
+    layer_norm: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.relu(nn.LayerNorm()(nn.Dense(self.width)(x)))
+        x = nn.relu(layer_norm(self, nn.Dense(self.width)(x)))
         for _ in range(self.depth):
-            y = nn.relu(nn.LayerNorm()(nn.Dense(self.width)(x)))
-            x = x + nn.LayerNorm()(nn.Dense(self.width)(y))
+            y = nn.relu(layer_norm(self, nn.Dense(self.width)(x)))
+            x = x + layer_norm(self, nn.Dense(self.width)(y))
         return x
+
+
+class PreNormNet(nn.Module):
+    """The residual torso maps `[B, I]` to `[B, width]`, with norms before the layers (as SimBa, arXiv:2410.09754).
+
+    After a dense layer follow `depth` blocks of LayerNorm -> Dense -> ReLU -> Dense, each of which is added to its
+    input, and a LayerNorm at the end. SimBa's blocks are four times as wide inside and its inputs are divided by
+    running statistics; here both are as in BroNet, so that torsos of one width have the same layers.
+    """
+
+    width: int
+    depth: int
+    layer_norm: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(self.width)(x)
+        for _ in range(self.depth):
+            y = nn.relu(nn.Dense(self.width)(layer_norm(self, x)))
+            x = x + nn.Dense(self.width)(y)
+        return layer_norm(self, x)
 
 
 class Mlp(nn.Module):
@@ -45,6 +68,7 @@ class Mlp(nn.Module):
 
     width: int
     depth: int
+    layer_norm: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -53,7 +77,14 @@ class Mlp(nn.Module):
         return x
 
 
-TORSOS: dict[str, type[BroNet] | type[Mlp]] = dict(zip(architecture.TORSOS, (BroNet, Mlp), strict=True))
+TORSOS: dict[str, type[BroNet | Mlp | PreNormNet]] = dict(
+    zip(architecture.TORSOS, (BroNet, Mlp, PreNormNet), strict=True)
+)
+
+
+def layer_norm(torso: BroNet | PreNormNet, x: jax.Array) -> jax.Array:
+    """Return `x` after a LayerNorm of the torso that calls; `x` itself where the torso goes without."""
+    return nn.LayerNorm()(x) if torso.layer_norm else x
 
 
 def select_head(x: jax.Array, num_heads: int, task_ids: jax.Array) -> jax.Array:
@@ -68,6 +99,7 @@ class Critic(nn.Module):
     """One member of the ensemble maps features `[B, I]` to outputs `[B, K]` (K = 1 with the squared loss)."""
 
     network: str
+    layer_norm: bool
     width: int
     depth: int
     num_outputs: int
@@ -75,7 +107,7 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, task_ids: jax.Array) -> jax.Array:
-        x = TORSOS[self.network](self.width, self.depth)(x)
+        x = TORSOS[self.network](self.width, self.depth, self.layer_norm)(x)
         return select_head(nn.Dense(self.num_heads * self.num_outputs)(x), self.num_heads, task_ids)
 
 
@@ -121,6 +153,7 @@ class Actor(nn.Module):
     """The actor maps features `[B, I]` to mean and log standard deviation, each `[B, A]`, of a Gaussian before tanh."""
 
     network: str
+    layer_norm: bool
     width: int
     depth: int
     action_dim: int
@@ -128,7 +161,7 @@ class Actor(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, task_ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = TORSOS[self.network](self.width, self.depth)(x)
+        x = TORSOS[self.network](self.width, self.depth, self.layer_norm)(x)
         mean = nn.Dense(self.num_heads * self.action_dim, name="mean")(x)
         raw_log_std = nn.Dense(self.num_heads * self.action_dim, name="raw_log_std")(x)
         mean, raw = (select_head(head, self.num_heads, task_ids) for head in (mean, raw_log_std))
@@ -177,3 +210,18 @@ def _orthogonal(key: jax.Array, shape: tuple[int, int], scale: float) -> jax.Arr
 def num_params(params: Any) -> int:
     """Return the number of scalars in a tree of arrays or shapes."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def gaussian_action(mean: jax.Array, log_std: jax.Array, key: jax.Array, step: Array, deterministic: bool) -> jax.Array:
+    """Return actions `[N, A]` in (-1, 1): the policy's mode, or drawn.
+
+    Args:
+      mean, log_std: `[N, A]`, a Gaussian before tanh.
+      key: of the run's acting.
+      step: a number that is folded into `key`.
+      deterministic: whether the actions are the policy's mode, without noise.
+    """
+    if deterministic:
+        return jnp.tanh(mean)
+    noise = jax.random.normal(jax.random.fold_in(key, step), mean.shape)
+    return jnp.tanh(mean + jnp.exp(log_std) * noise)

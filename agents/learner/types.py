@@ -39,6 +39,23 @@ class Batch(NamedTuple):
     task_ids: Array
 
 
+class Demonstrations(NamedTuple):
+    """Recorded observations and what was done at them. Leading axes are `[U, B]` or `[B]`, as in `Batch`.
+
+    Attributes:
+      obs: `[..., O]`, zero-padded to the widest task.
+      action: `[..., A]`, in [-1, 1], zero-padded.
+      mean, log_std: `[..., A]`, the Gaussian before tanh of whoever acted; zeros beyond a task's width.
+      task_ids: `[...]`, int32 index into the run's ordered tasks.
+    """
+
+    obs: Array
+    action: Array
+    mean: Array
+    log_std: Array
+    task_ids: Array
+
+
 S = TypeVar("S")
 State = TypeVar("State")
 Acting = TypeVar("Acting")
@@ -71,17 +88,23 @@ class Learner(Generic[S, State, Acting]):
       init: a fresh state, a pytree of arrays, from settings and key.
       acting_params: the part of the state that acting reads.
       act: the actions.
-      update: `U` updates on batches `[U, B, ...]` with magnitudes of returns `[T]`: the new state, and metrics on the
-        device. The old state's memory may be taken.
+      update: `U` updates on batches `[U, B, ...]` (`Batch`, or `Demonstrations` where the agent is offline) with
+        magnitudes of returns `[T]`: the new state, and metrics on the device. The old state's memory may be taken.
       task_embedding: the learned embeddings `[T, D]`; None where the state has none.
+      value: what the learner expects to follow observations `[N, O]` of tasks `[N]`, in raw return `[N]`, at magnitudes
+        of returns `[T]`; None where the learner's settings never bootstrap returns.
+      critic_problem: what the critic is to learn from a batch `[B, ...]`, a `agents.learner.critic.Problem`, with a key
+        of its own; None where the learner's tasks cannot be told apart by the gradients of one critic.
     """
 
     settings: Callable[[RunConfig, Sequence[TaskSpec]], S]
     init: Callable[[S, jax.Array], State]
     acting_params: Callable[[State], Acting]
     act: Act[S, Acting]
-    update: Callable[[S, State, Batch, Array], tuple[State, Metrics]]
+    update: Callable[[S, State, Any, Array], tuple[State, Metrics]]
     task_embedding: Callable[[State], jax.Array | None]
+    value: Callable[[S, State, Array, Array, Array], jax.Array] | None = None
+    critic_problem: Callable[[S, State, Batch, Array, jax.Array], Any] | None = None
 
 
 def settings_of(cls: type[S], config: RunConfig, specs: Sequence[TaskSpec]) -> S:
@@ -96,6 +119,7 @@ def settings_of(cls: type[S], config: RunConfig, specs: Sequence[TaskSpec]) -> S
     values: dict[str, Any] = dataclasses.asdict(config.agent) | dataclasses.asdict(config.model)
     values |= {
         "conditioning": config.conditioning,
+        "frozen": config.init.frozen if config.init_from is not None else (),
         "num_tasks": len(specs),
         "obs_dim": space.obs_shape[0],
         "obs_shape": space.obs_shape,

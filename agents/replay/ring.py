@@ -6,12 +6,14 @@ Only the newest frame of a stack of frames is stored, and the stack is put toget
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from agents.learner.types import Batch
 from agents.replay.finals import Finals
 from agents.replay.gather import Columns, Indices, Layout, Store, gather
+from agents.replay.storage import empty
 from envs.spec import SpaceSpec, TaskSpec
 from envs.vector import Step
 
@@ -30,6 +32,7 @@ class Replay:
       n_step: rewards in such a return; fewer where an episode ends.
       surplus_actions: keep what the policy says beyond a task's own action components. The environment ignores those
         numbers, but BRC's critic learns from them. Without, batches have zeros there, which takes no memory.
+      folder: where observations and actions are kept in files instead of memory.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Replay:
         discount: float,
         n_step: int = 1,
         surplus_actions: bool = True,
+        folder: Path | None = None,
     ):
         space = SpaceSpec.of(specs)
         frames = Columns([spec.frame_width for spec in specs])
@@ -56,8 +60,8 @@ class Replay:
         # One row more for the observation that awaits its transition.
         self._rows = min(capacity, budget) + 1 + self._past
         shape = (self._rows, self._num_tasks)
-        self._frames = np.zeros((self._rows, frames.total), space.obs_dtype)
-        self._actions = np.zeros((self._rows, actions.total), space.action_dtype)
+        self._frames = empty((self._rows, frames.total), space.obs_dtype, folder)
+        self._actions = empty((self._rows, actions.total), space.action_dtype, folder)
         self._reward = np.zeros(shape, np.float32)
         self._terminated = np.zeros(shape, bool)
         self._truncated = np.zeros(shape, bool)
@@ -108,6 +112,12 @@ class Replay:
     def sample(self, rng: np.random.Generator, updates: int, batch_size: int) -> Batch:
         """`[U, B]` transitions, uniform over (task, time), with replacement."""
         return gather(np, self.store, self.draw(rng, updates, batch_size))
+
+    def sample_by_task(self, rng: np.random.Generator, count: int) -> Batch:
+        """`[T, count]` transitions, as many of each task, uniform over time, with replacement."""
+        age = rng.integers(1, len(self) + 1, (self._num_tasks, count))
+        task_ids = np.repeat(np.arange(self._num_tasks, dtype=np.int32)[:, None], count, axis=1)
+        return gather(np, self.store, self.locate(self.inserted - age, task_ids))
 
     def draw(self, rng: np.random.Generator, updates: int, batch_size: int) -> Indices:
         """Which transitions `[U, B]` to gather: uniform over (task, time), with replacement."""

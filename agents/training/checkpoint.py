@@ -4,7 +4,8 @@
     checkpoints/step-000012000/state.npz        all arrays but those of replay
     checkpoints/replay/000005000-000012000.npz  transitions 5,000 to 12,000; shared by later checkpoints
 
-Nothing is pickled, so loading a checkpoint runs nobody's code.
+The newest two checkpoints of a run stay, and those that say of themselves that they are kept for good. Nothing is
+pickled, so loading a checkpoint runs nobody's code.
 """
 
 from __future__ import annotations
@@ -16,15 +17,22 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agents.replay.ring import Replay
-from records.files import naming, open_file, sync_folder
-from records.layout import STATE
+from records.files import naming, open_file, replacing, sync_folder
+from records.layout import NO_REPLAY, REPLAY, STATE
+
+if TYPE_CHECKING:
+    from agents.replay.recorded import Recorded
+    from agents.replay.ring import Replay
+
+if TYPE_CHECKING:  # a source's checkpoint is looked at before JAX is loaded
+    from agents.replay.ring import Replay
 
 VERSION = 2
 KEEP = 2
@@ -62,6 +70,7 @@ class Manifest:
       meta: the part of the state that is JSON.
       state_sha256: digest of the file of arrays.
       segments: replay's files in order.
+      kept: whether the checkpoint stays when there are newer ones.
     """
 
     version: int
@@ -69,6 +78,7 @@ class Manifest:
     meta: dict[str, Any]
     state_sha256: str
     segments: list[Segment]
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,10 +97,27 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
     segments: list[tuple[Path, int]]
 
-    def fill(self, replay: Replay) -> None:
+    def fill(self, replay: Replay | Recorded) -> None:
         """Put the transitions of all segments into an empty replay."""
         for path, first in self.segments:
             replay.merge(read_arrays(path), first)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A checkpoint that is still to be written: nothing that happens in the run later changes what it holds.
+
+    Attributes:
+      manifest: describes the checkpoint, without the digests of what is not written yet.
+      arrays: the part of the state that is arrays, by name.
+      segment: replay's new file, without a digest; None where nothing is new.
+      transitions: what that file will hold.
+    """
+
+    manifest: Manifest
+    arrays: dict[str, np.ndarray]
+    segment: Segment | None
+    transitions: dict[str, np.ndarray]
 
 
 class CheckpointStore:
@@ -98,42 +125,92 @@ class CheckpointStore:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._replay_folder = folder / "replay"
+        self._replay_folder = folder / REPLAY
         self._segments: list[Segment] = []
 
-    def save(self, env_steps: int, meta: dict[str, Any], arrays: dict[str, np.ndarray], replay: Replay) -> None:
-        """Write a checkpoint, verify it, then drop all but the newest two.
+    def draft(
+        self,
+        env_steps: int,
+        meta: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        replay: Replay | Recorded,
+        kept: bool = False,
+    ) -> Draft:
+        """Return a checkpoint of this moment, for `write`; every draft must be written before the next is made.
 
         Replay is written incrementally: only what came since the last checkpoint.
 
         Args:
           env_steps: names the checkpoint.
           meta: what JSON holds of the state.
-          arrays: what it does not, by name.
-          replay: the transitions so far.
+          arrays: what it does not, by name; nobody may write into them.
+          replay: the transitions so far, the new ones of which are copied; a dataset stays where it is.
+          kept: whether the checkpoint stays when there are newer ones.
+        """
+        oldest = replay.oldest_row
+        segments = [segment for segment in self._segments if segment.last > oldest]
+        first = max(segments[-1].last if segments else 0, oldest)
+        manifest = Manifest(VERSION, env_steps, meta, "", segments, kept)
+        if first == replay.inserted:
+            return Draft(manifest, arrays, None, {})
+        segment = Segment(f"{first:09d}-{replay.inserted:09d}.npz", first, replay.inserted, "")
+        return Draft(manifest, arrays, segment, replay.export(first))
+
+    def write(self, draft: Draft) -> None:
+        """Write a checkpoint, verify it, then drop all but the newest two and those that are kept for good.
+
         Raises:
           OSError: it cannot be written; the checkpoints before it are as they were.
           DamagedError: it does not read back as it was written.
         """
         self._folder.mkdir(exist_ok=True)  # and not its parents: somebody may have removed the run's directory
         self._replay_folder.mkdir(exist_ok=True)
-        oldest = replay.oldest_row
-        kept = [segment for segment in self._segments if segment.last > oldest]
-        segments = list(kept)
-        first = max(segments[-1].last if segments else 0, oldest)
-        if first < replay.inserted:
-            path = self._replay_folder / f"{first:09d}-{replay.inserted:09d}.npz"
-            digest = write_arrays(path, replay.export(first))
-            segments.append(Segment(path.name, first, replay.inserted, digest))
+        new: list[Segment] = []
+        if draft.segment is not None:
+            digest = write_arrays(self._replay_folder / draft.segment.file, draft.transitions)
+            new = [dataclasses.replace(draft.segment, sha256=digest)]
+        segments = [*draft.manifest.segments, *new]
+        final = self._place(draft.manifest.env_steps)
+        with self._written(final) as temporary:
+            digest = write_arrays(temporary / STATE, draft.arrays)
+            manifest = dataclasses.replace(draft.manifest, state_sha256=digest, segments=segments)
+            write_manifest(temporary / MANIFEST, manifest)
+        self._verify(final, new_segments=new)
+        self._segments = segments
+        self._drop_old()
 
-        final = self._folder / f"step-{env_steps:09d}"
+    def adopt(self, source: CheckpointStore, body: Manifest, meta: dict[str, Any]) -> None:
+        """Take a checkpoint of another run over, before there is any of this one.
+
+        The files are never changed once they are written, so that both runs may have the same ones (hard links).
+
+        Args:
+          source: the other run's checkpoints.
+          body: the manifest of the one to take, as `verified` returns it.
+          meta: what JSON is to hold of the state here.
+        Raises:
+          OSError: it cannot be written.
+        """
+        self._folder.mkdir(exist_ok=True)
+        self._replay_folder.mkdir(exist_ok=True)
+        for segment in body.segments:
+            link_or_copy(source._replay_folder / segment.file, self._replay_folder / segment.file)
+        sync_folder(self._replay_folder)
+        with self._written(self._place(body.env_steps)) as temporary:
+            link_or_copy(source._place(body.env_steps) / STATE, temporary / STATE)
+            write_manifest(temporary / MANIFEST, dataclasses.replace(body, meta=meta, kept=False))
+
+    def _place(self, env_steps: int) -> Path:
+        return self._folder / f"step-{env_steps:09d}"
+
+    @contextlib.contextmanager
+    def _written(self, final: Path) -> Iterator[Path]:
+        """Give an empty folder to write a checkpoint into; the folder takes its place unless writing fails."""
         temporary = self._folder / f".{final.name}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
-            digest = write_arrays(temporary / STATE, arrays)
-            body = Manifest(VERSION, env_steps, meta, digest, segments)
-            write_manifest(temporary / MANIFEST, body)
+            yield temporary
             sync_folder(temporary)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)  # on a full disk, the run's status needs the room
@@ -144,9 +221,18 @@ class CheckpointStore:
             final.rename(replaced)
         temporary.rename(final)
         sync_folder(self._folder)
-        self._verify(final, new_segments=segments[len(kept) :])
-        self._segments = segments
-        self._drop_old()
+
+    def steps(self) -> list[int]:
+        """Return the environment steps of all checkpoints that are there, in order."""
+        return [int(name) for folder in self._complete() if (name := folder.name.removeprefix("step-")).isdecimal()]
+
+    def verified(self, env_steps: int) -> Manifest:
+        """Return the manifest of the checkpoint that was taken after so many environment steps.
+
+        Raises:
+          DamagedError: the checkpoint is not there, or not whole.
+        """
+        return self._verify(self._place(env_steps))
 
     def load(self) -> tuple[Checkpoint | None, list[str]]:
         """Find the newest checkpoint that verifies, and set damaged ones that are newer aside under another name.
@@ -155,8 +241,10 @@ class CheckpointStore:
           The checkpoint, None where nothing was ever saved, and a line about each that was set aside.
 
         Raises:
-          DamagedError: there are checkpoints, and none of them is whole.
+          DamagedError: there are checkpoints, and none of them is whole, or their replay was removed.
         """
+        if (self._folder.parent / NO_REPLAY).exists():
+            raise DamagedError(f"{self._folder}: replay was removed by sweeps.clean, so the run cannot be continued")
         for replaced in self._folder.glob(f"{REPLACED}*"):
             final = self._folder / replaced.name.removeprefix(REPLACED)
             if not final.exists():  # a crash came between the two renames
@@ -181,6 +269,33 @@ class CheckpointStore:
             raise DamagedError(f"no whole checkpoint in {self._folder}: {'; '.join(problems)}")
         return None, []
 
+    def peek(self, env_steps: int | None = None) -> Checkpoint:
+        """Read the newest whole checkpoint, or the one at `env_steps`, and change nothing, whoever writes meanwhile.
+
+        The files of replay are not verified.
+
+        Raises:
+          DamagedError: there is no such checkpoint, or it is not whole.
+        """
+        folders = self._complete()
+        wanted = folders if env_steps is None else [one for one in folders if one.name == f"step-{env_steps:09d}"]
+        problems = []
+        for folder in reversed(wanted):
+            try:
+                body = self._verify(folder, new_segments=[])
+                arrays = read_arrays(folder / STATE)
+            except (DamagedError, OSError) as error:
+                problems.append(f"{folder.name} is damaged: {error}")
+                continue
+            segments = [(self._replay_folder / one.file, one.first) for one in body.segments]
+            return Checkpoint(body.env_steps, body.meta, arrays, segments)
+        if problems:
+            raise DamagedError(f"no whole checkpoint in {self._folder}: {'; '.join(problems)}")
+        if not folders:
+            raise DamagedError(f"no checkpoint in {self._folder}")
+        there = ", ".join(map(str, self.steps()))
+        raise DamagedError(f"no checkpoint at {env_steps} steps in {self._folder}; there are those at {there}")
+
     def _complete(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))
 
@@ -192,16 +307,37 @@ class CheckpointStore:
         return body
 
     def _drop_old(self) -> None:
-        complete = self._complete()
-        for folder in [*complete[:-KEEP], *self._folder.glob(".*step-*")]:
+        for folder in self._folder.glob(".*step-*"):
             shutil.rmtree(folder)
+        complete = self._complete()
         used: set[str] = set()
-        for folder in complete[-KEEP:]:
-            with contextlib.suppress(DamagedError):  # of the older one; the newest has just been verified
-                used |= {segment.file for segment in read_manifest(folder / MANIFEST).segments}
+        for folder in complete:
+            body = None
+            with contextlib.suppress(DamagedError):  # of an older one; the newest has just been verified
+                body = read_manifest(folder / MANIFEST)
+            if folder in complete[-KEEP:] or (body is not None and body.kept):
+                used |= {segment.file for segment in body.segments} if body is not None else set()
+            else:
+                shutil.rmtree(folder)
         for path in self._replay_folder.iterdir():
             if path.name not in used:
                 path.unlink()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy where the file system has no hard links, or another one is.
+
+    Raises:
+      OSError: `source` cannot be read, or `target` cannot be written.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        with replacing(target) as temporary, naming(source):
+            shutil.copyfile(source, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
@@ -264,7 +400,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def check_types(value: Segment | Manifest) -> None:
     """Raises TypeError where a field holds something else than the annotated type."""
-    kinds = {"str": str, "int": int, "dict[str, Any]": dict, "list[Segment]": list}
+    kinds = {"str": str, "int": int, "bool": bool, "dict[str, Any]": dict, "list[Segment]": list}
     for field in dataclasses.fields(value):
         kind = kinds[str(field.type)]
         if not isinstance(getattr(value, field.name), kind):

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-PHASES = ("act", "sample", "dispatch", "env_wait", "insert", "evaluation", "checkpoint")
+PHASES = ("act", "sample", "dispatch", "env_wait", "insert", "evaluation", "diagnostics", "checkpoint")
 
 
 @dataclass
@@ -14,7 +14,7 @@ class Clock:
     """Counts seconds by phase of the loop, over all starts of a run. With several lanes, each books the time of all.
 
     Attributes:
-      phases: seconds of each of `PHASES` since the run began.
+      phases: seconds of each of `PHASES` since the run began; a checkpoint's are those that the loop waited for.
       environment_s: seconds that the busiest worker of every step took, in all.
       reported: environment steps and seconds at the newest call of `rate`.
     """
@@ -38,7 +38,7 @@ class Clock:
 
     def to_json(self) -> dict[str, Any]:
         """Return what a checkpoint keeps; `from_json` takes it back."""
-        return {"phases": self.phases, "environment_s": self.environment_s, "reported": self.reported}
+        return {"phases": dict(self.phases), "environment_s": self.environment_s, "reported": self.reported}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Clock:

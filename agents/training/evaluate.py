@@ -25,12 +25,14 @@ class Evaluation:
     Attributes:
       returns: `[T, episodes]`, undiscounted.
       successes: `[T, episodes]`, whether any step of the episode succeeded.
+      lengths: `[T, episodes]`, steps.
       diverged: `[T]`, episodes that ended because the simulation diverged.
       recordings: by task id, its episode 0 for filming.
     """
 
     returns: np.ndarray
     successes: np.ndarray
+    lengths: np.ndarray
     diverged: np.ndarray
     recordings: dict[str, Recording]
 
@@ -112,7 +114,7 @@ class Evaluator:
             for task, spec in enumerate(schedule.specs)
             if film
         }
-        return Evaluation(played.returns, played.successes, played.diverged.sum(axis=1), recordings)
+        return Evaluation(played.returns, played.successes, played.lengths, played.diverged.sum(axis=1), recordings)
 
     def check(self) -> None:
         """Raises WorkerDiedError if a worker is no more."""

@@ -73,7 +73,7 @@ def execute(config: RunConfig) -> int:
 
 
 def check_place(config: RunConfig, run_dir: Path) -> None:
-    """Refuse `resume=false` where a run is already.
+    """Refuse `resume=false` where a run is already, and to continue a run whose replay was removed.
 
     Raises:
       ConfigError: names the directory.
@@ -82,6 +82,11 @@ def check_place(config: RunConfig, run_dir: Path) -> None:
         raise ConfigError(
             f"resume=false: {run_dir} holds a run already; move it away, choose another paths.runs, "
             "or leave resume=true to continue it"
+        )
+    if (run_dir / layout.NO_REPLAY).exists() and finished(config, run_dir) is None:
+        raise ConfigError(
+            f"train.env_steps={config.train.env_steps}: {run_dir} cannot be continued beyond the budget that it has "
+            "reached, because its replay was removed by sweeps.clean; move it away to begin anew"
         )
 
 
@@ -191,7 +196,17 @@ def train(prepared: Prepared, stop: StopFlag, filmer: Filmer | None, device: str
 
     config, size, hang_min = prepared.config, prepared.size, prepared.config.launcher.hang_min
     tasks = [dataclasses.asdict(spec) for spec in prepared.specs]
-    write_manifest(prepared.run_dir, config, tasks, dataclasses.asdict(size), device, lock.kind, prepared.assets)
+    transfer = prepared.transfer
+    write_manifest(
+        prepared.run_dir,
+        config,
+        tasks,
+        dataclasses.asdict(size),
+        device,
+        lock.kind,
+        prepared.assets,
+        transfer and transfer.to_json(config),
+    )
     print(
         f"{identity.run_name(config)} on {config.benchmark.name} ({len(tasks)} tasks), "
         f"{size.critic_params:,} critic parameters: {prepared.run_dir}",
@@ -215,7 +230,7 @@ def report_failure(run_dir: Path, error: Exception) -> None:
     from records.rows import LostRowsError
     from records.run_dir import write_status
 
-    same_again = isinstance(error, EnvError | DamagedError | LostRowsError | FloatingPointError)
+    same_again = isinstance(error, EnvError | DamagedError | LostRowsError | FloatingPointError | ConfigError)
     if isinstance(error, OSError) and error.filename is not None:
         reason = f"{error.filename}: {error.strerror}"
     else:

@@ -6,25 +6,30 @@ A loop steps one lane or several; the word is from a swimming pool, where each k
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from agents.learner.types import Array, Batch, Metrics
+from agents.learner.types import Array, Batch, Demonstrations, Metrics
+from agents.replay.recorded import Recorded
 from agents.replay.ring import Replay
 from agents.training import metrics
+from agents.training.acting import acting_key, evaluation_policy
 from agents.training.checkpoint import CheckpointStore, write_arrays
 from agents.training.clock import Clock
 from agents.training.evaluate import Evaluator
+from agents.training.interference import measured
 from agents.training.metrics import Moment, ScoredEvaluation
+from agents.training.old_tasks import OldTasks
 from agents.training.prepare import Prepared
 from agents.training.progress import Progress
 from agents.training.reward_scale import ReturnBounds
+from agents.training.saving import Saving
 from agents.training.state import (
     EpisodesState,
     RunState,
@@ -34,13 +39,14 @@ from agents.training.state import (
 )
 from envs.divergence import DivergenceWarnings
 from envs.random_actions import random_actions
-from envs.vector import VectorEnv
+from envs.vector import NoEnvironments, Step, VectorEnv
 from envs.video import Filmer
 from records import layout
+from records.interference import write_interference
 from records.layout import RunOutcome
+from records.rows import Row
 from records.run_dir import RunRecord
 
-EVAL_STREAM = 2**32 - 1  # folded into the key for acting, as no env step is
 WATCH_S = 1.0  # between looks at the environments' workers and the run's directory
 
 Ending = Literal[RunOutcome.DONE, RunOutcome.INTERRUPTED]
@@ -49,7 +55,7 @@ Ending = Literal[RunOutcome.DONE, RunOutcome.INTERRUPTED]
 class Update(NamedTuple):
     """One call of the learner's update: what went in, and the metrics that came out."""
 
-    batch: Batch
+    batch: Batch | Demonstrations
     return_scale: np.ndarray
     metrics: Metrics
 
@@ -65,15 +71,16 @@ class Lane:
       learner: the module of `agents.learner.api.LEARNERS` that learns.
       settings: what the learner's functions take first.
       state: where the run stands.
-      replay: the transitions up to there.
+      replay: the transitions up to there, or a dataset.
       evaluated: the newest evaluation up to there, None before the first.
       clock: the time that went into getting there.
-      env: the environments that training steps; the lane brings them to where the run stands.
+      env: the environments that training steps, if any; the lane brings them to where the run stands.
       evaluator: plays evaluation episodes.
       record: the run's directory, opened for writing.
       store: the run's checkpoints.
       stop: says whether the run is to stop; asked where it is safe to stop.
       filmer: takes recorded evaluation episodes; None where none are filmed.
+      old_tasks: the tasks of the run's source that are evaluated too; None where none are.
 
     Attributes:
       prepared: the run.
@@ -91,28 +98,31 @@ class Lane:
         settings: Any,
         state: RunState,
         *,
-        replay: Replay,
+        replay: Replay | Recorded,
         evaluated: ScoredEvaluation | None,
         clock: Clock,
-        env: VectorEnv,
+        env: VectorEnv | NoEnvironments,
         evaluator: Evaluator,
         record: RunRecord,
         store: CheckpointStore,
         stop: Callable[[], bool],
         filmer: Filmer | None,
+        old_tasks: OldTasks | None = None,
     ):
         config, specs = prepared.config, prepared.specs
         self.prepared, self.record = prepared, record
         self._store, self._stop, self._filmer = store, stop, filmer
-        self._env, self._evaluator, self._replay = env, evaluator, replay
+        self._env, self._evaluator, self._old_tasks, self._replay = env, evaluator, old_tasks, replay
         self._learner, self._settings = learner, settings
-        self._act_key = jax.random.split(jax.random.key(config.seed))[0]
+        self._act_key = acting_key(config.seed)
         self._task_ids = np.arange(len(specs), dtype=np.int32)
         self.outcome: Ending | None = None
         self.evaluated = evaluated
         self._newest_update: Update | None = None
         self._clock = clock
+        self._saving = Saving()
         self._checkpointed = self._watched = time.monotonic()
+        self._drafted: int | None = None  # env steps of the newest checkpoint that this process has begun to write
 
         self.env_steps = int(state.env_steps)
         self._learner_state = jax.tree.map(jax.device_put, state.learner)
@@ -127,9 +137,12 @@ class Lane:
         replay.start(self.obs)
 
     def close(self) -> None:
-        """End the environments and close the record."""
+        """Await the checkpoint that is being written, end the environments and close the record."""
+        self._saving.close()
         self._env.close()
         self._evaluator.close()
+        if self._old_tasks is not None:
+            self._old_tasks.close()
         self.record.close()
 
     # Between two steps
@@ -141,24 +154,33 @@ class Lane:
           EnvError: an environment raised or its process died.
           RunDirGoneError: somebody took the run's directory away.
           LostLockError: another process writes the run's directory now.
-          OSError: something cannot be written.
+          OSError: something cannot be written, or the checkpoint could not that was begun earlier.
+          DamagedError: a checkpoint does not read back as it was written.
         """
         if self.outcome is None:
             self._watch()
+            self._settle(wait=False)
             self.outcome = self._pause(progress)
+            if self.outcome is not None:
+                self._settle()
         return self.outcome
 
     def _pause(self, progress: Progress) -> Ending | None:
         config = self.prepared.config
         if time.monotonic() - self._checkpointed > 60 * config.checkpoint.every_min:
             self.checkpoint()
+        if self._interference_due():
+            self._measure_interference()
         if self._evaluation_due():
             evaluated = self.evaluate(progress)
-            if evaluated is None:
+            old = None if evaluated is None else self._old_rows(progress)
+            if evaluated is None or old is None:
                 self.checkpoint()
                 return RunOutcome.INTERRUPTED
             self.evaluated = evaluated
-            self.record.metrics.append(evaluated.rows)
+            self.record.metrics.append([*evaluated.rows, *old])
+            self.checkpoint()
+        if config.keeps(self.env_steps) and self._drafted != self.env_steps:
             self.checkpoint()
         if self.env_steps >= config.train.env_steps:
             return self._finish(progress)
@@ -166,6 +188,28 @@ class Lane:
             self.checkpoint()
             return RunOutcome.INTERRUPTED
         return None
+
+    def _interference_due(self) -> bool:
+        every = self.prepared.config.interference.every_steps
+        updating = self.env_steps > self.prepared.config.train.random_steps
+        return every is not None and self.env_steps % every == 0 and updating
+
+    def _measure_interference(self) -> None:
+        """Write how the tasks' gradients lie to each other now."""
+        self._clock.lap("insert")
+        assert isinstance(self._replay, Replay)  # as an agent that learns from a dataset is refused the measurement
+        found = measured(
+            self.prepared.config,
+            self._learner,
+            self._settings,
+            self._learner_state,
+            self._replay,
+            self._bounds.return_scale,
+            self._act_key,
+            self.env_steps,
+        )
+        write_interference(self.prepared.run_dir, found)
+        self._clock.lap("diagnostics")
 
     def _evaluation_due(self) -> bool:
         on_grid = self.env_steps % self.prepared.config.eval.every_steps == 0
@@ -181,8 +225,26 @@ class Lane:
             self.evaluated = self.evaluate(progress)
         if self.evaluated is None:
             return RunOutcome.INTERRUPTED
+        self._settle()
         self.record.done(self.env_steps, self.evaluated.score, self.evaluated.rows, self.divergences)
         return RunOutcome.DONE
+
+    def _settle(self, wait: bool = True) -> None:
+        """Take note of the checkpoint that has been written; with `wait`, of the one that still is, when it is written.
+
+        Raises:
+          RunDirGoneError: the checkpoint could not be written because somebody took the run's directory away.
+          OSError: it could not be written for another reason.
+          DamagedError: it does not read back as it was written.
+        """
+        try:
+            if wait:
+                self._saving.wait()
+            else:
+                self._saving.look()
+        except OSError:
+            self.record.check_in_place()
+            raise
 
     def _told_to_stop(self) -> bool:
         self._watch()
@@ -194,21 +256,21 @@ class Lane:
             self._watched = time.monotonic()
             self._env.check()
             self._evaluator.check()
+            if self._old_tasks is not None:
+                self._old_tasks.check()
             self.record.check_in_place()
 
     def evaluate(self, progress: Progress) -> ScoredEvaluation | None:
         """Evaluate the newest parameters; return None where the run was told to stop meanwhile."""
         params = self._learner.acting_params(self._learner_state)
-        eval_key = jax.random.fold_in(self._act_key, EVAL_STREAM)
-        key, steps = jax.random.fold_in(eval_key, self.env_steps), itertools.count()
+        policy = evaluation_policy(self._learner, self._settings, params, self._act_key, self._episodes_of)
 
         def act(obs: np.ndarray, task_ids: np.ndarray) -> np.ndarray:
-            step = np.int32(next(steps))
-            return self._finite(self._learner.act(self._settings, params, obs, task_ids, key, step, deterministic=True))
+            return self._finite(policy(obs, task_ids))
 
         self._clock.lap("insert")
         with progress.evaluating() as tell:
-            evaluation = self._evaluator.run(act, self.env_steps, self._told_to_stop, tell)
+            evaluation = self._evaluator.run(act, self._episodes_of, self._told_to_stop, tell)
         self._clock.lap("evaluation")
         if evaluation is None:
             return None
@@ -220,6 +282,28 @@ class Lane:
         progress.score(scored.score)
         return scored
 
+    def _old_rows(self, progress: Progress) -> list[Row] | None:
+        """Evaluate the source's other tasks where that is due; return None where the run was told to stop meanwhile."""
+        every = self.prepared.config.init.old_tasks_every_steps
+        if self._old_tasks is None or every is None or self.env_steps % every != 0:
+            return []
+        params = self._learner.acting_params(self._learner_state)
+        self._clock.lap("insert")
+        with progress.evaluating() as tell:
+            played = self._old_tasks.play(params, self._act_key, self._episodes_of, self._told_to_stop, tell)
+        self._clock.lap("evaluation")
+        return None if played is None else metrics.old_rows(self._now(), self._old_tasks.specs, played)
+
+    @property
+    def _episodes_of(self) -> int:
+        """The environment steps that key an evaluation's episodes.
+
+        A run that begins with another's networks first plays the episodes that its source played at that checkpoint, so
+        that a task which both runs have shows the source's own result.
+        """
+        source = self.prepared.config.source
+        return source.env_steps or 0 if self.env_steps == 0 and source.kind == "transfer" else self.env_steps
+
     @property
     def updating(self) -> bool:
         """Whether updates have begun in this process, so that all that a step needs is compiled."""
@@ -227,9 +311,14 @@ class Lane:
 
     # One step
 
-    def act(self) -> Array:
-        """Choose actions `[T, A]`, at first random ones, then the policy's, which the device may still compute."""
-        if self.env_steps < self.prepared.config.train.random_steps:
+    def act(self) -> Array | None:
+        """Choose actions `[T, A]`, at first random ones, then the policy's, which the device may still compute.
+
+        None where the run learns from a dataset and steps no environments.
+        """
+        if self.prepared.config.agent.offline:
+            return None
+        if self.env_steps < self.prepared.config.random_steps:
             actions = random_actions(self.prepared.specs, self._action_rngs)
             self._clock.lap("act")
             return actions
@@ -238,23 +327,25 @@ class Lane:
             self._settings, params, self.obs, self._task_ids, self._act_key, now, deterministic=False
         )
 
-    def sample(self) -> Batch | None:
+    def sample(self) -> Batch | Demonstrations | None:
         """Draw batches `[U, B]` of the transitions up to the previous step; None while no updates are due."""
         config = self.prepared.config
-        if self.env_steps < config.train.random_steps or config.agent.updates_per_step == 0:
+        if self.env_steps < config.random_steps or config.agent.updates_per_step == 0:
             return None
         batch = self._replay.sample(self._sample_rng, config.agent.updates_per_step, config.batch_size)
         self._clock.lap("sample")
         return batch
 
-    def start(self, pending: Array) -> np.ndarray:
+    def start(self, pending: Array | None) -> np.ndarray | None:
         """Await the actions, have the environments begin their step, and return the actions `[T, A]` on the host."""
+        if pending is None:
+            return None
         actions = self._finite(pending)
         self._clock.lap("act")
         self._env.start_step(actions)
         return actions
 
-    def update(self, batch: Batch | None) -> None:
+    def update(self, batch: Batch | Demonstrations | None) -> None:
         """Have the learner learn from the batches, without waiting for the device."""
         if batch is None:
             return
@@ -263,32 +354,59 @@ class Lane:
         self._newest_update = Update(batch, return_scale, values)
         self._clock.lap("dispatch")
 
-    def take(self, actions: np.ndarray) -> None:
+    def take(self, actions: np.ndarray | None) -> None:
         """Await the environments' step with `actions` `[T, A]`, keep its transitions and write its rows."""
-        config, specs, busy_s = self.prepared.config, self.prepared.specs, self._env.busy_s
-        step = self._env.wait_step()
-        self._watch()  # before rows are written: the process may have stood still, and another have the lock
-        self._clock.environment_s += self._env.busy_s - busy_s
-        self._clock.lap("env_wait")
-        learnt = step._replace(reward=np.sign(step.reward)) if config.agent.clip_rewards else step
-        self._replay.insert(actions, learnt)
-        self._bounds.insert(learnt)
-        self.obs = step.obs
-        self._totals, ended = self._totals.after(step)
+        config, specs = self.prepared.config, self.prepared.specs
+        step = None if actions is None else self._stepped(actions)
         self.env_steps += 1
-        rows = metrics.episode_rows(self._now(), specs, ended)
-        if step.diverged.any():
-            self._divergences = self._divergences + step.diverged
-            rows += metrics.divergence_rows(self._now(), specs, step.diverged)
-            self._warn("training", self._divergences, self._env.episode)
+        rows = [] if step is None else self._rows_of(step)
         log = self.env_steps % config.train.log_every_steps == 0
         if log:
-            rows += metrics.learner_rows(self._now(), specs, self._learner_values(), self._bounds.return_scale)
+            scaled = [] if step is None else specs
+            rows += metrics.learner_rows(self._now(), scaled, self._learner_values(), self._bounds.return_scale)
         if rows:
             self.record.metrics.append(rows)
         self._clock.lap("insert")
         if log:
             self.record.timing.append(metrics.timing_rows(self._now(), self._clock, config.agent.updates_per_step))
+
+    def _stepped(self, actions: np.ndarray) -> Step:
+        """The environments' step with `actions`, whose transitions are kept."""
+        busy_s = self._env.busy_s
+        step = self._env.wait_step()
+        self._watch()  # before rows are written: the process may have stood still, and another have the lock
+        self._clock.environment_s += self._env.busy_s - busy_s
+        self._clock.lap("env_wait")
+        clip = self.prepared.config.agent.clip_rewards
+        learnt = step._replace(reward=np.sign(step.reward)) if clip else step
+        self._replay.insert(actions, learnt)
+        self._bounds.insert(learnt, self._cut_value(step))
+        self.obs = step.obs
+        return step
+
+    def _rows_of(self, step: Step) -> list[Row]:
+        """The rows of the episodes that a step has ended, and of those that diverged."""
+        specs = self.prepared.specs
+        self._totals, ended = self._totals.after(step)
+        rows = metrics.episode_rows(self._now(), specs, ended)
+        if step.diverged.any():
+            self._divergences = self._divergences + step.diverged
+            rows += metrics.divergence_rows(self._now(), specs, step.diverged)
+            self._warn("training", self._divergences, self._env.episode)
+        return rows
+
+    def _cut_value(self, step: Step) -> np.ndarray | None:
+        """What the critic expects after an episode that was cut, `[T]`; None where it is not asked, or not trained yet.
+
+        Awaits the device, so asked only where an episode was cut.
+        """
+        config = self.prepared.config
+        trained = self.env_steps >= config.random_steps and config.agent.updates_per_step > 0
+        if not (config.agent.bootstraps_returns and trained and step.truncated.any()):
+            return None
+        scale = self._bounds.return_scale
+        value = self._learner.value(self._settings, self._learner_state, step.next_obs, self._task_ids, scale)
+        return np.asarray(value)
 
     def _warn(self, where: str, diverged: np.ndarray, episodes: np.ndarray) -> None:
         for line in self._divergence_warnings.lines(where, diverged, episodes):
@@ -345,8 +463,12 @@ class Lane:
         )
 
     def checkpoint(self) -> None:
-        """Write everything that the run needs to continue exactly from here."""
+        """Begin to write everything that the run needs to continue exactly from here; the loop goes on meanwhile.
+
+        Waits for the checkpoint before, if that is still being written.
+        """
         self._clock.lap("insert")
+        self._settle()
         self.record.check_in_place()
         covered, space = self.record.coverage(), self._env.space
         meta = {
@@ -361,7 +483,10 @@ class Lane:
         embedding = self._learner.task_embedding(self._learner_state)
         if embedding is not None:
             arrays[layout.TASK_EMBEDDING] = np.asarray(embedding)
-        self._store.save(self.env_steps, meta, arrays, self._replay)
-        self.record.durable({"metrics": covered.metrics, "timing": covered.timing})
+        kept = self.prepared.config.keeps(self.env_steps)
+        draft = self._store.draft(self.env_steps, meta, arrays, self._replay, kept)
+        positions = {"metrics": covered.metrics, "timing": covered.timing}
+        self._saving.begin(partial(self._store.write, draft), partial(self.record.durable, positions))
+        self._drafted = self.env_steps
         self._clock.lap("checkpoint")
         self._checkpointed = time.monotonic()

@@ -25,9 +25,8 @@ class Moment(NamedTuple):
 
     @classmethod
     def of(cls, config: RunConfig, env_steps: int) -> Moment:
-        """Return the moment after `env_steps`; the first `train.random_steps` bring no updates."""
-        updating = max(0, env_steps - config.train.random_steps)
-        return cls(env_steps, updating * config.agent.updates_per_step)
+        """Return the moment after `env_steps`."""
+        return cls(env_steps, config.update_steps(env_steps))
 
     def row(self, name: str, value: float, task: TaskSpec | None = None) -> Row:
         """Return a row of this moment, about one task or about all."""
@@ -99,6 +98,16 @@ def score_evaluation(at: Moment, specs: Sequence[TaskSpec], evaluation: Evaluati
     ]:
         raise FloatingPointError(f"not finite at {at.env_steps:,} steps: {', '.join(bad)}")
     return ScoredEvaluation(at.env_steps, mean, rows)
+
+
+def old_rows(at: Moment, specs: Sequence[TaskSpec], evaluation: Evaluation) -> list[Row]:
+    """Make the rows of an evaluation of tasks of the run's source: those of an evaluation, under names of their own."""
+    rows = score_evaluation(at, specs, evaluation).rows
+    return [
+        row._replace(name=row.name.replace(names.EVAL_PREFIX, names.OLD_PREFIX))
+        for row in rows
+        if row.name.startswith(names.EVAL_PREFIX)
+    ]
 
 
 def episode_rows(at: Moment, specs: Sequence[TaskSpec], ended: Sequence[Ended]) -> list[Row]:

@@ -6,22 +6,32 @@ import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from agents.dataset import read_trajectories
 from agents.learner.api import learner_of
+from agents.learner.transfer import FRESH, MEAN, ArchitectureError, Segments, by_task, transferred
+from agents.replay.recorded import Recorded
 from agents.replay.ring import Replay
 from agents.training.checkpoint import Checkpoint, CheckpointStore, DamagedError
 from agents.training.clock import Clock
 from agents.training.evaluate import Evaluator
+from agents.training.fork import begin_fork
 from agents.training.lane import Lane
 from agents.training.metrics import ScoredEvaluation
+from agents.training.old_tasks import old_tasks
 from agents.training.prepare import Prepared
+from agents.training.source import Transfer
 from agents.training.state import RunState, from_arrays, initial
+from conf.agents import ImitationConfig
+from conf.datasets import read_dataset
 from envs.seeding import episode_seed
 from envs.spec import TaskSpec
-from envs.vector import VectorEnv
+from envs.vector import NoEnvironments, VectorEnv
 from envs.video import Filmer
 from records import layout
 from records.lock import Lock
@@ -39,7 +49,7 @@ def open_lane(
       filmer: takes recorded evaluation episodes.
       lock: the lock; without it nobody asks whether it is still held.
     Raises:
-      DamagedError: there are checkpoints, and none is whole or of this form.
+      DamagedError: there are checkpoints, and none is whole or of this form; or a fork's source has lost its own.
       LostRowsError: the record is not the one that the checkpoint covers, or goes on where there is no checkpoint.
       EnvError: an environment raised or its process died.
       RuntimeError: an environment did not come back to the observation it was left at.
@@ -47,6 +57,9 @@ def open_lane(
     config, specs, run_dir = prepared.config, prepared.specs, prepared.run_dir
     store = CheckpointStore(run_dir / layout.CHECKPOINTS)
     checkpoint, problems = store.load()
+    if checkpoint is None and config.source.kind == "fork":
+        begin_fork(run_dir, store, config.source)
+        checkpoint, problems = store.load()
     for problem in problems:
         print(f"warning: {problem}; using the one before it", file=sys.stderr)
     if checkpoint is None:
@@ -58,19 +71,15 @@ def open_lane(
         evaluator = opened.enter_context(contextlib.closing(Evaluator(config, specs)))
         if checkpoint is None:
             evaluator.prepare()  # its worker processes build environments while this process initialises the learner
-        replay = Replay(
-            specs,
-            config.train.replay_capacity,
-            config.train.env_steps,
-            discount=config.agent.discount,
-            n_step=config.agent.n_step,
-            surplus_actions=config.agent.keeps_surplus_actions,
-        )
+        replay = replay_of(prepared)
         learner = learner_of(config)
         settings = learner.settings(config, specs)
         init, key = partial(learner.init, settings), jax.random.split(jax.random.key(config.seed))[1]
         if checkpoint is None:
             state = initial(config, specs, init(key))
+            if prepared.transfer is not None:
+                state = taken_over(state, settings, prepared.transfer, config.init.new_rows)
+                print("\n".join(prepared.transfer.lines(config)), file=sys.stderr)
         else:
             # Shapes are enough to restore: nothing is initialised that would be thrown away.
             state = restored(initial(config, specs, jax.eval_shape(init, key)), checkpoint)
@@ -89,6 +98,7 @@ def open_lane(
             store=store,
             stop=stop,
             filmer=filmer,
+            old_tasks=old_tasks(prepared, learner, settings),
         )
         if checkpoint is not None:
             check_same_obs(specs, lane.obs, state.obs)
@@ -97,9 +107,59 @@ def open_lane(
     return lane
 
 
-def training_env(prepared: Prepared) -> VectorEnv:
-    """Build the environments that training steps, in worker processes while the caller goes on."""
+def taken_over(state: RunState, settings: Any, transfer: Transfer, new_rows: str) -> RunState:
+    """Return a run's first state with the networks of its source, and the magnitudes of returns of tasks that are kept.
+
+    Args:
+      state: of a fresh run.
+      settings: the learner's.
+      transfer: what is taken over.
+      new_rows: how tasks begin that have no row at the source: random or mean.
+    Raises:
+      DamagedError: the source's checkpoint is gone or damaged, or its networks are of another form.
+    """
+    arrays = transfer.source.arrays()
+    tasks = (len(transfer.source.tasks), len(transfer.rows))
+    absent = MEAN if new_rows == "mean" else FRESH
+    rows = [absent if row is None else row for row in transfer.rows]
+    kept = [row if kept else FRESH for row, kept in zip(rows, transfer.kept, strict=True)]
+    segments = Segments(transfer.obs, transfer.action, tasks, rows)
+    by_path = {name.removeprefix("learner/"): array for name, array in arrays.items()}
+    try:
+        learner = transferred(settings, state.learner, by_path, segments)
+        low, high = (by_task(getattr(state.bounds, end), arrays[f"bounds/{end}"], 0, kept) for end in ("low", "high"))
+    except (ArchitectureError, KeyError) as error:
+        raise DamagedError(f"{transfer.source.run_dir} at {transfer.source.env_steps} steps: {error}") from None
+    return state._replace(learner=learner, bounds=state.bounds._replace(low=low, high=high))
+
+
+def replay_of(prepared: Prepared) -> Replay | Recorded:
+    """Return an empty replay, or the dataset that the run learns from.
+
+    Raises:
+      ConfigError: a file of the dataset is missing or damaged.
+    """
+    config, specs, agent = prepared.config, prepared.specs, prepared.config.agent
+    if isinstance(agent, ImitationConfig):
+        folder = Path(agent.dataset or "")
+        files = read_dataset(folder).by_task()
+        return Recorded(specs, [read_trajectories(folder, files[spec.id]) for spec in specs])
+    return Replay(
+        specs,
+        config.train.replay_capacity,
+        config.train.env_steps,
+        discount=agent.discount,
+        n_step=agent.n_step,
+        surplus_actions=agent.keeps_surplus_actions,
+        folder=prepared.run_dir if config.train.replay_storage == "disk" else None,
+    )
+
+
+def training_env(prepared: Prepared) -> VectorEnv | NoEnvironments:
+    """Build the environments that training steps, if any, in worker processes while the caller goes on."""
     config, specs = prepared.config, prepared.specs
+    if config.agent.offline:
+        return NoEnvironments(specs)
     return VectorEnv(
         prepared.train_specs,
         lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from agents.memory import available_bytes
-from agents.sizes import RunSize, check_memory, readable_bytes, run_size
+from agents.sizes import RunSize, check_disk, check_memory, readable_bytes, run_size
+from agents.training.source import Transfer, transfer_of
 from conf import identity
+from conf.datasets import with_dataset
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from envs import registry
 from envs.envpool import for_training
 from envs.spec import TaskSpec
+from records import layout
 from records.run_dir import RunDir
 
 MIN_ENVIRONMENT_BYTES = 2**20
@@ -34,6 +37,7 @@ class Prepared:
       size: parameters and memory.
       gl: the OpenGL back end that films will use; None where none are asked for.
       assets: the SHA-256 of each file that shapes the physics of the tasks, by `suite/file`.
+      transfer: what the run takes over from another run's networks; None where it takes over none.
     """
 
     config: RunConfig
@@ -43,6 +47,7 @@ class Prepared:
     size: RunSize
     gl: str | None
     assets: dict[str, str]
+    transfer: Transfer | None = None
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -51,18 +56,32 @@ def prepare(config: RunConfig) -> Prepared:
     Raises:
       ConfigError: a task does not exist, a file of its suite is missing or another than the run was begun with, EnvPool
         is missing or right for none of the tasks, replay or the environments of evaluation do not fit into the memory,
-        or nothing here renders the films that are asked for.
+        replay's files do not fit on the disk, nothing here renders the films that are asked for, the run whose networks
+        the run takes over is gone, or the dataset that the run learns from is gone or another.
     """
+    config = with_dataset(config)
     specs = registry.specs(config.benchmark.task_ids, config.env)
     train_specs = for_training(specs, config.env.backend)
     run_dir = identity.run_dir(config)
     assets = registry.assets(specs)
     check_assets(run_dir, assets)
+    if config.source.kind == "fork" and config.source.run_dir is not None:
+        check_assets(Path(config.source.run_dir), assets)
     size = run_size(config, specs)
     available = available_bytes()
     check_memory([size], available)
+    check_disk([size], Path(config.paths.runs))
     check_evaluation(config, specs, available)
-    return Prepared(config, run_dir, specs, train_specs, size, usable_gl(config, specs), assets)
+    transfer = transfer_of(config, specs) if needs_source(config, run_dir) else None
+    return Prepared(config, run_dir, specs, train_specs, size, usable_gl(config, specs), assets, transfer)
+
+
+def needs_source(config: RunConfig, run_dir: Path) -> bool:
+    """Return whether the run still reads the run that it was started from: until it has a checkpoint of its own, and
+    for as long as it evaluates that run's tasks."""
+    if config.source.kind != "transfer":
+        return False
+    return config.init.old_tasks_every_steps is not None or not any((run_dir / layout.CHECKPOINTS).glob("step-*"))
 
 
 def check_assets(run_dir: Path, assets: Mapping[str, str]) -> None:

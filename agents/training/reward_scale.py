@@ -43,15 +43,26 @@ class ReturnBounds:
         self._steps = 0
         self._rewards: list[list[float]] = [[] for _ in range(num_tasks)]
 
-    def insert(self, step: Step) -> None:
-        """Count one step's raw rewards `[T]`; where an episode ends, its returns widen the task's bounds."""
+    def insert(self, step: Step, cut_value: np.ndarray | None = None) -> None:
+        """Count one step's raw rewards `[T]`; where an episode ends, its returns widen the task's bounds.
+
+        Args:
+          step: what the environments gave.
+          cut_value: `[T]`, the raw return that would have followed where an episode was cut; None: the episode's mean
+            reward, for ever.
+        """
         self._steps += 1
         self._abs_sum += np.abs(step.reward)
         for task, rewards in enumerate(self._rewards):
             rewards.append(float(step.reward[task]))
             if step.episode_over[task]:
-                terminated = bool(step.terminated[task] and not step.truncated[task])
-                returns = returns_to_go(np.asarray(rewards), self._discount, terminated)
+                if step.terminated[task] and not step.truncated[task]:
+                    following = 0.0
+                elif cut_value is None:
+                    following = float(np.mean(rewards)) / (1 - self._discount)
+                else:
+                    following = float(cut_value[task])
+                returns = returns_to_go(np.asarray(rewards), self._discount, following)
                 self._low[task] = min(self._low[task], returns.min())
                 self._high[task] = max(self._high[task], returns.max())
                 rewards.clear()
@@ -83,12 +94,8 @@ class ReturnBounds:
         self._rewards = [part.tolist() for part in np.split(state.rewards, ends)]
 
 
-def returns_to_go(rewards: np.ndarray, discount: float, terminated: bool) -> np.ndarray:
-    """Discounted return from each step `[L]` of an episode.
-
-    After a termination nothing follows; after a truncation the episode's mean reward does, for ever.
-    """
-    following = 0.0 if terminated else float(np.mean(rewards)) / (1 - discount)
+def returns_to_go(rewards: np.ndarray, discount: float, following: float) -> np.ndarray:
+    """Discounted return from each step `[L]` of an episode, after which a return of `following` counts."""
     returns = np.empty(len(rewards))
     for step in range(len(rewards) - 1, -1, -1):
         following = rewards[step] + discount * following

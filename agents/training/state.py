@@ -86,9 +86,18 @@ def initial(config: RunConfig, specs: Sequence[TaskSpec], learner: Any) -> RunSt
 
 
 def to_arrays(state: RunState) -> dict[str, np.ndarray]:
-    """Copy every leaf to the host, under its path as a name: `learner/critic/...`, `bounds/low`."""
+    """Return every leaf as it is now, on the host, under its path as a name: `learner/critic/...`, `bounds/low`.
+
+    Nothing that happens later changes the arrays. Those of the host are copied. Those of the device are not where that
+    is this host's memory: JAX gives memory that somebody else still sees to no other array.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    arrays = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+    arrays = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            np.asarray(leaf) if isinstance(leaf, jax.Array) else np.array(leaf)
+        )
+        for path, leaf in leaves
+    }
     assert len(arrays) == len(leaves), "two leaves have one name"
     return arrays
 

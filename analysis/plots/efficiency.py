@@ -93,13 +93,7 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
     end = 1.08 * np.nanmax(finite.to_numpy(float))
     for ax, fraction in zip(axes, FRACTIONS, strict=True):
         rows = values.loc[values["fraction"] == fraction]
-        shown = rows.assign(high=rows["high"].clip(upper=end), low=rows["low"].clip(upper=end))
-        colors = [lines[variant]["color"] for variant in rows["variant"]]
-        style.bars(ax, shown.replace({"value": {np.inf: np.nan}}), list(rows["variant"]), colors)
-        for position, (value, color) in enumerate(zip(rows["value"], colors, strict=True)):
-            if np.isinf(value):
-                ax.plot(end, position, marker=">", color=color, markersize=5)
-        ax.set_xlim(0, end * 1.03)
+        style.bars_to_the_end(ax, rows, lines, end)
         ax.set_title(f"IQM of {rows['level'].iloc[0]:.2f} ({fraction:.0%} of best)")
         style.steps_axis(ax, 4)
     figure.supxlabel("env steps per task", fontsize=8)

@@ -11,10 +11,12 @@ from matplotlib.ticker import PercentFormatter
 
 from analysis import style
 from analysis.context import Context, Plot
-from analysis.frames import groups_of, rows_of
+from analysis.frames import distinct, groups_of, rows_of
 from analysis.plots.aggregate import band
 from analysis.select import points
 from analysis.stats import iqm, mean_of_benchmarks, percentile_interval
+from analysis.variants import by_parts
+from conf.benchmarks import wholes
 
 FRACTIONS = np.arange(1, 21) / 20
 SIZE_IN = (style.PAGE_IN, 2.6)
@@ -32,24 +34,26 @@ def figures(context: Context) -> Iterator[Plot]:
 def compute(context: Context) -> pd.DataFrame:
     """Computes the mean of the IQM over benchmarks, at equal fractions of training, of variants that have several.
 
-    The bootstrap resamples each benchmark on its own.
+    The bootstrap resamples each benchmark on its own. A benchmark that is made up of others counts once, in their
+    place: its runs by parts are those of the variant of the parts.
 
     Returns:
       `COLUMNS`: `fraction` of each benchmark's training, `benchmarks` how many, `names` which.
     """
-    curves = {
-        (name, str(variant)): group
-        for name, part in context.benchmarks.items()
-        for variant, group in groups_of(part.common.table, "variant")
-    }
-    ends = {
-        (name, str(variant)): max(group["env_steps"])
-        for name, part in context.benchmarks.items()
-        for variant, group in groups_of(part.ends.table, "variant")
-    }
+    parts_of = wholes()
+    whole_names = {by_parts(variant): variant for variant in distinct(context.table, "variant")}
+    curves, ends = {}, {}
+    for name, part in context.benchmarks.items():
+        own = distinct(part.table, "variant")
+        called = {one: whole_names[one] for one in own if one in whole_names and whole_names[one] not in own}
+        for variant, group in groups_of(part.common.table, "variant"):
+            curves[name, called.get(variant, str(variant))] = group
+        for variant, group in groups_of(part.ends.table, "variant"):
+            ends[name, called.get(variant, str(variant))] = max(group["env_steps"])
     parts = []
     for variant in dict.fromkeys(variant for _, variant in curves):
         members = [name for name in context.benchmarks if (name, variant) in ends]
+        members = [name for name in members if not any(name in parts_of.get(whole, ()) for whole in members)]
         if len(members) < 2:
             continue
         values, spreads, resampled = [], [], False

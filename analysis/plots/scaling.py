@@ -11,6 +11,7 @@ from matplotlib.ticker import EngFormatter, FixedLocator, LogFormatterSciNotatio
 
 from analysis import captions, style
 from analysis.context import Context, Plot
+from analysis.extrapolation import forecast
 from analysis.frames import distinct, groups_of, rows_of
 from analysis.plots.aggregate import described
 from analysis.select import points
@@ -28,6 +29,7 @@ AXES = {
 }
 """Column of the sizes -> the figure's name, its title, the label of its axis, and the end of its caption."""
 FIT_COLUMNS = ("law", "slope", "slope_low", "slope_high", "intercept", "residual")
+NEXT_COLUMNS = ("next_value", "next_low", "next_high")
 
 
 def figures(context: Context) -> Iterator[Plot]:
@@ -37,7 +39,7 @@ def figures(context: Context) -> Iterator[Plot]:
         if has_sizes(values):
             caption = (
                 f"At {captions.steps(values)} env steps per task. {captions.iqm_over(values)}{describe_fits(values)}"
-                f"{explained}"
+                f"{explained}{describe_next(values)}"
             )
             yield context.plot(name, title, caption, values, draw, figure_size(values), notes=context.uncompared)
 
@@ -53,33 +55,51 @@ def compute(context: Context, x: str = "critic_params") -> pd.DataFrame:
     Returns:
       One row a variant, by family and increasing size: benchmark, variant, family, x (the column), size, env_steps,
       value, low, high, seeds, tasks, and `FIT_COLUMNS` of the family's `analysis.stats.Fit`, missing where it has
-      fewer than three sizes.
+      fewer than three sizes. `next_size` is as far from the largest size as that is from the one before, and
+      `NEXT_COLUMNS` what is expected there (`analysis.extrapolation`), missing also where some size has a single seed.
     """
     table = context.table
     sized = context.narrowed(table.loc[table[x].notna() & (table[x].fillna(0) > 0)])
     parts = []
     for _, of_family in groups_of(sized.ends.table, "benchmark", "family"):
-        found_rows, spreads = [], []
-        for number, (_, group) in enumerate(groups_of(of_family, "variant")):
-            found = points(group)
-            rng = np.random.default_rng(
-                [context.seed, number]
-            )  # sizes are independent, so the slope's replicates must be
-            spread = iqm(found.values, found.strata.resampled(rng, context.replicates), found.strata)[0]
-            has_interval = found.strata.sizes.max() > 1
-            low, high = percentile_interval(spread) if has_interval else (np.nan, np.nan)
-            value = iqm(found.values, found.strata.once(), found.strata)[0, 0]
-            about = described(group, found).assign(
-                env_steps=found.env_steps, size=float(np.mean(group[x].to_numpy(float)))
-            )
-            found_rows.append(about.assign(value=value, low=low, high=high))
-            spreads.append(spread)
-        points_of = pd.concat(found_rows, ignore_index=True)
-        resampled = np.stack(spreads) if not np.isnan(points_of["high"].to_numpy(float)).any() else None
-        fit = scaling_fit(points_of["size"].to_numpy(float), points_of["value"].to_numpy(float), resampled)
+        points_of, spreads = measured(of_family, x, context.seed, context.replicates)
+        resampled = None if np.isnan(points_of["high"].to_numpy(float)).any() else spreads
+        sizes, scores = (points_of[name].to_numpy(float) for name in ("size", "value"))
+        fit = scaling_fit(sizes, scores, resampled)
         fit_row = dict(zip(FIT_COLUMNS, fit or [None] * len(FIT_COLUMNS), strict=True))
-        parts.append(points_of.assign(x=x, **fit_row).sort_values("size", kind="stable"))
+        ordered, seeds = np.unique(sizes), int(points_of["seeds"].to_numpy(int).min())
+        next_size = float(ordered[-1] ** 2 / ordered[-2]) if len(ordered) > 1 else np.nan
+        rng = np.random.default_rng([context.seed, len(sizes)])
+        expected = forecast(sizes, scores, spreads, seeds, next_size, rng)
+        next_row = dict(zip(NEXT_COLUMNS, expected or [np.nan] * len(NEXT_COLUMNS), strict=True))
+        part = points_of.assign(x=x, **fit_row, next_size=next_size if expected else np.nan, **next_row)
+        parts.append(part.sort_values("size", kind="stable"))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["size"])
+
+
+def measured(ends: pd.DataFrame, x: str, seed: int, replicates: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Computes the IQM of each variant of one family at its end.
+
+    Args:
+      ends: one evaluation of each variant.
+      x: the column of the sizes.
+      seed: of the bootstrap.
+      replicates: their number `R`.
+    Returns:
+      a row for each of `K` variants, with size, env_steps, value, low and high, and replicates `[K, R]` of the values,
+      which are independent of each other as the sizes' seeds are.
+    """
+    rows, spreads = [], []
+    for number, (_, group) in enumerate(groups_of(ends, "variant")):
+        found = points(group)
+        rng = np.random.default_rng([seed, number])
+        spread = iqm(found.values, found.strata.resampled(rng, replicates), found.strata)[0]
+        low, high = percentile_interval(spread) if found.strata.sizes.max() > 1 else (np.nan, np.nan)
+        value = iqm(found.values, found.strata.once(), found.strata)[0, 0]
+        about = described(group, found).assign(env_steps=found.env_steps, size=float(np.mean(group[x].to_numpy(float))))
+        rows.append(about.assign(value=value, low=low, high=high))
+        spreads.append(spread)
+    return pd.concat(rows, ignore_index=True), np.stack(spreads)
 
 
 def has_sizes(values: pd.DataFrame) -> bool:
@@ -93,13 +113,18 @@ def fits(values: pd.DataFrame) -> dict[str, Fit]:
     return {one.family: Fit(*(getattr(one, name) for name in FIT_COLUMNS)) for one in rows_of(rows)}
 
 
+def expected_next(values: pd.DataFrame) -> pd.DataFrame:
+    """Returns one row for each family that has a forecast of the next size."""
+    return values.dropna(subset="next_value").drop_duplicates("family") if "next_value" in values else values.iloc[:0]
+
+
 def figure_size(values: pd.DataFrame) -> tuple[float, float]:
     """Returns width and height in inches."""
     return style.curves_size(distinct(values, "family"))
 
 
 def draw(values: pd.DataFrame, figure: Figure) -> None:
-    """Draws a line for each family of variants that differ in size alone, and dotted the family's fitted law."""
+    """Draws a line for each family of variants that differ in size alone; dotted its law, hollow what comes next."""
     x = values["x"].iloc[0]
     ax = figure.subplots()
     lines = style.lines_of(values["family"])
@@ -111,6 +136,13 @@ def draw(values: pd.DataFrame, figure: Figure) -> None:
         sizes = values.loc[values["family"] == family, "size"]
         grid = np.geomspace(sizes.min(), sizes.max(), 50)
         ax.plot(grid, fit(grid), color=lines[family]["color"], linewidth=0.9, linestyle=":")
+    low, high = ax.get_ylim()
+    for one in rows_of(expected_next(values)):
+        color = lines[str(one.family)]["color"]
+        ax.vlines(one.next_size, one.next_low, one.next_high, color=color, linewidth=1.2, linestyle=":")
+        ax.plot([one.next_size], [one.next_value], color=color, marker="o", markersize=4, fillstyle="none")
+    (bottom, top), reach = ax.get_ylim(), high - low
+    ax.set_ylim(max(bottom, low - reach), min(top, high + reach))  # a wide interval leaves the measured sizes room
     ax.set_xscale("log")
     sizes = sorted(values["size"].unique())
     few = len(sizes) <= MAX_LABELLED_SIZES and x == "critic_params"
@@ -133,3 +165,12 @@ def describe_fits(values: pd.DataFrame) -> str:
         else:
             found.append(f"{family}: 1 - score falls as size to the -{fit.slope:.3f}{interval}")
     return f" Dotted, the better of a log-linear and a power law: {'; '.join(found)}." if found else ""
+
+
+def describe_next(values: pd.DataFrame) -> str:
+    """Returns the forecasts in words."""
+    found = [
+        f"{one.family}: {one.next_value:.3f} ({one.next_low:.3f} to {one.next_high:.3f})"
+        for one in rows_of(expected_next(values))
+    ]
+    return f" Hollow, what the next size is expected to score: {'; '.join(found)}." if found else ""

@@ -12,7 +12,9 @@ from sweeps.command import main as run
 USAGE = """\
 What a sweep would run, what its runs need, and which of them are finished. Starts nothing.
 
-  python -m sweeps.plan [key=value ...]    the same as python -m agents.run -m [key=value ...] plan=true
+  python -m sweeps.plan [--json] [key=value ...]    the same as python -m agents.run -m [key=value ...] plan=true
+
+  --json    print one JSON object, as docs/scripts.md describes it
 """
 
 

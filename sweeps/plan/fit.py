@@ -1,4 +1,4 @@
-"""Whether the runs of a plan can be held where they would run."""
+"""Whether the runs of a plan can be held where they would run, and whether its budget covers them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ import re
 from collections.abc import Sequence
 
 from agents.memory import available_bytes
-from agents.sizes import check_memory, readable_bytes
+from agents.sizes import check_disk, check_memory, readable_bytes
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError
+from sweeps.budget import check_hours
 from sweeps.gpus import MEMORY_FRACTION, machine_gpus
 from sweeps.plan.place import local_parallel
-from sweeps.plan.plan import Plan, Planned, by_launcher
+from sweeps.plan.plan import Common, Plan, Planned, by_launcher
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def check_fit(plan: Plan) -> None:
-    """Refuse runs that cannot be held where they would run.
+    """Refuse runs that cannot be held where they would run, or that the budget in GPU-hours does not cover.
 
     Raises:
       ConfigError: names what is needed and what there is.
     """
+    check_hours(plan)
     for launcher, runs in by_launcher(plan.pending):
-        _check_fit(launcher, runs, plan.common.on_slurm)
+        _check_fit(launcher, runs, plan.common)
 
 
-def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], on_slurm: bool) -> None:
+def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], common: Common) -> None:
+    on_slurm = common.on_slurm
     at_once = launcher.runs_per_gpu if on_slurm else local_parallel(launcher, len(pending))
     per_gpu = at_once if on_slurm else -(-at_once // max(1, len(machine_gpus())))
-    largest = sorted((one.size for one in pending), key=lambda size: size.replay_bytes, reverse=True)[:at_once]
+    sizes = [one.size for one in pending]
+    check_disk(sorted(sizes, key=lambda size: size.replay_file_bytes, reverse=True)[:at_once], common.runs)
+    largest = sorted(sizes, key=lambda size: size.replay_bytes, reverse=True)[:at_once]
     available = job_bytes(launcher.slurm.get("mem")) if on_slurm else available_bytes()
     if available is not None:
         check_memory(largest, available)

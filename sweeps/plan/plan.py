@@ -58,7 +58,8 @@ class Planned:
     @property
     def seconds_left(self) -> float:
         """A rough estimate of the seconds that the run still needs; 0 for a run that is finished."""
-        left = 1 - min(1.0, self.state.env_steps / self.config.train.env_steps)
+        gone = max(self.state.env_steps, self.config.first_step)
+        left = 1 - min(1.0, gone / self.config.train.env_steps)
         return 0.0 if self.state.name == "done" else left * self.estimate.seconds
 
 
@@ -74,6 +75,8 @@ class Common:
       tracking: where the runs are mirrored.
       runs: the folder of all runs.
       sweep_name: the name of the sweep's yaml; None where there is none.
+      after: the sweep that is to end first; None where there is none.
+      notify: the user's command that is run at the end; None where there is none.
     """
 
     on_slurm: bool
@@ -83,6 +86,8 @@ class Common:
     tracking: TrackingConfig
     runs: Path
     sweep_name: str | None
+    after: str | None
+    notify: str | None
 
     @classmethod
     def from_config(cls, config: RunConfig) -> Common:
@@ -94,6 +99,8 @@ class Common:
             tracking=config.tracking,
             runs=Path(config.paths.runs),
             sweep_name=config.sweep.name,
+            after=config.launcher.after,
+            notify=config.launcher.notify,
         )
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.table import Table
 
-from agents.sizes import readable_bytes
+from agents.sizes import RunSize, readable_bytes
+from sweeps.code import Code, not_in, submitted_code
 from sweeps.gpus import machine_gpus
+from sweeps.plan.forecast import forecast_hint
 from sweeps.plan.place import local_parallel
 from sweeps.plan.plan import Plan, Planned, by_launcher, folder_of_this_code, remaining_seconds
+from sweeps.plan.record import record_space
+from sweeps.plan.sharing import said, shares, warn_of_sharing
 from sweeps.status import console, duration
+from sweeps.usage import Space
 
 MAX_ROWS = 40
 
@@ -23,6 +30,18 @@ def print_plan(plan: Plan) -> None:
     if plan.has_parts:
         screen.print(part_table(plan))
     screen.print(summary(plan), highlight=False)
+    left = sum(map(left_by, plan.runs), Space())
+    screen.print(
+        f"on disk once all have run: roughly {left.files:,} files, {readable_bytes(left.bytes)}", highlight=False
+    )
+    launchers = [launcher for launcher, _ in by_launcher(plan.pending)]
+    for line in code_lines(submitted_code(launchers, plan.common.on_slurm, plan.common.runs)):
+        screen.print(line, highlight=False, markup=False)
+    if (hint := forecast_hint(plan)) is not None:
+        screen.print(hint, highlight=False, markup=False)
+    for share in shares(plan):
+        print(said(share))
+    warn_of_sharing(plan)
 
 
 def run_table(plan: Plan) -> Table:
@@ -45,7 +64,7 @@ def run_table(plan: Plan) -> Table:
             f"{one.size.critic_params:,}",
             f"{one.size.actor_params:,}",
             readable_bytes(one.size.learner_bytes),
-            readable_bytes(one.size.replay_bytes),
+            replay_needs(one.size),
             f"{one.config.train.env_steps:,}",
             state,
         )
@@ -55,33 +74,41 @@ def run_table(plan: Plan) -> Table:
 def size_table(plan: Plan) -> Table:
     """Return the table of what one run of each size needs."""
     table = Table(title="by size: needs of one run")
-    for column in ("critic width", "critic params", "runs", "GPU memory", "replay (host)", "time", "estimate"):
+    for column in ("critic width", "critic params", "runs", "GPU memory", "replay", "time", "estimate", "leaves"):
         table.add_column(column, justify="right", no_wrap=True)
     by_size: dict[tuple, list[Planned]] = {}
     for one in plan.runs:
-        by_size.setdefault((one.config.model.width, one.size, one.estimate), []).append(one)
-    for (width, size, needed), runs in list(by_size.items())[:MAX_ROWS]:
+        by_size.setdefault((one.config.model.width, one.size, one.estimate, left_by(one)), []).append(one)
+    for (width, size, needed, left), runs in list(by_size.items())[:MAX_ROWS]:
         table.add_row(
             str(width),
             f"{size.critic_params:,}",
             str(len(runs)),
             readable_bytes(size.device_bytes),
-            readable_bytes(size.replay_bytes),
+            replay_needs(size),
             duration(needed.seconds),
             needed.source,
+            f"{left.files:,} files, {readable_bytes(left.bytes)}",
         )
     return table
 
 
+def left_by(one: Planned) -> Space:
+    """Return about how many files and bytes a run leaves."""
+    return record_space(one.config, one.size, one.estimate.seconds)
+
+
 def part_table(plan: Plan) -> Table:
-    """Return the table of how many runs each part has, and how many are still to run."""
+    """Return the table of how many runs each part has, how many are still to run, and what these cost."""
     table = Table(title="by part")
     table.add_column("part")
-    for column in ("runs", "finished", "to run", "time, one after another"):
+    cost = "GPU-hours" if plan.common.on_slurm else "time, one after another"
+    for column in ("runs", "finished", "to run", cost):
         table.add_column(column, justify="right", no_wrap=True)
     for part, runs in plan.parts.items():
         finished, pending = sum(one.state.name == "done" for one in runs), sum(one.pending for one in runs)
-        table.add_row(part, str(len(runs)), str(finished), str(pending), duration(remaining_seconds(runs)))
+        needed = hours_in_words(gpu_hours(runs)) if plan.common.on_slurm else duration(remaining_seconds(runs))
+        table.add_row(part, str(len(runs)), str(finished), str(pending), needed)
     return table
 
 
@@ -92,7 +119,7 @@ def summary(plan: Plan) -> str:
     alive = sum(one.state.alive for one in plan.runs)
     stale = sum(one.stale for one in plan.runs)
     pending = sum(one.pending for one in plan.runs)
-    replay = readable_bytes(max(one.size.replay_bytes for one in plan.runs))
+    largest = max((one.size for one in plan.runs), key=lambda size: size.replay_bytes + size.replay_file_bytes)
     parts = [f"{finished} finished already"]
     if stale:
         parts[0] += f" ({stale} by other code: rerun=stale runs them again in {folder_of_this_code(plan.common.runs)})"
@@ -101,8 +128,34 @@ def summary(plan: Plan) -> str:
     parts.append(f"{pending} to run")
     return (
         f"{len(plan.runs)} runs: {', '.join(parts)}; critic parameters {min(params):,} to {max(params):,}; "
-        f"replay up to {replay} a run; {time_needed(plan)}"
+        f"replay up to {replay_needs(largest)} a run; {time_needed(plan)}"
     )
+
+
+def replay_needs(size: RunSize) -> str:
+    """Return what replay takes, in words: memory, and room in the run's folder."""
+    memory = readable_bytes(size.replay_bytes)
+    return f"{memory} + {readable_bytes(size.replay_file_bytes)} on disk" if size.replay_file_bytes else memory
+
+
+def code_lines(code: Code | None) -> list[str]:
+    """Return lines about the snapshot that runs import, and about what the snapshot lacks; none for live code."""
+    if code is None:
+        return []
+    packed, place = code.packed, "is stored in" if code.folder.exists() else "would be stored in"
+    holds = f"{len(packed.files)} files, {readable_bytes(packed.size)}"
+    lines = [f"code: snapshot {packed.id} ({holds}) {place} {code.folder}"]
+    return [*lines, *(f"not in the snapshot: {line}" for line in not_in(packed))]
+
+
+def gpu_hours(runs: Iterable[Planned]) -> float:
+    """Return a rough estimate of the hours for which the pending runs occupy a GPU."""
+    return sum(one.seconds_left / one.config.launcher.runs_per_gpu for one in runs if one.pending) / 3600
+
+
+def hours_in_words(hours: float) -> str:
+    """Return hours with as many digits as say something."""
+    return f"{hours:,.{1 if hours >= 1 else 3}f}"
 
 
 def time_needed(plan: Plan) -> str:
@@ -110,8 +163,7 @@ def time_needed(plan: Plan) -> str:
     sources = sorted({one.estimate.source for one in plan.pending})
     source = f" ({' and '.join(sources)})" if sources else ""
     if plan.common.on_slurm:
-        hours = sum(one.seconds_left / one.config.launcher.runs_per_gpu for one in plan.pending) / 3600
-        return f"roughly {hours:,.{1 if hours >= 1 else 3}f} GPU-hours{source}"
+        return f"roughly {hours_in_words(gpu_hours(plan.runs))} GPU-hours{source}"
     groups = by_launcher(plan.pending)
     seconds = sum(remaining_seconds(runs) / local_parallel(launcher, len(runs)) for launcher, runs in groups)
     return f"roughly {duration(seconds)} on this machine's {'GPUs' if machine_gpus() else 'CPU'}{source}"

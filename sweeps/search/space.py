@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from conf.yaml_groups import groups
 
 WHERE = "sweep.search.space"
 INTERVAL = ("low", "high", "log", "step")
+MAX_GRID = 10**5
+"""The largest number of combinations of a grid: as many as `sweep.search.trials` allows."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,62 @@ def interval(where: str, value: dict, integer: bool) -> Interval:
         raise ConfigError(f"{where}: step={show(step)}: must be > 0, at most high - low, and without log")
     kind = int if integer else float
     return Interval(kind(low), kind(high), log, None if step is None else kind(step), integer)
+
+
+def grid_values(key: str, one: Axis) -> Sequence[Any]:
+    """Every value of an axis.
+
+    Raises:
+      ConfigError: the axis is continuous.
+    """
+    if isinstance(one, Choices):
+        return one.values
+    if one.integer:
+        return range(int(one.low), int(one.high) + 1, int(one.step or 1))
+    if one.step is None:
+        raise ConfigError(
+            f"{WHERE}.{key}={one}: has no end of values between, so sweep.search.sampler=grid cannot try each: "
+            "give the key a step or choices"
+        )
+    steps = math.floor((one.high - one.low) / one.step + 1e-9)
+    return [float(f"{one.low + one.step * index:.12g}") for index in range(steps + 1)]
+
+
+def grid_size(space: Space) -> int:
+    """How many combinations of values the space has.
+
+    Raises:
+      ConfigError: an axis is continuous, or there are too many.
+    """
+    size = math.prod(len(grid_values(key, one)) for key, one in space.items())
+    if size > MAX_GRID:
+        raise ConfigError(
+            f"{WHERE}: has {size:,} combinations; sweep.search.sampler=grid takes at most {MAX_GRID:,}: give larger "
+            "steps or fewer choices"
+        )
+    return size
+
+
+def combination(space: Space, number: int, seed: int) -> dict[str, Any]:
+    """One combination of values of the space, of an order drawn by a seed.
+
+    Args:
+      space: the axes, none of them continuous.
+      number: which combination, from 0.
+      seed: of the order.
+    Raises:
+      ConfigError: as `grid_size`.
+    """
+    import numpy as np
+
+    size = grid_size(space)
+    order = np.random.default_rng(seed).permutation(size)
+    index, found = int(order[number % size]), {}
+    for key, one in space.items():
+        values = grid_values(key, one)
+        index, position = divmod(index, len(values))
+        found[key] = values[position]
+    return found
 
 
 def overrides_of(params: dict[str, Any]) -> list[str]:

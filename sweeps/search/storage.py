@@ -11,21 +11,24 @@ import re
 import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from conf.schema import RunConfig
 from conf.typed import ConfigError, show
 from records.files import open_file, sync_folder, write_atomic
 from records.layout import RunOutcome
 from records.lock import GONE_S, Lock, holder_of, try_lock
 from records.run_dir import RunDir
 from records.sweep import Member, read_sweep
+from sweeps.driven import is_stopped
+from sweeps.search.judge import prepare, rungs, values_of
+from sweeps.search.methods import pruner
 from sweeps.search.scores import Scores
 from sweeps.search.space import Axis, Interval
-from sweeps.search.study import Search, grace_steps, pruner, state_name
+from sweeps.search.study import FRESH_SEED, OWN_SEED, Search, state_name
 from sweeps.status import inspect
 
 if TYPE_CHECKING:
@@ -95,6 +98,7 @@ def open_study(search: Search) -> Study:
                 direction="maximize",
                 load_if_exists=True,
             )
+            prepare(study)
             if url is None and not study.get_trials(deepcopy=False):
                 rebuild(search, study)
             return study
@@ -211,20 +215,21 @@ def first_refused(operations: list[Any]) -> tuple[int | None, str]:
 def rebuild(search: Search, study: Study) -> None:
     """Add to an empty study the trials that the search's record lists, as their runs stand; say how many, if any."""
     members = read_sweep(search.path).members if search.path.exists() else []
-    if not members:
-        return
+    by_number: dict[int, list[Member]] = defaultdict(list)
     try:
-        by_number = {trial_number(member): member for member in members}
-        trials = [known_trial(search, by_number.get(number)) for number in range(max(by_number, default=-1) + 1)]
+        for member in members:
+            if FRESH_SEED not in member.varied:
+                by_number[trial_number(member)].append(member)
+        trials = [known_trial(search, study, n, by_number.get(n, [])) for n in range(max(by_number, default=-1) + 1)]
     except ValueError as error:
         reason = f"{search.path}: a trial's values cannot be read ({error})"
         raise ConfigError(f"{reason}; put the file back as it was, or move it away to begin the search anew") from None
     for trial in trials:
         study.add_trial(trial)
-    trials = study.get_trials(deepcopy=False)
-    found = Counter(map(state_name, trials))
-    text = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
-    warn(f"{search.id}: {len(trials)} trials are known from their runs: {text}")
+    if trials:
+        found = Counter(map(state_name, trials))
+        text = ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
+        warn(f"{search.id}: {len(trials)} trials are known from their runs: {text}")
 
 
 def trial_number(member: Member) -> int:
@@ -235,64 +240,47 @@ def trial_number(member: Member) -> int:
     return int(text)
 
 
-def known_trial(search: Search, member: Member | None) -> FrozenTrial:
-    """A trial as its run's record has it; one that has no run has failed, and one that has not ended goes on.
+def known_trial(search: Search, study: Study, number: int, members: Sequence[Member]) -> FrozenTrial:
+    """A trial as its runs' records have it; one that has no runs has failed, and one that has not ended goes on.
 
     Args:
       search: the search.
-      member: the trial's entry in the search's record; None where the record has none.
+      study: Optuna's study, without trials yet.
+      number: the trial's.
+      members: the trial's runs in the search's record.
     """
     from optuna.trial import TrialState, create_trial
 
-    if member is None:
+    if not members:
         return create_trial(state=TrialState.FAIL, user_attrs={"reason": "not in the search's record"})
-    texts = {key: text for key, text in member.varied.items() if key in search.space}
-    params = {key: value_of(search.space[key], text) for key, text in texts.items()}
-    distributions = {key: distribution(search.space[key]) for key in texts}
-    record = RunDir(member.run_dir)
-    scores = Scores(member.run_dir)
-    reported = {steps: score for steps, score in scores.read().items() if 0 < steps <= member.env_steps}
-    state, stop, status = inspect(member.run_dir, member.env_steps, {}), record.stop(), record.status()
+    texts = {key: text for key, text in members[0].varied.items() if key in search.space}
+    scores = [Scores(member.run_dir) for member in members]
+    reported = values_of(search, scores)
+    states = [inspect(member.run_dir, member.env_steps, {}) for member in members]
+    failed = [
+        f"seed {member.varied[OWN_SEED]}: {state.reason}" if len(members) > 1 else state.reason
+        for member, state in zip(members, states, strict=True)
+        if state.name == "failed" and (status := RunDir(member.run_dir).status()) and status.state == RunOutcome.FAILED
+    ]
     attributes: dict[str, Any] = {}
     value = None
-    passed = rungs(search.base, reported)
-    if state.name == "done":
-        outcome, value = TrialState.COMPLETE, scores.final(member.env_steps)
-    elif stop is not None and stop.by == search.id:
+    if failed:
+        outcome, attributes = TrialState.FAIL, {"reason": failed[0]}
+    elif all(state.name == "done" for state in states):
+        outcome, value = TrialState.COMPLETE, fmean(one.final(members[0].env_steps) for one in scores)
+    elif any(is_stopped(member.run_dir, search.id) for member in members):
         outcome, value = TrialState.PRUNED, reported[max(reported)] if reported else None
-    elif state.name == "failed" and status is not None and status.state == RunOutcome.FAILED:
-        outcome, attributes = TrialState.FAIL, {"reason": state.reason}
     else:
         outcome = TrialState.RUNNING
     return create_trial(
         state=outcome,
         value=value,
-        params=params,
-        distributions=distributions,
+        params={key: value_of(search.space[key], text) for key, text in texts.items()},
+        distributions={key: distribution(search.space[key]) for key in texts},
         intermediate_values=reported,
         user_attrs=attributes,
-        system_attrs=passed,
+        system_attrs=rungs(study, search.base, number, reported),
     )
-
-
-def rungs(config: RunConfig, reported: Mapping[int, float]) -> dict[str, float]:
-    """What Optuna's ASHA notes at a trial: its score at each rung, by which later trials are judged.
-
-    Args:
-      config: the search's configuration.
-      reported: the trial's scores by environment steps; one of them reaches one rung at most, unless
-        `sweep.search.grace_steps` is less than `eval.every_steps`.
-    """
-    settings = config.sweep.search
-    if settings.pruner != "asha":
-        return {}
-    found: dict[str, float] = {}
-    at = grace_steps(config)
-    for steps, score in sorted(reported.items()):
-        while at <= steps < config.train.env_steps:
-            found[f"completed_rung_{len(found)}"] = score
-            at *= settings.reduction_factor
-    return found
 
 
 def value_of(axis: Axis, text: str) -> Any:

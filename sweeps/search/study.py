@@ -7,28 +7,40 @@ import dataclasses
 import hashlib
 import json
 import os
-import shlex
-import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from agents.training.source import resolved
 from conf import identity
-from conf.compose import resolve_paths
 from conf.schema import RunConfig
-from conf.typed import ConfigError
+from conf.typed import ConfigError, show
 from envs import registry
 from records import layout
-from records.sweep import Member, add_parent, change_sweep, listed, read_sweep, sweep_lock, write_sweep
+from records.command_line import given_command
+from records.sweep import (
+    Member,
+    add_parent,
+    change_sweep,
+    join_sweep,
+    known_end,
+    listed,
+    read_sweep,
+    sweep_lock,
+    write_sweep,
+)
 from sweeps.search import space
 from sweeps.search.space import Interval, Space
 
 if TYPE_CHECKING:
-    import optuna
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
+
+OWN_SEED, FRESH_SEED = "seed", "fresh_seed"
+"""Under which names the manifest has the seed of a run of a trial, and of one that runs the trial's values again."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +52,14 @@ class Search:
       overrides: the command line, without options.
       base: the configuration before a trial's values.
       space: what a trial's values are drawn from.
+      launched_from: what relative paths on the command line start at.
     """
 
     path: Path
     overrides: tuple[str, ...]
     base: RunConfig
     space: Space
+    launched_from: Path
 
     @property
     def id(self) -> str:
@@ -55,10 +69,28 @@ class Search:
     def folder(self) -> Path:
         return self.path.with_suffix("")
 
+    @property
+    def trials(self) -> int:
+        """The number of trials that the search is to have; a grid has no more than its combinations."""
+        settings = self.base.sweep.search
+        return min(settings.trials, space.grid_size(self.space)) if settings.sampler == "grid" else settings.trials
+
     def trial(self, params: dict[str, Any]) -> RunConfig:
-        """The configuration of the trial with these values."""
-        config = space.compose_one([*self.overrides, *space.overrides_of(params)])
+        """The configuration of the first run of the trial with these values."""
+        config = resolved(space.compose_one([*self.overrides, *space.overrides_of(params)]), self.launched_from)
         return dataclasses.replace(config, tracking=self.base.tracking, paths=self.base.paths, sweep=self.base.sweep)
+
+    def runs(self, params: dict[str, Any]) -> list[RunConfig]:
+        """The configurations of all runs of the trial with these values."""
+        first = self.trial(params)
+        return [dataclasses.replace(first, seed=first.seed + place) for place in range(first.sweep.search.seeds)]
+
+    @property
+    def fresh_seeds(self) -> range:
+        """The seeds that confirm the best trials, none of which any trial has."""
+        settings = self.base.sweep.search
+        first = self.base.seed + settings.seeds
+        return range(first, first + settings.confirm)
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """The right to begin trials and to write the manifest."""
@@ -71,17 +103,27 @@ def compose(overrides: Sequence[str], folder: Path) -> Search:
     Raises:
       ConfigError: a key has several values, the space is none, or the tasks have no scores to compare trials by.
     """
-    base = resolve_paths(space.compose_one(overrides), folder)
+    base = resolved(space.compose_one(overrides), folder)
     fixed = {text.partition("=")[0].lstrip("+") for text in overrides}
-    axes = space.read(base.sweep.search.space, fixed)
+    settings = base.sweep.search
+    axes = space.read(settings.space, fixed)
+    if "seed" in axes and (settings.seeds > 1 or settings.confirm):
+        raise ConfigError(
+            f"{space.WHERE}.seed: the search sets seeds itself with sweep.search.seeds={settings.seeds} and "
+            f"sweep.search.confirm={settings.confirm}"
+        )
     for spec in registry.specs(base.benchmark.task_ids, base.env):
         if spec.norm_low is None:
             raise ConfigError(f"benchmark.tasks: {spec.id} has no constants that make its returns comparable scores")
     values = {"base": identity.hash_of(base), "env_steps": base.train.env_steps}
     values["space"] = {key: dataclasses.asdict(axis) for key, axis in sorted(axes.items())}
+    if settings.seeds > 1:
+        values["seeds"] = settings.seeds
+    if settings.pruner == "wilcoxon":  # whose trials report other values
+        values["pruner"] = settings.pruner
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
     name = f"{base.benchmark.name}-{base.sweep.name or 'search'}-{digest}.json"
-    return Search(Path(base.paths.runs) / layout.SWEEPS / name, tuple(overrides), base, axes)
+    return Search(Path(base.paths.runs) / layout.SWEEPS / name, tuple(overrides), base, axes, folder)
 
 
 def load(path: Path) -> Search:
@@ -101,36 +143,6 @@ def load(path: Path) -> Search:
     return dataclasses.replace(search, path=path, base=dataclasses.replace(search.base, paths=paths))
 
 
-def grace_steps(config: RunConfig) -> int:
-    """The environment steps before which no trial is pruned."""
-    return config.sweep.search.grace_steps or config.eval.every_steps
-
-
-def pruner(config: RunConfig) -> optuna.pruners.BasePruner:
-    """Steps are environment steps."""
-    import optuna
-
-    settings = config.sweep.search
-    grace = grace_steps(config)
-    if settings.pruner == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(grace, settings.reduction_factor)
-    if settings.pruner == "median":
-        return optuna.pruners.MedianPruner(settings.startup_trials, n_warmup_steps=grace)
-    return optuna.pruners.NopPruner()
-
-
-def sampler(config: RunConfig, number: int) -> optuna.samplers.BaseSampler:
-    """For one trial: what it draws depends on the seed, its number and what the study holds, not on who asks."""
-    import numpy as np
-    import optuna
-
-    settings = config.sweep.search
-    seed = int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0])
-    if settings.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    return optuna.samplers.TPESampler(n_startup_trials=settings.startup_trials, seed=seed)
-
-
 def suggest(trial: Trial, key: str, axis: space.Axis) -> Any:
     """The trial's value, drawn unless it has one."""
     if not isinstance(axis, Interval):
@@ -147,12 +159,12 @@ def reopen(study: Study, number: int) -> Trial:
     return optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
-def best_trial(study: Study) -> FrozenTrial | None:
-    """The completed trial with the highest score; None where none has completed."""
+def complete_trials(study: Study) -> list[FrozenTrial]:
+    """The trials that completed, the highest score first; of equal ones the earlier first."""
     import optuna
 
     complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-    return max(complete, key=lambda trial: trial.value, default=None)  # type: ignore[arg-type,return-value]
+    return sorted(complete, key=lambda trial: trial.value or 0.0, reverse=True)
 
 
 STATE_NAMES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
@@ -163,16 +175,11 @@ def state_name(trial: FrozenTrial) -> str:
     return STATE_NAMES[trial.state.name]
 
 
-def is_over(search: Search, study: Study) -> bool:
-    """Whether every trial has ended."""
-    return trials_left(search, study) == 0
-
-
 def trials_left(search: Search, study: Study) -> int:
     """How many trials have not ended, those that have not begun included."""
     trials = study.get_trials(deepcopy=False)
     begun = sum(not one.state.is_finished() for one in trials)
-    return begun + max(0, search.base.sweep.search.trials - len(trials))
+    return begun + max(0, search.trials - len(trials))
 
 
 def tell(
@@ -192,18 +199,35 @@ def tell(
     study.tell(number, value, state, skip_if_finished=True)
 
 
-def score_of(trial: FrozenTrial) -> float | None:
-    """The value of a trial that ended, or the latest evaluation's of one that did not."""
-    if trial.value is not None:
-        return trial.value
-    return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+def add_members(search: Search, members: Sequence[Member]) -> None:
+    """Put runs into the manifest that are not there yet. The caller has the search locked."""
+    known = read_sweep(search.path).members
+    places = {place_of(member) for member in known}
+    added = [member for member in members if place_of(member) not in places]
+    for member in added:
+        join_sweep(member.run_dir, search.id)
+    if added:
+        change_sweep(search.path, members=listed([*known, *added], search.path))
 
 
-def add_member(search: Search, member: Member) -> None:
-    """Put a trial's run into the manifest, once. The caller has the search locked."""
-    sweep = read_sweep(search.path)
-    if all(known.varied["trial"] != member.varied["trial"] for known in sweep.members):
-        change_sweep(search.path, members=listed([*sweep.members, member], search.path))
+def place_of(member: Member) -> tuple[str | None, ...]:
+    """What a run is in the search: the trial, and the run's seed among the trial's own or among the fresh ones."""
+    return tuple(member.varied.get(key) for key in ("trial", OWN_SEED, FRESH_SEED))
+
+
+def members_of(search: Search, number: int, params: dict[str, Any]) -> list[tuple[Member, RunConfig]]:
+    """The runs of a trial as the manifest lists them, and their configurations.
+
+    Raises:
+      ConfigError: each value is allowed, but not all together.
+    """
+    varied = {key: show(value) for key, value in params.items()}
+    found = []
+    for config in search.runs(params):
+        seed = {OWN_SEED: str(config.seed)} if config.sweep.search.seeds > 1 else {}
+        place = {"trial": str(number)} | seed
+        found.append((Member(identity.run_dir(config), config.train.env_steps, place | varied), config))
+    return found
 
 
 def write_record(search: Search, parent: str | None) -> None:
@@ -218,15 +242,17 @@ def write_record(search: Search, parent: str | None) -> None:
         known = read_sweep(search.path) if search.path.exists() else None
         parents = known.parents if known else {}
         parents = add_parent(parents, uri, "", parent) if parent and uri else parents
-        details = {"command": shlex.join(sys.argv), "time": time.time()}
+        details = {"command": given_command(), "time": time.time()}
         details |= {"overrides": list(search.overrides), "folder": str(Path.cwd())}
+        details |= {"notify": search.base.launcher.notify}
+        begun = {one.varied.get("trial") for one in known.members} if known else set()
+        if len(begun) >= search.base.sweep.search.trials:  # else trials begin, and the search ends anew
+            details |= known_end(search.path)
         write_sweep(search.path, known.members if known else [], parents, **details)
 
 
 def draw(study: Study, folder: Path) -> Path:
     """Optuna's own plots as PNG files; those for which there are too few trials are left out."""
-    import warnings
-
     os.environ["MPLBACKEND"] = "agg"  # matplotlib refuses to be imported where this names no back end
     import matplotlib as mpl
 

@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError, did_you_mean, show
 from records.run_dir import warn_once
+from sweeps.code import Code
+from sweeps.slurm.dependency import FLAG, before, follow, followers, joined, with_dependency
 from sweeps.slurm.environment import clean, set_aside
 from sweeps.slurm.script import arrays, flags, group, job_array, job_command, runs_command
+from sweeps.slurm.states import has_ended
 from sweeps.slurm.submission import Submission, give, next_submission, submissions, write_submission
 
 ANSWER_S = 10.0
@@ -101,7 +104,9 @@ def run_command(command: Sequence[str], text: str | None = None) -> subprocess.C
         return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
-def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str) -> list[str]:
+def submit(
+    run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str, code: Code | None = None
+) -> list[str]:
     """Submit arrays of jobs, as few as SLURM's limit on their length allows; their ids.
 
     Args:
@@ -109,28 +114,37 @@ def submit(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
       launcher: how many runs share a job, and sbatch's flags.
       folder: the sweep's, where the submission is written.
       name: what SLURM calls the jobs.
+      code: the stored code that the jobs import; None: the code as it is when a job starts.
     Raises:
       ConfigError: sbatch refuses.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ids = []
+    waiting, ids = after_other(launcher, folder), []
     for part in arrays(group(run_dirs, launcher), max_array_size()):
         path = next_submission(folder)
         jobs = tuple(tuple(os.path.relpath(run_dir, folder) for run_dir in runs) for runs in part)
         submission = Submission(
-            None, time.time(), "runs", jobs, launcher.runs_per_gpu, launcher.max_crashes, launcher.backoff_s
+            None,
+            time.time(),
+            "runs",
+            jobs,
+            launcher.runs_per_gpu,
+            launcher.max_crashes,
+            launcher.backoff_s,
+            **recorded(code),
         )
         write_submission(path, submission)  # before the jobs, which may start at once
         for index, runs in enumerate(part):
             give(runs, path, index)
         try:
-            array = job_array(launcher, len(part), folder, name)
-            ids.append(array.send(runs_command(path, launcher), path.with_suffix(".sh")))
+            array = job_array(waiting, len(part), folder, name)
+            ids.append(array.send(runs_command(path, launcher, code), path.with_suffix(".sh")))
         except OSError as error:
             path.unlink()
             before = f"; submitted before it: {', '.join(ids)}" if ids else ""
             raise ConfigError(f"launcher.slurm: {one_line(str(error))}{before}") from None
         record_submission(path, dataclasses.replace(submission, array=ids[-1]))
+    hold(launcher, folder, ids)
     return ids
 
 
@@ -145,7 +159,14 @@ def record_submission(path: Path, submission: Submission) -> None:
         raise
 
 
-def submit_workers(launcher: LauncherConfig, jobs: int, folder: Path, name: str, command: Sequence[str]) -> str:
+def recorded(code: Code | None) -> dict[str, Any]:
+    """What a submission keeps of the code that its jobs import."""
+    return {"code": code.folder.name, "git": dict(code.git)} if code else {}
+
+
+def submit_workers(
+    launcher: LauncherConfig, jobs: int, folder: Path, name: str, command: Sequence[str], code: Code | None = None
+) -> str:
     """Submit one array of jobs that all execute `command`, with their index as last argument; its id.
 
     Args:
@@ -154,17 +175,64 @@ def submit_workers(launcher: LauncherConfig, jobs: int, folder: Path, name: str,
       folder: the search's, where the submission is written.
       name: what SLURM calls the jobs.
       command: what each job executes.
+      code: the stored code that the jobs import; None: the code as it is when a job starts.
     Raises:
       ConfigError: sbatch refuses.
     """
     path = next_submission(folder)
     try:
-        array = job_array(launcher, jobs, folder, name)
-        identifier = array.send(job_command(command, folder, launcher), path.with_suffix(".sh"))
+        array = job_array(after_other(launcher, folder), jobs, folder, name)
+        identifier = array.send(job_command(command, folder, launcher, code), path.with_suffix(".sh"))
     except OSError as error:
         raise ConfigError(f"launcher.slurm: {one_line(str(error))}") from None
-    record_submission(path, Submission(identifier, time.time(), "search", (), 1, 0, 0.0))
+    record_submission(path, Submission(identifier, time.time(), "search", (), 1, 0, 0.0, **recorded(code)))
+    hold(launcher, folder, [identifier])
     return identifier
+
+
+def after_other(launcher: LauncherConfig, folder: Path) -> LauncherConfig:
+    """The launcher with a dependency on all jobs, now in the queue, of the sweep that `launcher.after` names.
+
+    Raises:
+      ConfigError: there is no such sweep.
+    """
+    if launcher.after is None:
+        return launcher
+    other = before(launcher.after, folder.parents[1])
+    waited = living_arrays(other.folder, other.owner)
+    return launcher if not waited else with_dependency(launcher, waited)
+
+
+def hold(launcher: LauncherConfig, folder: Path, ids: Sequence[str]) -> None:
+    """Have jobs that wait for a sweep wait for all of its jobs, those included that were submitted just now.
+
+    Args:
+      launcher: the launcher of the jobs that were submitted.
+      folder: their sweep's.
+      ids: their arrays.
+    """
+    if launcher.after is not None:
+        other = before(launcher.after, folder.parents[1])
+        for array in ids:
+            follow(other.folder, array, str(launcher.slurm.get(FLAG) or ""))
+        hold_followers(other.folder, other.owner)  # some may have been submitted since `after_other` looked
+    hold_followers(folder)
+
+
+def hold_followers(folder: Path, owner: int | None = None) -> None:
+    """Tell SLURM of all jobs of a sweep for which the arrays that wait for the sweep are to wait."""
+    waiting = followers(folder)
+    waited = living_arrays(folder, owner) if waiting else []
+    for array, dependency in waiting.items():
+        if waited:  # SLURM refuses where the array has begun or ended already: there is nothing to hold
+            run_command(["scontrol", "update", f"JobId={array}", f"Dependency={joined(dependency, waited)}"])
+
+
+def living_arrays(folder: Path, owner: int | None = None) -> list[str]:
+    """The arrays of a sweep or search that have jobs in the queue."""
+    mine = {one.array for one in submissions(folder)}
+    jobs = queue(owner) if mine else {}
+    return sorted({job.partition("_")[0] for job in jobs or ()} & {array for array in mine if array})
 
 
 def max_array_size() -> int:
@@ -182,12 +250,13 @@ def queue(owner: int | None = None) -> Queue | None:
     if shutil.which("squeue") is None:
         return {}  # no SLURM, no jobs
     user = str(os.getuid() if owner is None else owner)
-    result = run_command(["squeue", "--noheader", "--array", "--user", user, "--format", "%i|%T"])
+    # All states, because squeue by itself leaves out jobs that are neither pending, running nor completing.
+    command = ["squeue", "--noheader", "--array", "--states", "all", "--user", user, "--format", "%i|%T"]
+    result = run_command(command)
     if result.returncode != 0:
         return None
-    entries = (line.split("|") for line in result.stdout.split())
-    ended = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
-    return {job: state for job, state in entries if state not in ended}
+    entries = (line.strip().partition("|") for line in result.stdout.splitlines())
+    return {job: state for job, _, state in entries if job and not has_ended(state)}
 
 
 def forbid_requeue(folder: Path, job: str) -> None:

@@ -18,9 +18,9 @@ from records.command_line import Parser, at_least, exit_status
 from records.layout import ExitCode, RunOutcome
 from records.run_dir import RunDir
 from records.sweep import read_sweep
+from sweeps.ending import end_if_over
 from sweeps.pool import Pool, RetryPolicy, on_signals
 from sweeps.slurm.submission import read_submission
-from sweeps.status import close_if_over
 
 POLL_S = 0.2
 
@@ -55,8 +55,21 @@ def run(arguments: Sequence[str] | None) -> int:
         states = [status.state if status else None for status in said]
         if pool.stopping and any(state not in (RunOutcome.DONE, RunOutcome.FAILED) for state in states):
             return ExitCode.INTERRUPTED
-        close_if_over(read_sweep(path.parent.with_suffix(".json")), ask_slurm=False)
+        end_job(path.parent.with_suffix(".json"))
     return ExitCode.FAILED if any(state != RunOutcome.DONE for state in states) else ExitCode.DONE
+
+
+def end_job(record: Path) -> None:
+    """Go on with the sweep of a job that has executed its runs: a deciding one may need more seeds, others may be over.
+
+    Raises:
+      ConfigError: the sweep's record cannot be read.
+    """
+    if read_sweep(record).decide is not None:
+        from sweeps.decide.rounds import after_job
+
+        after_job(record)
+    end_if_over(read_sweep(record), ask_slurm=False)
 
 
 def is_due(run_dir: Path, submission: Path, submitted: float) -> bool:

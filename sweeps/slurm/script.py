@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError, show
 from records.layout import ExitCode
+from sweeps.code import Code
 from sweeps.slurm.submission import next_submission
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ tell() {
 trap 'tell USR2' USR2
 trap 'tell TERM' TERM"""
 COMMAND = """\
-job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+{exports}job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 cancelled={folder}/$job.cancelled
 status={interrupted}
 if [ -z "$told" ]; then
@@ -164,15 +165,17 @@ def job_array(launcher: LauncherConfig, jobs: int, folder: Path, name: str) -> J
     return JobArray(folder, jobs, launcher.max_parallel or jobs, all_flags, [SETUP, *launcher.setup])
 
 
-def job_command(command: Sequence[str], folder: Path, launcher: LauncherConfig) -> str:
+def job_command(command: Sequence[str], folder: Path, launcher: LauncherConfig, code: Code | None = None) -> str:
     """What a job's script does: execute `command` with the job's index as last argument; requeue if told to.
 
     Args:
       command: what a job executes.
       folder: the folder of the submission, where `forbid_requeue` leaves its word; named like the sweep.
       launcher: whether a job that is told to stop goes back to the queue.
+      code: the code that the job imports; None: the code as it is when the job starts.
     """
     return COMMAND.format(
+        exports=f"{code.exports()}\n" if code else "",
         command=shlex.join(command),
         folder=shlex.quote(str(folder)),
         interrupted=ExitCode.INTERRUPTED,
@@ -181,12 +184,19 @@ def job_command(command: Sequence[str], folder: Path, launcher: LauncherConfig) 
     )
 
 
-def runs_command(submission: Path, launcher: LauncherConfig) -> str:
+def runs_command(submission: Path, launcher: LauncherConfig, code: Code | None) -> str:
     """What the script of a job does which takes on its runs, as the submission lists them."""
-    return job_command([sys.executable, "-m", "sweeps.slurm.job", str(submission)], submission.parent, launcher)
+    return job_command([sys.executable, "-m", "sweeps.slurm.job", str(submission)], submission.parent, launcher, code)
 
 
-def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str, max_array_size: int) -> str:
+def script(
+    run_dirs: Sequence[Path],
+    launcher: LauncherConfig,
+    folder: Path,
+    name: str,
+    max_array_size: int,
+    code: Code | None = None,
+) -> str:
     """What `sbatch` would be given for the runs: the first array, where several are needed.
 
     Args:
@@ -195,11 +205,12 @@ def script(run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, nam
       folder: where the submission and the jobs' logs are written.
       name: what SLURM calls the jobs.
       max_array_size: the longest array that SLURM takes.
+      code: the code that the jobs import; None: the code as it is when a job starts.
     Raises:
       ConfigError: as `flags`.
     """
     first = arrays(group(run_dirs, launcher), max_array_size)[0]
-    return job_array(launcher, len(first), folder, name).script(runs_command(next_submission(folder), launcher))
+    return job_array(launcher, len(first), folder, name).script(runs_command(next_submission(folder), launcher, code))
 
 
 def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:

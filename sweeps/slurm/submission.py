@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from conf.typed import Since
 from records import layout
@@ -32,6 +33,8 @@ class Submission:
       jobs: the runs of each job, seen from the submission's folder; empty for a search.
       at_once: runs that a job executes at once.
       max_crashes, backoff_s: how often and how soon a run that crashed is started again.
+      code: the name of the snapshot that the jobs import; empty where their code is live.
+      git: what git said of the code, as `records.provenance.git_state`; empty where the code is live.
     """
 
     array: str | None
@@ -41,6 +44,8 @@ class Submission:
     at_once: Annotated[int, Since(1)]
     max_crashes: Annotated[int, Since(0)]
     backoff_s: Annotated[float, Since(0.0)]
+    code: Annotated[str, Since("")] = ""
+    git: Annotated[dict[str, Any], Since({})] = field(default_factory=dict)
 
     def run_dirs(self, path: Path, index: int) -> list[Path]:
         """The runs of one job of the submission that is written at `path`."""
@@ -55,11 +60,15 @@ class Job:
       id: as `squeue` writes it, or None where the submission did not come through.
       log: what the job's script printed, besides the run's own log.
       time: when it was submitted, in seconds since the epoch.
+      code: the name of the snapshot that the job imports; empty where its code is live.
+      git: what git said of that code at the submission.
     """
 
     id: str | None
     log: Path
     time: float
+    code: str = ""
+    git: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_interrupted(self) -> bool:
@@ -74,6 +83,20 @@ def read_submission(path: Path) -> Submission | None:
     except DamagedRecordError as error:
         warn_once(f"{error}; taken as missing")
         return None
+
+
+def submission_at(path: Path) -> Submission | None:
+    """The same, read once for as long as the file stays as it is: each of a thousand runs asks for the same one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _unchanged(path, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=64)
+def _unchanged(path: Path, inode: int, changed_ns: int, size: int) -> Submission | None:
+    return read_submission(path)
 
 
 def write_submission(path: Path, submission: Submission) -> None:
@@ -107,7 +130,8 @@ def job_of(run_dir: Path) -> Job | None:
     if entry is None:
         return None
     path = Path(os.path.normpath(run_dir / entry.submission))
-    submission = read_submission(path)
+    submission = submission_at(path)
     array = submission.array if submission else None
     identifier = None if array is None else f"{array}_{entry.index}"
-    return Job(identifier, path.parent / f"{identifier}.log", submission.time if submission else 0.0)
+    log = path.parent / f"{identifier}.log"
+    return Job(identifier, log, submission.time, submission.code, submission.git) if submission else Job(None, log, 0.0)

@@ -15,16 +15,17 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from conf.uris import is_web
 from records import layout
 from records.layout import RunOutcome
 from records.lock import is_held
 from records.run_dir import RunDir
 from records.sweep import Member, Sweep
 from sweeps.slurm import cluster
+from sweeps.slurm.states import is_waiting
 from sweeps.slurm.submission import job_of
-from tracking.client import link
+from tracking import pages
 from tracking.mirror import run_link
-from tracking.sweep_runs import close_parents
 
 WATCH_S = 5.0
 MAX_ROWS = 200
@@ -42,7 +43,7 @@ class RunState:
         running, but nobody runs it), or new.
       env_steps: steps so far, as recorded.
       score: of the last budget that was reached.
-      reason: why it failed.
+      reason: why it failed, or was not begun.
       rate: environment steps per second, when last recorded.
       divergences: task id -> how many training episodes ended because the simulation diverged, of a run that is done.
       job: SLURM's id of the job that has it, while that lives.
@@ -84,15 +85,14 @@ def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> R
         running = said == RunOutcome.RUNNING
         job_state = queue.get(job.id) if queue is not None else "RUNNING" if running else "PENDING"
     if job is not None and job_state is not None:
-        waits = job_state in ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
-        name = ("queued" if said is None else "preempted") if waits else "running"
+        name = ("queued" if said is None else "preempted") if is_waiting(job_state) else "running"
         return RunState(name, steps, rate=rate, job=job.id)
     if status is not None and said == RunOutcome.FAILED and (failed or job is None or not job.is_interrupted):
         return RunState("failed", steps, reason=status.reason.partition("\n")[0])
     if status is not None and said == RunOutcome.STOPPED:
         return RunState("stopped", steps, reason=status.reason)
     if said in (RunOutcome.INTERRUPTED, RunOutcome.DONE) or (job is not None and job.is_interrupted):
-        return RunState("interrupted", steps)
+        return RunState("interrupted", steps, reason=status.reason if status else "")
     if status is None:
         return RunState("new")
     return RunState("killed", steps, reason=f"its job ended without a word; see {job.log}" if job else "")
@@ -102,20 +102,6 @@ def states_of(sweep: Sweep) -> dict[Member, RunState]:
     """Return the state of each member of a sweep."""
     queue = cluster.queue(sweep.owner) if any(os.path.exists(one.run_dir / layout.JOB) for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
-
-
-def close_if_over(sweep: Sweep, ask_slurm: bool) -> None:
-    """Close the sweep's MLflow runs, where they are open, if all its runs are done or have failed.
-
-    Args:
-      ask_slurm: for what it has; otherwise, as every job of a large sweep would ask, it may have any unfinished run.
-    """
-    if sweep.parents.keys() <= set(sweep.closed):
-        return
-    queue = cluster.queue(sweep.owner) if ask_slurm else None
-    names = {inspect(one.run_dir, one.env_steps, queue).name for one in sweep.members}
-    if names <= {"done", "failed"}:
-        close_parents(sweep, failed="failed" in names)
 
 
 def counts(states: Sequence[RunState]) -> str:
@@ -135,7 +121,7 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
         shown.add_column(column, justify="right" if column in ("progress", "steps/s", "left", "score") else "left")
     ordered = sorted(states.items(), key=lambda item: (parts[item[0].part], ORDER.index(item[1].name)))
     for member, state in ordered[:MAX_ROWS]:
-        going = state.name == "running" and state.rate
+        going, left = state.name == "running" and state.rate, seconds_left(member, state)
         shown.add_row(
             *([member.part] if named else []),
             linked(member.run_dir),
@@ -143,7 +129,7 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
             f"[{COLOURS[state.name]}]{state.name}[/]" if state.name in COLOURS else state.name,
             f"{min(1.0, state.env_steps / member.env_steps):.0%}",
             f"{state.rate:.1f}" if going else "-",
-            duration((member.env_steps - state.env_steps) / state.rate) if going and state.rate else "-",
+            "-" if left is None else duration(left),
             state.job or "-",
             "-" if state.score is None else f"{state.score:.3f}",
         )
@@ -155,12 +141,30 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
     for member, state in ordered:
         lines += [f"diverged: {member.run_dir.name}: {task} {count} times" for task, count in state.divergences.items()]
+    lines += decision(sweep, states)
     lines += search_jobs(sweep)
-    lines += [f"mlflow: {page}" for page in pages(sweep)]
+    lines += [f"mlflow: {page}" for page in mlflow_pages(sweep)]
+    lines += unmirrored(sweep)
     if named:
         for part in parts:
             lines.append(f"{part}: {counts([state for member, state in states.items() if member.part == part])}")
     return Group(shown, *map(escape, lines), counts(list(states.values())))
+
+
+def decision(sweep: Sweep, states: Mapping[Member, RunState]) -> list[str]:
+    """Return who leads in a deciding sweep, and what is decided and what is not, a line each."""
+    if sweep.decide is None:
+        return []
+    from sweeps.decide.standing import lines, standing
+
+    return lines(standing(sweep, {one.run_dir for one, state in states.items() if state.name == "failed"}))
+
+
+def seconds_left(member: Member, state: RunState) -> float | None:
+    """Return how long a run that runs still needs at its present rate; None for another."""
+    if state.name != "running" or not state.rate:
+        return None
+    return max(0, member.env_steps - state.env_steps) / state.rate
 
 
 def search_jobs(sweep: Sweep) -> list[str]:
@@ -177,18 +181,39 @@ def linked(run_dir: Path) -> str:
     return name if page is None else f"[link={page}]{name}[/link]"
 
 
-def pages(sweep: Sweep) -> list[str]:
-    """Return the address of the sweep's page at each MLflow server that has heard of one of its runs."""
-    found: dict[tuple[str, str], str | None] = {}
+def mlflow_pages(sweep: Sweep) -> list[str]:
+    """Return addresses at each MLflow that has heard of a run of the sweep: of the sweep's runs, and of each parent."""
+    found: dict[str, None] = {}
     wanted = {(uri, part) for uri, parts in sweep.parents.items() for part in parts}
     for member in sweep.members:
         for uri, state in RunDir(member.run_dir).mirrors().items():
-            key = uri, member.part
-            if key in wanted and state.experiment_id is not None:
-                found[key] = link(uri, state.experiment_id, sweep.parents[uri][member.part])
-        if found.keys() >= wanted:
+            if (uri, member.part) in wanted and state.experiment_id is not None:
+                wanted.remove((uri, member.part))
+                parent = sweep.parents[uri][member.part]
+                for page in (
+                    pages.sweep_page(state.experiment_id, sweep.id),
+                    pages.run_page(state.experiment_id, parent),
+                ):
+                    found[f"{pages.server_of(uri)}/{page}"] = None
+                if not is_web(uri):
+                    found[f"(these pages need: mlflow ui --backend-store-uri {uri})"] = None
+        if not wanted:
             break
-    return [page for page in found.values() if page is not None]
+    return list(found)
+
+
+def unmirrored(sweep: Sweep) -> list[str]:
+    """Return a line for each thing that keeps MLflow from having runs of the sweep, with the cure."""
+    found = Counter(
+        state.problem
+        for member in sweep.members
+        for state in RunDir(member.run_dir).mirrors().values()
+        if state.problem
+    )
+    return [
+        f"warning: MLflow does not get {count} run{'s' if count != 1 else ''}: {problem}"
+        for problem, count in found.items()
+    ]
 
 
 def log_of(run_dir: Path) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from conf.typed import ConfigError
 from records.command_line import Parser, add_sweep, exit_status
 from records.layout import ExitCode
+from records.output import add_json, print_json
 from records.sweep import all_runs, find_sweep, sweep_records
 from sweeps.status import console, search_jobs, states_of, table, watch
 
@@ -31,7 +32,10 @@ def run(arguments: Sequence[str] | None) -> int:
     add_sweep(parser)
     parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
     parser.add_argument("--relaunch", action="store_true", help="submit again what SLURM jobs have left unfinished")
+    add_json(parser)
     parsed = parser.parse_args(arguments)
+    if parsed.json and (parsed.watch or parsed.relaunch):
+        raise ConfigError("--json: says where the runs stand once; not with --watch or --relaunch")
     known = sweep_records(parsed.runs)
     alone = parsed.sweep is None and not known
     sweep = all_runs(parsed.runs) if alone else find_sweep(parsed.runs, parsed.sweep)
@@ -40,7 +44,14 @@ def run(arguments: Sequence[str] | None) -> int:
             raise ConfigError(f"--relaunch: there is no sweep in {parsed.runs}; continue a run with its own command")
         from sweeps.relaunch import relaunch
 
-        relaunch(sweep)
+        status = relaunch(sweep)
+        if status != ExitCode.DONE:
+            return status
+    if parsed.json:
+        from sweeps.status.as_json import status_values
+
+        print_json("status", status_values(sweep, states_of(sweep)))
+        return ExitCode.DONE
     if not sweep.members and not search_jobs(sweep):
         print(f"no runs in {parsed.runs} yet; --runs names another folder")
         return ExitCode.DONE

@@ -20,7 +20,7 @@ def _defaults(agent: str) -> dict[str, Any]:
 
 
 def _settings(cls: type[S], agent: str, values: dict[str, Any]) -> S:
-    known = _defaults(agent) | {"action_widths": ()} | values
+    known = _defaults(agent) | {"action_widths": (), "frozen": ()} | values
     return cls(**{field.name: known[field.name] for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
 
 

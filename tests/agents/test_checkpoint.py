@@ -26,9 +26,9 @@ class Run:
         self.replay = make(capacity)
         self.replay.start(self.history.first)
 
-    def save(self, env_steps: int) -> None:
+    def save(self, env_steps: int, kept: bool = False) -> None:
         self.history.insert(self.replay, env_steps - self.replay.inserted)
-        self.store.save(env_steps, {"note": f"at {env_steps}"}, arrays(env_steps), self.replay)
+        self.store.write(self.store.draft(env_steps, {"note": f"at {env_steps}"}, arrays(env_steps), self.replay, kept))
 
 
 def arrays(env_steps: int) -> dict[str, Any]:
@@ -88,6 +88,29 @@ def test_replay_is_written_once_and_old_segments_go_when_the_ring_has_wrapped(fo
     # At 60 only 50 to 60 are needed; the checkpoint before it, at 24, needs 14 to 24.
     kept = sorted(path.name for path in (folder / "replay").iterdir())
     assert kept == [f"{a:09d}-{b:09d}.npz" for a, b in ((12, 16), (16, 20), (20, 24), (50, 60))]
+
+
+def test_a_kept_checkpoint_stays_with_its_replay_and_another_run_can_take_it_over(folder, tmp_path):
+    run = Run(folder, capacity=10)
+    for env_steps in (4, 8, 16, 24, 60):
+        run.save(env_steps, kept=env_steps == 8)
+    assert run.store.steps() == [8, 24, 60]
+    kept = sorted(path.name for path in (folder / "replay").iterdir())
+    assert kept == [f"{a:09d}-{b:09d}.npz" for a, b in ((0, 4), (4, 8), (8, 16), (16, 24), (50, 60))]
+
+    other = tmp_path / "other"
+    CheckpointStore(other).adopt(run.store, run.store.verified(8), {"note": "at 8"})
+    assert assert_loads(other, 8, run) == []
+    shutil.rmtree(folder)  # what the other run has is its own
+    going_on = Run(other, capacity=10)
+    found, _ = going_on.store.load()
+    assert found is not None
+    going_on.history.insert(going_on.replay, 8)
+    for env_steps in (12, 16, 30):
+        going_on.save(env_steps)
+    assert going_on.store.steps() == [16, 30]
+    with pytest.raises(DamagedError, match="cannot be read"):
+        going_on.store.verified(8)
 
 
 @pytest.mark.parametrize("newest", [13, 14, 15])

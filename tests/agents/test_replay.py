@@ -1,10 +1,13 @@
 """Replay against a plain list of everything that was ever inserted."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from agents.learner.types import Batch
 from agents.replay.ring import Replay
+from agents.sizes import row_bytes
 from envs.vector import Step
 from tests.agents.replays import transitions, vector_task
 
@@ -186,8 +189,23 @@ def test_observations_are_stored_once():
     bytes_ = replay.nbytes()
     once = 1000 * (1 + WIDTH) * 4
     assert once <= bytes_["frames"] + bytes_["pool"] <= 1.1 * once
-    total = 1000 * sum(spec.transition_bytes(ACTIONS) for spec in SPECS)
+    total = 1000 * sum(row_bytes(SPECS, surplus_actions=True))
     assert sum(bytes_.values()) <= 1.1 * total
+
+
+def test_a_replay_in_files_gives_the_batches_of_one_in_memory_and_leaves_no_file(tmp_path: Path):
+    in_memory, history = begin(capacity=10)
+    in_files = Replay(SPECS, 10, 1000, discount=DISCOUNT, folder=tmp_path)
+    in_files.start(history.first)
+    for _ in range(17):
+        action, step = history.step()
+        for replay in (in_memory, in_files):
+            replay.insert(action, step)
+    assert_holds(in_files, history)
+    batches = [replay.sample(np.random.default_rng(0), 2, 64) for replay in (in_memory, in_files)]
+    for name, found, expected in zip(Batch._fields, *batches, strict=True):
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_memory_is_reserved_for_the_budget_only():

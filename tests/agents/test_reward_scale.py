@@ -20,12 +20,21 @@ def step(reward, over=(False, False), terminated=(False, False), truncated=None)
 
 def test_returns_to_go_after_a_termination():
     # From the end: 4; 2 + 4/2 = 4; 1 + 4/2 = 3.
-    np.testing.assert_allclose(returns_to_go(np.array([1.0, 2.0, 4.0]), 0.5, terminated=True), [3, 4, 4])
+    np.testing.assert_allclose(returns_to_go(np.array([1.0, 2.0, 4.0]), 0.5, 0.0), [3, 4, 4])
 
 
-def test_returns_to_go_after_a_truncation_go_on_with_the_mean_reward():
-    # Mean 2, so 2 / (1 - 0.5) = 4 follows: 3 + 2 = 5; 2 + 2.5 = 4.5; 1 + 2.25 = 3.25.
-    np.testing.assert_allclose(returns_to_go(np.array([1.0, 2.0, 3.0]), 0.5, terminated=False), [3.25, 4.5, 5])
+def test_returns_to_go_go_on_with_what_follows():
+    # 3 + 4/2 = 5; 2 + 2.5 = 4.5; 1 + 2.25 = 3.25.
+    np.testing.assert_allclose(returns_to_go(np.array([1.0, 2.0, 3.0]), 0.5, 4.0), [3.25, 4.5, 5])
+
+
+def test_a_cut_episode_goes_on_with_its_mean_reward_or_with_the_value_that_is_given():
+    """The release and the paper; after a termination nothing follows in either."""
+    for cut_value, expected in ((None, [2, 2 + 1 / 0.5 / 2]), (np.asarray([30.0, 30.0]), [2, 2 + 30 / 2])):
+        bounds = ReturnBounds(2, 0.5)
+        bounds.insert(step([0, 0]))
+        bounds.insert(step([2, 2], over=[True, True], terminated=[True, False]), cut_value)
+        np.testing.assert_allclose(bounds.return_scale, expected)
 
 
 def test_bounds_are_the_largest_magnitude_over_finished_episodes():

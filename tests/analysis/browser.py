@@ -15,11 +15,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextlib.contextmanager
-def opened(path: Path, width: int = 1280, dark: bool = False) -> Iterator[Any]:
-    """The page in a browser that reaches no network; its `problems` are what the console and the page complain of.
-
-    Skips where there is no Chromium; in CI there must be one.
-    """
+def blank(width: int = 1280, dark: bool = False) -> Iterator[Any]:
+    """An empty page in a browser. Skips where there is no Chromium; in CI there must be one."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None and not os.environ.get("CI"):
         pytest.skip(f"none of {', '.join(NAMES)} is installed")
@@ -31,11 +28,17 @@ def opened(path: Path, width: int = 1280, dark: bool = False) -> Iterator[Any]:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
         )
-        page: Any = context.new_page()
+        yield context.new_page()
+        browser.close()
+
+
+@contextlib.contextmanager
+def opened(path: Path, width: int = 1280, dark: bool = False) -> Iterator[Any]:
+    """The page in a browser that reaches no network; its `problems` are what the console and the page complain of."""
+    with blank(width, dark) as page:
         page.problems = []
         page.on("console", lambda message: page.problems.append(message.text))
         page.on("pageerror", lambda error: page.problems.append(str(error)))
         page.on("request", lambda one: one.url.startswith(("file:", "data:")) or page.problems.append(one.url))
         page.goto(path.resolve().as_uri())
         yield page
-        browser.close()

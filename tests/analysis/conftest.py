@@ -61,6 +61,8 @@ def write_run(tmp_path: Path) -> WriteRun:
         tasks: Sequence[str] = ("dmc/a-walk", "dmc/b-run"),
         score_metric: str = "return",
         settings: Mapping[str, Any] | None = None,
+        run_identity: str = "0" * 16,
+        forked: tuple[str, int] | None = None,
         starts: Sequence[Mapping[str, Any]] = (),
         name: str | None = None,
     ) -> Path:
@@ -75,11 +77,14 @@ def write_run(tmp_path: Path) -> WriteRun:
         specs = [{"id": task, "norm_low": 0.0, "norm_high": high, "score_metric": score_metric} for task in tasks]
         manifest = {
             "version": layout.VERSION,
-            "identity": "0" * 16,
+            "identity": run_identity,
             "identity_values": identity,
             "sizes": {"critic_params": width**2, "update_flops": 384 * width**2},
             "starts": [{**START, **start} for start in starts],
         }
+        if forked is not None:
+            identity["source"] = {"kind": "fork", "identity": forked[0], "env_steps": forked[1], "setting": "5" * 16}
+            manifest["source"] = identity["source"]
         run = tmp_path / "runs" / benchmark / (name or f"brc-w{width}-d{discount}-t{len(tasks)}-s{seed}")
         (run / layout.CHECKPOINTS / "step-000000000").mkdir(parents=True)
         (run / layout.CHECKPOINTS / "step-000000000" / layout.MANIFEST).write_text("{}")

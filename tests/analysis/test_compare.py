@@ -93,3 +93,43 @@ def test_tasks_that_only_one_has_are_not_compared(tmp_path: Path, runs: Path, wr
     printed = capsys.readouterr().out
     assert "on 1 tasks" in printed
     assert "toy: 2 tasks that not all variants have are not compared" in printed
+
+
+@pytest.fixture
+def forked(runs: Path, write_run) -> str:
+    """Five runs of very different seeds, and forks of them in three variants: one task gains, the other loses."""
+    for seed in range(5):
+        base, mine, origin = 0.2 + seed / 10, f"{seed:016d}", (f"{seed:016d}", 200)
+        write_run({0: [0, 0], 500: [base, base]}, seed=seed, run_identity=mine, name=f"plain{seed}")
+        for discount, gain in ((0.99, 0.0), (0.98, 0.02 + seed / 1000), (0.97, 0.03 + seed / 1000)):
+            scores = {0: [0, 0], 500: [base + gain, base + gain]}
+            write_run(scores, seed=seed, discount=discount, forked=origin, name=f"fork{discount}-{seed}")
+    return str(runs)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "gain"),
+    [
+        ("brc w64", "brc w64 discount=0.98 source=fork@200", "+0.022"),
+        ("brc w64 source=fork@200", "brc w64 discount=0.97 source=fork@200", "+0.03"),
+        ("brc w64 discount=0.98 source=fork@200", "brc w64", "-0.022"),
+    ],
+)
+def test_forks_are_compared_pair_by_pair(tmp_path: Path, forked: str, capsys, a: str, b: str, gain: str):
+    assert compare(tmp_path, forked, forked, "--a", a, "--b", b) == EXIT_DIFFERENT
+    printed = capsys.readouterr().out
+    assert f"difference {gain}" in printed
+    assert "5 runs of A share their history with one of B each" in printed
+    narrower = int(printed.split("the interval is ")[1].split("%")[0])
+    assert narrower > 90  # of independent seeds the interval would hold 0
+    assert f"B is better on {2 if gain[0] == '+' else 0} and worse on {0 if gain[0] == '+' else 2}" in printed
+
+
+def test_runs_of_which_only_some_are_pairs_are_compared_as_independent(tmp_path: Path, forked: str, write_run, capsys):
+    write_run({0: [0, 0], 500: [0.9, 0.9]}, seed=7, name="plain7", run_identity="7" * 16)
+    assert (
+        compare(tmp_path, forked, forked, "--a", "brc w64", "--b", "brc w64 discount=0.98 source=fork@200") == EXIT_SAME
+    )
+    printed = capsys.readouterr().out
+    assert "pair by pair" not in printed
+    assert "only 5 of 6 seeds are pairs" in printed

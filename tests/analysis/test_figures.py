@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analysis import figures, style
 from analysis.context import Context
@@ -138,6 +139,42 @@ def test_overall_scores_over_different_benchmarks_are_said_not_to_compare(runs: 
     for benchmark in ("easy", "hard"):
         write_run({500: [0.2, 0.2]}, benchmark=benchmark, width=128)
     assert "so the variants do not compare" in overall.caption(overall.compute(Context(load(runs))))
+
+
+DOGS = tuple(f"dmc/dog-{gait}" for gait in ("stand", "walk", "trot", "run"))
+HUMANOIDS = tuple(f"dmc/humanoid-{gait}" for gait in ("stand", "walk", "run"))
+
+
+def write_parts(write_run) -> None:
+    """Agents for the dogs and for the humanoids, of two settings, of which one has no humanoids."""
+    for seed in range(2):
+        write_run({500: [0.2] * 4, 1000: [0.4] * 4}, seed=seed, benchmark="dmc_dogs", tasks=DOGS)
+        write_run({500: [0.5] * 3, 1000: [0.9] * 3}, seed=seed, benchmark="dmc_humanoids", tasks=HUMANOIDS)
+    write_run({1000: [0.8] * 4}, width=128, benchmark="dmc_dogs", tasks=DOGS)
+
+
+def test_agents_of_all_parts_of_a_benchmark_are_a_variant_of_it_too(runs: Path, write_run):
+    write_parts(write_run)
+    write_run({500: [0.3] * 7, 1000: [0.6] * 7}, benchmark="dmc_hard", tasks=DOGS + HUMANOIDS)
+    hard = Context(load(runs)).benchmarks["dmc_hard"]
+    means = final.compute(hard).set_index(["variant", "statistic"])["value"]
+    assert set(means.index.get_level_values("variant")) == {"brc w64", "brc w64 by parts"}
+    assert float(means["brc w64 by parts", "mean"]) == pytest.approx((4 * 0.4 + 3 * 0.9) / 7)
+    captions = {plot.name: plot.caption for plot in figures.figures(hard)}
+    assert "By parts: an agent for each of dmc_dogs and dmc_humanoids." in captions["final"]
+    dogs = Context(load(runs)).benchmarks["dmc_dogs"]
+    assert not any("By parts" in plot.caption for plot in figures.figures(dogs))
+
+
+def test_a_benchmark_counts_once_in_the_overall_score_in_place_of_its_parts(runs: Path, write_run):
+    write_parts(write_run)
+    write_run({500: [0.1, 0.1], 1000: [0.2, 0.2]})
+    ends = overall.final(overall.compute(Context(load(runs)))).set_index("variant")
+    assert ends.loc["brc w64", "names"] == "toy, dmc_hard"
+    assert "brc w128" not in ends.index  # dogs alone are no two benchmarks
+    of_parts = np.sort([0.4] * 8 + [0.9] * 6)
+    trimmed = stats.trim_mean(of_parts, 0.25)
+    assert float(ends.loc["brc w64", "value"]) == pytest.approx((trimmed + 0.2) / 2, abs=0.02)
 
 
 def test_scaling_has_a_fitted_law_from_three_sizes_on(runs: Path, write_run):

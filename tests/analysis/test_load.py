@@ -11,6 +11,7 @@ from analysis.from_runs import parsed
 from analysis.load import COLUMNS, LoadError, load
 from conf import identity
 from records import layout
+from records.sweep import Member, write_sweep
 from tests.analysis.conftest import rows_of
 
 
@@ -27,6 +28,16 @@ def test_each_evaluation_of_each_task_is_one_row(runs: Path, write_run):
     ]
     assert set(table["seed"]) == {3}
     assert set(table["critic_params"]) == {64**2}
+
+
+def test_record_of_a_sweep_is_an_input_of_its_runs_alone(runs: Path, write_run):
+    mine, begun = write_run({0: [0.1, 0.2]}), runs / "toy" / "not-begun"
+    write_run({0: [0.1, 0.2]}, seed=1)
+    record = runs / layout.SWEEPS / "mine.json"
+    write_sweep(record, [Member(one, 500, {}) for one in (mine, begun)], {})
+    loaded = load(record)
+    assert loaded.table["run"].unique().tolist() == [mine.name]
+    assert loaded.left_out == ["not-begun: no manifest.json"]
 
 
 def test_a_runs_folder_a_benchmark_and_a_run_are_all_inputs(runs: Path, write_run):
@@ -212,6 +223,7 @@ def test_compute_of_a_run_is_counted_from_its_updates(runs: Path, write_run):
     assert table.groupby("env_steps")["train_flops"].first().tolist() == [0.0, 384 * 10**2 * 2000]
 
 
+@pytest.mark.slow
 def test_runs_in_mlflow_are_the_same_table(runs: Path, write_run, tmp_path: Path):
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient

@@ -8,18 +8,20 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import stats
+from analysis import figures, stats
 from analysis.context import Context
 from analysis.import_reference import main as import_main
 from analysis.import_reference import overlay
 from analysis.load import load
 from analysis.plots import final
+from analysis.report import gather
 from analysis.select import common_steps, points, scored
 from tests.analysis.reference import CURVES, SUMMARY, needs_reference
 
@@ -60,6 +62,34 @@ def test_published_curves_lie_over_runs_of_the_same_tasks(runs: Path, write_run)
     assert set(both.table["benchmark"]) == {"dmc_hard"}
     shared = both.table.loc[(both.table["task"] == "dmc/dog-run") & (both.table["env_steps"] == 50_000)]
     assert set(shared["variant"]) == {"brc w64 single-task", *MODES.values()}
+
+
+def write_curves(path: Path, benchmark: str, tasks: Sequence[str]) -> Path:
+    rows = [(benchmark, "multitask", task, 0, point, 100.0 * point) for task in tasks for point in (1, 2)]
+    pd.DataFrame(rows, columns=["benchmark", "mode", "task", "seed", "eval_index", "score"]).to_csv(path, index=False)
+    return path
+
+
+def test_published_curves_lie_over_a_part_of_their_benchmark_and_say_how_far_apart_their_points_are(
+    tmp_path: Path, runs: Path, write_run
+):
+    curves = write_curves(tmp_path / "curves.csv", "dmc_hard", ["dog-run", "dog-walk", "humanoid-run"])
+    write_run({25_000: [0.1] * 2}, benchmark="dmc_dogs", tasks=("dmc/dog-walk", "dmc/dog-run"))
+    for spacing, steps in ((None, [50_000, 100_000]), (25_000, [25_000, 50_000])):
+        found = gather(str(runs), curves, None, spacing)
+        published = found.table.loc[found.table["agent"] == "BRC (published)"]
+        assert set(published["task"]) == {"dmc/dog-walk", "dmc/dog-run"}
+        assert sorted(set(published["env_steps"])) == steps
+        assert {remark.benchmark for remark in found.remarks} == {"dmc_dogs"}
+        context = Context(found).benchmarks["dmc_dogs"]
+        caption = next(plot.caption for plot in figures.figures(context) if plot.name == "learning_curves")
+        assert f"Published points are taken to lie {steps[0]:,} env steps apart, which is not certain" in caption
+        assert "Published curves are those of dmc_hard, narrowed to these tasks." in caption
+
+
+def test_points_that_say_themselves_how_far_apart_they_are_stay_there(tmp_path: Path):
+    curves = write_curves(tmp_path / "curves.csv", "shadowhand", ["hammer"])
+    assert sorted(load(curves, spacing=25_000).table["env_steps"]) == [2_000, 4_000]
 
 
 def test_authors_folders_are_the_same_table_as_the_csv(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -33,12 +33,13 @@ def test_report_writes_each_figure_with_its_table(runs: Path, tmp_path: Path, wr
         "scaling_compute",
     )
     names = [f"{name}.{kind}" for name in figures for kind in ("png", "pdf", "csv", "tex")]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, "index.html"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, "index.html", "runs.csv"])
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / "index.html")]
     assert (tmp_path / "out" / "aggregate.png").read_bytes().startswith(b"\x89PNG")
     assert pd.read_csv(tmp_path / "out" / "aggregate.csv")["variant"].tolist() == ["brc w64"] * 2 + ["brc w128"] * 2
 
 
+@pytest.mark.slow
 def test_report_is_the_same_every_time(runs: Path, tmp_path: Path, write_run):
     for seed in range(3):
         write_run({0: [0.1 * seed, 0.2], 500: [0.3 + seed / 10, 0.4 * seed]}, seed=seed)
@@ -93,6 +94,7 @@ def test_a_date_that_matplotlib_would_fail_at_is_refused(tmp_path: Path, runs: P
     )
 
 
+@pytest.mark.slow
 def test_a_name_is_drawn_letter_by_letter(tmp_path: Path):
     rows = [f"dmc_hard,multitask,dog $\\frac{{1$ τ,{seed},1,{100 * seed}" for seed in range(2)]
     curves = tmp_path / "curves.csv"

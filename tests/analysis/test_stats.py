@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import trim_mean, ttest_ind
+from scipy.stats import trim_mean, ttest_1samp, ttest_ind
 
 from analysis import stats
 from analysis.stats import Strata, estimate, iqm, mean
@@ -179,3 +179,18 @@ def test_wrong_shapes_and_settings_are_refused():
         Strata.full(2, 2).resampled(np.random.default_rng(0), 0)
     with pytest.raises(ValueError, match="confidence=1"):
         stats.percentile_interval(np.zeros((1, 10)), 1.5)
+
+
+def test_paired_differences_are_the_one_sample_t_test():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.3, 1, 12)
+    strata = stats.Strata(np.array([5, 4, 2, 1]))
+    values[9:11] = 0.25  # a task whose pairs differ by the same
+    found = stats.paired_differences(values, strata)
+    for task, part in enumerate(np.split(values, [5, 9])[:2]):
+        expected = ttest_1samp(part, 0)
+        assert found.p[task] == pytest.approx(expected.pvalue)
+        assert (found.low[task], found.high[task]) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert (found.value[2], found.p[2]) == (0.25, 0.5)
+    assert np.isnan(found.p[3])
+    assert np.isnan(found.low[2:]).all()

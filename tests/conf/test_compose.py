@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from conf import schema
+from conf.benchmarks import wholes
 from conf.compose import compose, compose_many
 from conf.typed import ConfigError, fields_of
 from conf.yaml_groups import CONF_DIR, OPTIONAL_GROUPS, groups
@@ -17,8 +18,8 @@ BAD = [
     ("+agent.lerning_rate=1", ["did you mean agent.learning_rate?"]),
     ("lerning_rate=1", ["no such key"]),
     ("+sweeep=scaling", ["did you mean sweep?"]),
-    ("+sweep=scalng", ["did you mean scaling?", "allowed: scaling, search, seeds"]),
-    ("+sweep=a,b", ["allowed: scaling, search, seeds"]),
+    ("+sweep=scalng", ["did you mean scaling?", "allowed: decide, scaling, search, seeds"]),
+    ("+sweep=a,b", ["allowed: decide, scaling, search, seeds"]),
     ("+sweep=seeds", ["add -m"]),
     ("+agent.tau=0.1", ["without +"]),
     ("++agent.tau=0.1", ["only key=value"]),
@@ -38,11 +39,12 @@ BAD = [
     ("resume=1", ["must be true or false"]),
     ("agent.value_loss=square", ["one of categorical, squared", "did you mean squared?"]),
     ("model=xll", ["did you mean xl?", "allowed: l, m,"]),
-    ("agent=sac", ["allowed: brc, brc_discrete"]),
+    ("agent=ppo", ["allowed: bc, brc, brc_discrete, distill, sac"]),
     ("agent=brc_discrete", ["takes discrete actions", "benchmark=quickstart has continuous ones: agent=brc"]),
     ("agent.epsilon=0.1", ["agent.learner=brc has no such key; it is a key of agent.learner=brc_discrete"]),
     ("agent.actor_network=cnn", ["one of bronet, mlp"]),
     ("agent.init_temperature=null", ["must be a finite number > 0"]),
+    ("agent.embedding_norm=l3", ["one of l2, l1"]),
     ("model=glob(z*)", ["no such model", "allowed: l, m,"]),
     ("agent.tau=glob(*)", ["glob is for groups", "must be a finite number"]),
     ("seed=1,2", ["add -m"]),
@@ -151,6 +153,15 @@ def test_a_benchmark_has_its_own_tasks_and_then_those_of_the_included_benchmarks
     assert chosen.task_ids == ("dmc/cartpole-swingup", "metaworld/push")
 
 
+def test_dmc_hard_is_made_up_of_the_two_lists_that_the_release_trains():
+    parts = {name: compose([f"benchmark={name}"]).benchmark.task_ids for name in ("dmc_dogs", "dmc_humanoids")}
+    assert [len(tasks) for tasks in parts.values()] == [4, 3]
+    assert wholes()["dmc_hard"] == parts
+    for name, found in wholes().items():
+        together = dict.fromkeys(task for tasks in found.values() for task in tasks)
+        assert compose([f"benchmark={name}"]).benchmark.task_ids == tuple(together)
+
+
 def test_a_value_may_take_what_the_environment_or_another_key_says(monkeypatch):
     monkeypatch.setenv("SCRATCH", "/scratch/me")
     config = compose(["paths.runs='${oc.env:SCRATCH}/runs'", "seed='${train.random_steps}'"])
@@ -164,6 +175,13 @@ def test_published_names_are_understood():
     where = "not in quickstart; it is in benchmark=everything, metaworld, metaworld_dmc"
     with pytest.raises(ConfigError, match=where):
         compose(["benchmark.tasks=[push-v3]"])
+
+
+def test_torsos_without_norms_must_have_had_some():
+    torsos = ["agent.network=mlp", "agent.actor_network=mlp"]
+    with pytest.raises(ConfigError, match=r"agent\.layer_norm=false: of no effect.*agent\.actor_network=mlp"):
+        compose([*torsos, "agent.layer_norm=false"])
+    assert not compose([*torsos[:1], "agent.layer_norm=false"]).agent.layer_norm
 
 
 def test_a_single_task_has_no_conditioning_and_the_small_batch():

@@ -30,7 +30,11 @@ def advance(env: VectorEnv, time: int, spoilt: int | None = None) -> Step:
 
 
 @pytest.mark.parametrize(
-    ("row", "mode"), [*((row, {"backend": "inline"}) for row in range(len(TASKS))), (0, {"workers": 2})]
+    ("row", "mode"),
+    [
+        *((row, {"backend": "inline"}) for row in range(len(TASKS))),
+        pytest.param(0, {"workers": 2}, marks=pytest.mark.slow),
+    ],
 )
 def test_an_episode_that_diverges_is_truncated_with_its_last_finite_observation_and_no_reward(row, mode):
     with make(TASKS, **mode) as env, make(TASKS, **mode) as sound:

@@ -313,12 +313,12 @@ quiet_scripts = pytest.mark.filterwarnings("ignore:Constant")
 @pytest.mark.parametrize(
     "task",
     [
-        "dmc/cartpole-swingup",
-        "dmc/fish-swim",
-        "dmc/humanoid-run",
         "dmc/finger-spin",
-        "metaworld/reach",
         "metaworld/soccer",
+        *(
+            pytest.param(task, marks=pytest.mark.slow)
+            for task in ("dmc/cartpole-swingup", "dmc/fish-swim", "dmc/humanoid-run", "metaworld/reach")
+        ),
     ],
 )
 def test_tasks_are_offered_where_envpool_agrees(task):
@@ -371,7 +371,7 @@ def played(env: EnvPoolEnv, seed: int, episode: int, steps: int) -> np.ndarray:
     return np.stack(found)
 
 
-@pytest.mark.parametrize("task", STREAMS)
+@pytest.mark.parametrize("task", [pytest.param(STREAMS[0], marks=pytest.mark.slow), *STREAMS[1:]])
 def test_an_episode_is_the_same_whatever_was_played_before(task, monkeypatch):
     """Episodes in a row, one cut short and one to its end, against each begun in a fresh environment."""
     monkeypatch.setattr(envpool, "EPISODES_PER_POOL", 3)
@@ -418,6 +418,7 @@ def advance(env: VectorEnv, times: range) -> list[np.ndarray]:
     return outputs
 
 
+@pytest.mark.slow
 def test_vector_environment_comes_back_to_its_snapshot_in_rows_of_both_families():
     with vector(backend="inline") as env:
         first = env.reset()

@@ -85,7 +85,13 @@ def test_a_tasks_stream_does_not_depend_on_neighbours_workers_or_mode(alone, tas
             np.testing.assert_array_equal(found[name], expected, err_msg=f"{task} {name}")
 
 
-@pytest.mark.parametrize("names", [("dog-run", "dog-stand", "humanoid-walk"), ("push", "reach", "hammer", "dial-turn")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(("dog-run", "dog-stand", "humanoid-walk"), marks=pytest.mark.slow),
+        ("push", "reach", "hammer", "dial-turn"),
+    ],
+)
 def test_tasks_that_share_a_model_do_not_touch_each_other(names):
     """Dogs are compiled once a process, and so is each of Meta-World's scenes."""
     suite = "dmc" if "dog-run" in names else "metaworld"
@@ -253,7 +259,7 @@ def test_a_worker_that_dies_at_rest_is_noticed_by_whoever_checks():
             env.check()
 
 
-@pytest.mark.parametrize("ending", ["", "raise RuntimeError('a bug')"])
+@pytest.mark.parametrize("ending", ["", pytest.param("raise RuntimeError('a bug')", marks=pytest.mark.slow)])
 def test_a_process_that_never_closes_its_environments_ends_all_the_same(ending):
     code = f"""
 from envs import registry

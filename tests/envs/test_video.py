@@ -30,8 +30,8 @@ def test_a_wrong_word_is_one_line_with_the_variable_and_what_is_allowed(monkeypa
     ("task", "mode", "word"),
     [
         ("dmc/cartpole-swingup", "backend='inline'", "banana"),
-        ("dmc/cartpole-swingup", "workers=1", "glfw"),
-        ("metaworld/reach", "workers=1", "banana"),
+        pytest.param("dmc/cartpole-swingup", "workers=1", "glfw", marks=pytest.mark.slow),
+        pytest.param("metaworld/reach", "workers=1", "banana", marks=pytest.mark.slow),
     ],
 )
 def test_the_variable_does_not_matter_where_nothing_is_rendered(task, mode, word):

@@ -74,6 +74,7 @@ if held:
     held.release()
 """
 UNSUPPORTED = ["ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK"]
+ONE_AND_SLOW_OTHERS = [UNSUPPORTED[0], *(pytest.param(name, marks=pytest.mark.slow) for name in UNSUPPORTED[1:])]
 EACH_HOST = "each host"
 
 
@@ -200,7 +201,9 @@ def test_without_flock_one_process_holds_the_lock_and_a_killed_one_costs_no_wait
 
 
 @pytest.mark.parametrize("flock", [None, number_of("ENOSYS")], ids=["flock", "lease"])
-@pytest.mark.parametrize("killed", [False, True], ids=["fresh", "after a killed holder"])
+@pytest.mark.parametrize(
+    "killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["fresh", "after a killed holder"]
+)
 def test_of_twenty_starts_at_once_one_holds(contest: Contest, tmp_path: Path, flock: str | None, killed: bool):
     path = tmp_path / layout.LOCK
     if killed:
@@ -233,7 +236,7 @@ def test_without_flock_processes_that_change_a_sweeps_record_lose_nothing_of_eac
     assert found == sorted(f"{process}-{number}" for process in range(4) for number in range(5))
 
 
-@pytest.mark.parametrize("name", UNSUPPORTED)
+@pytest.mark.parametrize("name", ONE_AND_SLOW_OTHERS)
 def test_without_flock_each_trial_of_a_search_is_one_process_and_the_journal_keeps_every_line(
     library: Path, tmp_path: Path, name: str
 ):

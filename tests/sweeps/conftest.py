@@ -9,7 +9,7 @@ import pytest
 SBATCH = """\
 case "$1" in
 --help) echo "  --partition=p  --account=a  --qos=q  --time=t  --mem=m  --gpus-per-node=n  --cpus-per-task=n"
-        echo "  --constraint=c  --exclude=n  --exclusive  --gres=g"; exit 0;;
+        echo "  --constraint=c  --dependency=d  --exclude=n  --exclusive  --gres=g"; exit 0;;
 --test-only) if [ -e {folder}/refuse ]; then cat {folder}/refuse >&2; exit 1; fi; script=/dev/stdin;;
 *) script=$1;;
 esac
@@ -27,6 +27,7 @@ SCONTROL = """\
 case "$1" in
 ping) [ ! -e {folder}/silent ];;
 show) echo "MaxArraySize = 3";;
+update) echo "$@" >> {folder}/updated;;
 requeue) echo "$2" >> {folder}/requeued; [ "$(wc -l < {folder}/requeued)" -gt "$(cat {folder}/busy)" ];;
 esac
 """
@@ -37,8 +38,9 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of commands that answer as SLURM's do.
 
     An array has 3 jobs at most. `submitted` lists the scripts given to sbatch, `queue` is what squeue prints,
-    `cancelled` what scancel was given, `requeued` what scontrol was to requeue; where `refuse` exists, sbatch refuses
-    every script with its text; where `silent` exists, SLURM does not answer; `busy` is how many requeues fail.
+    `cancelled` what scancel was given, `requeued` what scontrol was to requeue, `updated` what it was to update; where
+    `refuse` exists, sbatch refuses every script with its text; where `silent` exists, SLURM does not answer; `busy` is
+    how many requeues fail.
     """
     folder = tmp_path / "fake-slurm"
     folder.mkdir()

@@ -11,9 +11,12 @@ from conf.compose import Composed, compose_many, resolve_paths
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
-from records.run_dir import write_manifest
+from records.metrics import ENVIRONMENT_S
+from records.run_dir import write_config, write_manifest
 from sweeps.outcomes import print_outcomes
+from sweeps.plan import bandwidth, sharing
 from sweeps.plan.fit import check_fit
+from sweeps.plan.forecast import forecast_hint
 from sweeps.plan.plan import Plan, plan, remaining_seconds
 from sweeps.plan.tables import print_plan, summary, time_needed
 from sweeps.status import duration
@@ -32,6 +35,19 @@ def test_finished_runs_are_found_and_not_planned_again(tmp_path: Path):
     assert [one.pending for one in after.runs] == [True, False]
     assert "2 runs: 1 finished already, 1 to run" in summary(after)
     assert remaining_seconds(after.runs) == pytest.approx(remaining_seconds(before.runs) / 2)
+
+
+def test_a_plan_of_a_new_width_names_the_command_that_forecasts_it(tmp_path: Path):
+    ran = plan(members(tmp_path, "model.width=32,64,128", "seed=0,1"))
+    for one in ran.runs:
+        assert forecast_hint(plan(members(tmp_path, "model.width=256"))) is None  # not before all have been run
+        one.run_dir.mkdir(parents=True)
+        write_manifest(one.run_dir, one.config, [], {}, "1 x cpu", "flock", {})
+        (one.run_dir / layout.DONE).write_text(json.dumps({"env_steps": 10**9, "score": 0.5, "evaluation": []}))
+    hint = forecast_hint(plan(members(tmp_path, "model.width=64,256,512", "seed=0,3")))
+    assert hint is not None
+    assert hint.endswith(f"python -m analysis.forecast {tmp_path / 'runs'} --width 256,512")
+    assert forecast_hint(plan(members(tmp_path, "model.width=256", "agent.discount=0.9"))) is None
 
 
 def test_members_with_one_identity_are_one_run(tmp_path: Path):
@@ -144,3 +160,57 @@ def test_time_of_parts_counts_the_runs_that_each_launcher_has_at_once(tmp_path: 
 
 def test_a_thousand_runs_can_be_planned(tmp_path: Path):
     assert len(plan(members(tmp_path, "seed=range(0,200)", "model=xs,s,m,l,xl")).runs) == 1000
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four processor cores, no GPU, and memory that copies 8 GB/s."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr(sharing, "machine_bandwidth", lambda: 8e9)
+
+
+def test_runs_at_once_are_told_their_cores_and_bandwidth_and_to_be_no_more_than_there_are_cores(
+    tmp_path: Path, machine
+):
+    at_once = ["seed=range(0,8)", "launcher=local"]
+    (share,) = sharing.shares(plan(members(tmp_path, *at_once, "launcher.max_parallel=8")))
+    assert "8 runs at once in this machine: each has 0.5 of 4 processor cores and 1 GB/s of 8 GB/s" in sharing.said(
+        share
+    )
+    (warning,) = sharing.warnings(share)
+    assert warning == (
+        "environments will be the limit: 8 runs at once share 4 processor cores, so they take turns; "
+        "set launcher.max_parallel=4"
+    )
+    (share,) = sharing.shares(plan(members(tmp_path, *at_once, "launcher.max_parallel=4")))
+    assert sharing.warnings(share) == []
+    assert sharing.shares(plan(members(tmp_path, *at_once, "launcher.max_parallel=1"))) == []
+
+
+def test_packed_gpu_whose_environments_cannot_keep_up_is_warned_of_by_what_an_earlier_run_measured(tmp_path: Path):
+    packed = ["seed=0,1", "launcher=slurm", "launcher.runs_per_gpu=2", "launcher.slurm.cpus_per_task=4"]
+    before = plan(members(tmp_path, *packed))
+    (share,) = sharing.shares(before)
+    assert sharing.warnings(share) == []
+    earlier = before.runs[0].run_dir.with_name("earlier")
+    earlier.mkdir(parents=True)
+    write_config(earlier, before.runs[0].config)
+    write_manifest(earlier, before.runs[0].config, [], {}, "1 x gpu", "flock", {})
+    # 100 steps kept the busiest of one worker a task busy for 3 s: 30 ms a task and step
+    row = {"env_steps": 100, "update_steps": 0, "name": ENVIRONMENT_S, "task": None, "value": 3.0}
+    (earlier / layout.TIMING).write_text(json.dumps(row) + "\n")
+    manifest = json.loads((earlier / layout.MANIFEST).read_text())
+    manifest["starts"][0]["cpus"] = 16
+    (earlier / layout.MANIFEST).write_text(json.dumps(manifest))
+    assert sharing.environment_seconds(before.runs[0].config) == pytest.approx(0.03)
+    (warning,) = sharing.warnings(share)
+    assert warning.startswith("environments will be the limit: a run's 3 tasks keep about 3 processor cores busy while")
+    assert warning.endswith("set launcher.slurm.cpus_per_task=6 or launcher.runs_per_gpu=1")
+
+
+def test_bandwidth_is_measured_once_for_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = bandwidth.machine_bandwidth()
+    assert 1e7 < first < 1e13
+    monkeypatch.setattr(bandwidth, "measured", lambda threads: 0.0)
+    assert bandwidth.machine_bandwidth() == first

@@ -74,7 +74,7 @@ def test_search_ends_with_its_best_trial_as_a_command(fake_runs: Path, capsys: p
     output = capsys.readouterr().out
     made, study = opened(TAU, TRIALS)
     assert states(study) == ["complete"] * 8
-    best = optuna_study.best_trial(study)
+    best = optuna_study.complete_trials(study)[0]
     assert best.value == max(trial.value for trial in study.get_trials())
     assert best.value == pytest.approx(0.0009 - abs(best.params["agent.tau"] - 0.01))
     command = output.splitlines()[-1]
@@ -120,6 +120,7 @@ def test_trials_with_low_scores_are_stopped_early_and_the_best_is_not(fake_runs:
     assert optuna_study.state_name(closest) == "complete"
 
 
+@pytest.mark.slow
 def test_free_slot_is_refilled_while_a_slow_trial_goes_on(fake_runs: Path, monkeypatch: pytest.MonkeyPatch):
     made, study = opened(TAU, "sweep.search.trials=6", "sweep.search.pruner=off")
     first: list[Path] = []
@@ -160,6 +161,7 @@ def test_search_in_which_nothing_completes_says_why(fake_runs: Path, capsys: pyt
     assert "three bins are too few" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_same_values_again_are_the_same_run_and_cost_nothing(fake_runs: Path):
     bins = "sweep.search.space={agent.num_bins:{choices:[5,7]}}"
     arguments = [bins, TRIALS, "launcher.max_parallel=3", "sweep.search.pruner=off"]
@@ -176,7 +178,7 @@ def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(
         made, study = opened(TAU, TRIALS, f"paths.runs={tmp_path}/{folder}", "sweep.search.pruner=off")
         worker = trial_worker.Worker(made, study, 1, new_session=True, intervals=QUICK)
         deadline = time.monotonic() + 120
-        while not optuna_study.is_over(made, study):
+        while not trial_worker.is_over(made, study):
             assert time.monotonic() < deadline, states(study)
             worker.poll()
             if folder == "b" and not worker.claimed:  # another process for every trial
@@ -186,6 +188,7 @@ def test_values_of_a_trial_follow_from_seed_and_history_and_not_from_the_worker(
     assert len(set(values[0])) == 8
 
 
+@pytest.mark.slow
 def test_worker_told_to_stop_leaves_its_trials_to_the_next_command(fake_runs: Path, monkeypatch: pytest.MonkeyPatch):
     slow_down(monkeypatch, 0.1)
     made, study = opened(TAU, "sweep.search.trials=3", "sweep.search.pruner=off")
@@ -408,7 +411,7 @@ def test_status_and_cancel_know_the_jobs_of_a_search(fake_runs: Path, fake_slurm
 def test_relaunch_submits_the_jobs_that_a_search_has_too_few_of(
     fake_runs: Path, fake_slurm: Path, capsys: pytest.CaptureFixture
 ):
-    assert search.launch(ON_SLURM, QUICK) == ExitCode.DONE
+    assert search.launch([*ON_SLURM, "launcher.code=live"], QUICK) == ExitCode.DONE
     (path,) = sweep_records(Path("runs"))
     before = path.read_bytes()
     assert f"continue: python -m sweeps.status {path.stem} --relaunch" in capsys.readouterr().out
@@ -425,6 +428,7 @@ def test_relaunch_submits_the_jobs_that_a_search_has_too_few_of(
     assert "has no SLURM jobs; this machine goes on with it by: python -m sweeps.search quickstart-local-" in line
 
 
+@pytest.mark.slow
 def test_cancel_stops_every_command_that_works_on_a_search_here(
     fake_runs: Path, fake_slurm: Path, monkeypatch: pytest.MonkeyPatch
 ):

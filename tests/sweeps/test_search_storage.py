@@ -63,7 +63,9 @@ DAMAGE = {
 
 
 @pytest.mark.usefixtures("fake_runs")
-@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize(
+    "kind", ["zeros", *(pytest.param(kind, marks=pytest.mark.slow) for kind in DAMAGE if kind != "zeros")]
+)
 def test_study_with_a_damaged_line_is_built_again_from_its_runs(kind: str, capsys: pytest.CaptureFixture):
     journal = searched(3)
     _, study = opened(*SIX, "sweep.search.trials=3")
@@ -113,10 +115,11 @@ def test_trials_that_failed_or_were_stopped_or_had_not_ended_are_built_again_as_
     for path in member.run_dir.iterdir():
         if path.is_file() and path.name != "config.json":
             path.unlink()
-    assert optuna_study.state_name(storage.known_trial(made, member)) == "running"
-    assert optuna_study.state_name(storage.known_trial(made, None)) == "failed"
+    assert optuna_study.state_name(storage.known_trial(made, again, number, [member])) == "running"
+    assert optuna_study.state_name(storage.known_trial(made, again, 0, [])) == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fake_runs")
 def test_study_that_is_built_again_judges_further_trials_by_the_rungs_that_earlier_ones_reached():
     settings = [TAU, "sweep.search.trials=9", "sweep.search.pruner=asha", "sweep.search.sampler=random"]

@@ -35,6 +35,7 @@ from sweeps.status import states_of
 from sweeps.status.__main__ import main as status
 from tests.commands import command, living
 from tests.yaml_copy import yaml_copy
+from tracking.sweep_runs import Part
 
 SWEEP = ["-m", "launcher=slurm", "tracking=off", "seed=0,1,2"]
 
@@ -237,11 +238,12 @@ def test_parts_with_other_flags_are_arrays_of_their_own_and_have_mlflow_runs_of_
 ):
     opened: list[tuple[str, str]] = []
 
-    def open_parent(uri: str, benchmark: str, sweep: str, part: str) -> tuple[str, None]:
-        opened.append((benchmark, part))
-        return f"run-{part}", None
+    def open_parent(uri: str, benchmark: str, part: Part) -> tuple[str, str]:
+        opened.append((benchmark, part.name))
+        return f"run-{part.name}", "page"
 
     monkeypatch.setattr("tracking.sweep_runs.open_parent", open_parent)
+    monkeypatch.setattr("tracking.sweep_runs.is_active", lambda uri, run_id: True)
     parts = "[{name: short, set: [launcher.slurm.time=60], vary: {seed: '0,1'}}, {name: long, vary: {seed: '1,2'}}]"
     with yaml_copy(folder, monkeypatch) as conf:
         (conf / "experiment" / "mine.yaml").write_text(f"# @package _global_\nsweep: {{name: mine, parts: {parts}}}\n")
@@ -266,6 +268,7 @@ def test_sweep_of_several_benchmarks_is_named_after_none(folder: Path, fake_slur
     assert find_sweep(folder / "runs", None).id.startswith("multirun-")
 
 
+@pytest.mark.slow
 def test_launching_waits_for_another_that_is_submitting(folder: Path, fake_slurm: Path):
     assert main(SWEEP) == 0
     sweep = find_sweep(folder / "runs", None)
@@ -400,7 +403,7 @@ IGNORING = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
 """Starts a command as a script's background job, for which the shell has Ctrl-C ignored."""
 
 
-@pytest.mark.parametrize("prefix", [[], IGNORING], ids=["terminal", "background"])
+@pytest.mark.parametrize("prefix", [pytest.param([], marks=pytest.mark.slow), IGNORING], ids=["terminal", "background"])
 def test_ctrl_c_while_waiting_leaves_the_jobs_alone(folder: Path, fake_slurm: Path, prefix: list[str]):
     (fake_slurm / "queue").write_text("7_0|RUNNING\n7_1|RUNNING\n7_2|RUNNING\n")
     arguments = [*prefix, *command(*SWEEP, "wait=true")]
@@ -499,7 +502,7 @@ def test_job_on_a_node_without_scontrol_ends_as_interrupted_and_is_relaunched(
 
 
 def test_job_that_may_not_go_back_to_the_queue_leaves_its_runs_to_a_relaunch(folder: Path, fake_slurm: Path, capsys):
-    assert main([*SWEEP, "launcher.requeue=off"]) == 0
+    assert main([*SWEEP, "launcher.requeue=off", "launcher.code=live"]) == 0
     sweep = find_sweep(folder / "runs", None)
     assert "#SBATCH --no-requeue" in Path(scripts(fake_slurm)[0]).read_text().splitlines()
     assert f"continue: python -m sweeps.status {sweep.id} --relaunch" in capsys.readouterr().out

@@ -136,7 +136,9 @@ def test_sync_closes_a_sweep_at_mlflow_when_all_its_runs_are_done_or_have_failed
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: tuple[str, ...], closed: list[bool]
 ):
     told: list[bool] = []
-    monkeypatch.setattr("tracking.sweep_runs.close_parent", lambda uri, run_id, failed: told.append(failed))
+    monkeypatch.setattr("sweeps.closing.client", lambda uri: None)
+    monkeypatch.setattr("sweeps.closing.Report.folder", None)
+    monkeypatch.setattr("sweeps.closing.end_parent", lambda uri, run_id, outcome: told.append(outcome.failed))
     path = tmp_path / layout.SWEEPS / "two.json"
     listed = [Member(tmp_path / "quickstart" / f"s{seed}", 100, {}) for seed in range(2)]
     write_sweep(path, listed, {"http://lab": {"": "parent"}})

@@ -211,7 +211,7 @@ def test_damaged_done_of_a_whole_run_is_named_and_written_anew(tmp_path: Path, c
 
 def test_score_that_is_not_finite_is_an_error_that_names_the_task_and_no_record():
     specs = [dataclasses.replace(next(iter(scripted.TASKS.values())), score_metric="return")]
-    played = Evaluation(np.array([[1.0, np.inf]]), np.zeros((1, 2)), np.zeros(1, int), {})
+    played = Evaluation(np.array([[1.0, np.inf]]), np.zeros((1, 2)), np.ones((1, 2), int), np.zeros(1, int), {})
     with pytest.raises(FloatingPointError, match=f"not finite at 5 steps: eval/return of {specs[0].id}"):
         score_evaluation(Moment(5, 5), specs, played)
 
@@ -291,3 +291,25 @@ def test_more_environments_for_evaluation_than_fit_are_refused():
         check_evaluation(dataclasses.replace(config, eval=many), specs, 8 * 2**30)
     # At most one environment for each episode is ever built.
     check_evaluation(dataclasses.replace(config, eval=dataclasses.replace(many, episodes=10)), specs, 8 * 2**30)
+
+
+def test_a_run_that_keeps_replay_in_files_equals_one_that_keeps_it_in_memory(tmp_path: Path, capsys, reference: Path):
+    for env_steps in (30, 50):
+        config = configured(tmp_path, env_steps)
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, replay_storage="disk"))
+        assert attempt(config, capsys) == (ExitCode.DONE, [])
+    assert_equal_runs(identity.run_dir(config), reference)
+
+
+def test_a_disk_without_room_for_replays_file_fails_the_run_in_a_line(tmp_path: Path, capsys, monkeypatch):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    config = configured(tmp_path)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, replay_storage="disk"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        code, (line,) = attempt(config, capsys)
+    assert code == ExitCode.FAILED
+    assert "replay's file of " in line
+    assert "No space left on device" in line

@@ -34,6 +34,7 @@ from envs.divergence import DivergedError
 from envs.spec import TaskSpec
 from envs.worker import EnvError
 from records import layout
+from records.interference import measurements
 from tests.agents.training import scripted
 from tests.commands import newest_state, replay_contents, rows
 
@@ -62,6 +63,7 @@ CONTINUOUS = [
     "agent.batch_size=8",
     "agent.num_bins=11",
     "agent.reward_scale=paper",  # uses the running entropy, too
+    "agent.return_bootstrap=critic",  # and the newest parameters
 ]
 DISCRETE = [
     *COMMON,
@@ -112,7 +114,7 @@ def train(
             return None
 
 
-@pytest.fixture(params=["continuous", "discrete"])
+@pytest.fixture(params=["continuous", pytest.param("discrete", marks=pytest.mark.slow)])
 def setting(request: pytest.FixtureRequest, scripted_suite: list[TaskSpec]) -> tuple[RunConfig, list[TaskSpec]]:
     if request.param == "continuous":
         return compose(CONTINUOUS), scripted_suite
@@ -265,11 +267,13 @@ class CountingLearner:
     Attributes:
       learnt: for each call of `update`, the updates before and the largest action of the batches.
       evaluated: the updates before each evaluation action.
+      cut: for each call of `value`, the updates before and the time that the task `long` shows.
     """
 
     def __init__(self):
         self.learnt: list[tuple[int, float]] = []
         self.evaluated: list[int] = []
+        self.cut: list[tuple[int, float]] = []
 
     def settings(self, config, specs):
         return None
@@ -292,6 +296,10 @@ class CountingLearner:
         self.learnt.append((int(state), float(batches.action.max())))
         return state + 2, {"critic/loss": jnp.float32(1)}
 
+    def value(self, settings, state, obs, task_ids, return_scale):
+        self.cut.append((int(state), float(obs[1, 1])))
+        return np.zeros(2)
+
 
 def test_acting_uses_every_earlier_update_and_learning_every_earlier_step(
     tmp_path: Path,
@@ -312,6 +320,9 @@ def test_acting_uses_every_earlier_update_and_learning_every_earlier_step(
     behind = {round(1000 * newest) - before for before, newest in settled}
     assert max(behind) == -2  # the previous step's transition is learnt from, this step's is not
     assert sorted(set(learner.evaluated)) == [max(0, 2 * (point - random_steps)) for point in range(0, budget + 1, 20)]
+    # What follows a cut episode is what the newest parameters say of its true last observation.
+    ends = range(scripted.LENGTHS["long"], budget + 1, scripted.LENGTHS["long"])
+    assert learner.cut == [(2 * (end - random_steps), pytest.approx(0.7)) for end in ends]
 
 
 @pytest.mark.parametrize("where", ["metrics", "actions"])
@@ -377,3 +388,17 @@ def test_a_third_learner_needs_its_settings_and_a_line(
     with pytest.raises(ConfigError, match=r"agent\.init_temperature=1: agent\.learner=uniform has no such key"):
         config_from_json(other)
     assert train(tmp_path / "run", config, scripted_suite) == "done"
+
+
+def test_interference_is_measured_and_changes_nothing(tmp_path: Path, scripted_suite: list[TaskSpec]):
+    config = compose(CONTINUOUS)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, env_steps=20))
+    measuring = dataclasses.replace(config.interference, every_steps=5, transitions=4)
+    assert train(tmp_path / "without", config, scripted_suite) == "done"
+    assert train(tmp_path / "with", dataclasses.replace(config, interference=measuring), scripted_suite) == "done"
+    assert_equal_runs(tmp_path / "with", tmp_path / "without")
+    found = list(measurements(tmp_path / "with"))
+    assert [one.env_steps for one in found] == [10, 15, 20]  # updates begin after the eighth step
+    assert [one.update_steps for one in found] == [4, 14, 24]
+    assert found[0].cosine.shape == (2, 2)
+    assert identity.hash_of(dataclasses.replace(config, interference=measuring)) == identity.hash_of(config)

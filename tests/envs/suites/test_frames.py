@@ -80,6 +80,7 @@ def test_environment_keeps_its_specification(task_id):
     env.close()
 
 
+@pytest.mark.slow
 def test_an_episode_is_the_same_in_a_fresh_process():
     task_id, seed = "atari/Breakout", 2**32 - 5
     code = f"from tests.envs.suites.test_frames import digest; print(digest({task_id!r}, {seed}, 300))"
@@ -185,6 +186,7 @@ def test_sticky_actions_and_noops_vary_an_episode_and_can_be_switched_off():
         assert different[0] != different[1]
 
 
+@pytest.mark.slow
 def test_episode_ends_are_neither_lost_nor_invented_in_the_vector_environment():
     """Three games in two processes, against games played by hand from the episodes' seeds."""
     ids, steps = ["atari/Breakout", "atari/Pong", "pixels/catch"], 400

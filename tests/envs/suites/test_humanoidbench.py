@@ -284,6 +284,7 @@ def test_crawl_pays_for_the_pelvis_lying():
 # The tasks: checks 19 to 22, 27, 28, and what the scenes touch.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "bodies", "geoms", "contacts"),
     [("stand", 23, 42, 6), ("walk", 23, 42, 6), ("run", 23, 42, 6), ("stair", 28, 85, 6), ("crawl", 24, 48, 6),
@@ -607,6 +608,7 @@ def test_scores_are_the_published_constants_and_bars():
     assert [f"h1-{task}" for task in LOCOMOTION[:9]] == MEDIUM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["h1-maze", "h1hand-balance_hard", "h1hand-cabinet"])
 def test_what_is_filmed_moves_as_what_is_trained(name):
     spec = registry.spec(f"humanoidbench/{name}")

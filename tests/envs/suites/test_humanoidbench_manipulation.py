@@ -454,6 +454,7 @@ def test_episode_follows_from_its_seed_after_any_other(name):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bookshelf_hard", "spoon", "truck"])
 def test_what_can_be_seen_moves_bit_by_bit_as_what_is_trained_with(name):
     seen = seen_env_of(name)

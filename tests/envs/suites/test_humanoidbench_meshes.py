@@ -71,6 +71,7 @@ def refusal(*overrides: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_files_that_a_folder_holds_shape_feet_and_fingertips(folder: Path):
     config = compose(["benchmark.tasks=[h1-stand]", MEDIUM, *options(folder)])
     (spec,) = registry.specs(config.benchmark.task_ids, config.env)
@@ -163,9 +164,10 @@ def test_a_file_that_is_no_mesh_is_refused(folder: Path, name: str, content: byt
         ([MEDIUM, "env.humanoidbench.meshes=upstrem"], "error: env.humanoidbench.meshes=upstrem: "),
         ([MEDIUM, "env.humanoidbench.meshes=upstream"], "error: env.humanoidbench.meshes=upstream: needs"),
         ([MEDIUM, "env.humanoidbench.asset_dir=/nowhere", "env.humanoidbench.meshes=upstream"], "no such folder"),
-        (
+        pytest.param(
             ["benchmark=dmc_hard", "benchmark.tasks=[h1-walk]"],
             "not in dmc_hard; it is in benchmark=everything, humanoidbench_medium",
+            marks=pytest.mark.slow,
         ),
     ],
 )

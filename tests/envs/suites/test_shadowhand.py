@@ -37,7 +37,7 @@ def block() -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_path(str(SCENE))
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", [*OBJECTS[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in OBJECTS[2:])])
 def test_three_episodes_equal_the_librarys_on_the_same_scene(name):
     spec = registry.spec(f"shadowhand/{name}")
     own, library = registry.make(spec), registry.plain(spec)

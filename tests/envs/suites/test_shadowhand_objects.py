@@ -44,7 +44,7 @@ def turned_back(model: mujoco.MjModel, one: Object) -> np.ndarray:
     return in_body @ turn.reshape(3, 3)
 
 
-@pytest.mark.parametrize("options", [PACKAGE, RECIPE], ids=["package", "recipe"])
+@pytest.mark.parametrize("options", [pytest.param(PACKAGE, marks=pytest.mark.slow), RECIPE], ids=["package", "recipe"])
 def test_all_objects_have_the_box_mass_and_hull_volume_of_the_table(options):
     assert len(table()) == 114
     for one in table().values():
@@ -193,6 +193,7 @@ def fill(folder: str, start) -> float:
     return sum(float(sources.shape(table()[name], PACKAGE).points.sum()) for name in ("mug", "knife", "cube"))
 
 
+@pytest.mark.slow
 def test_two_processes_that_fill_the_cache_at_once_get_the_same(cache):
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, concurrent.futures.ProcessPoolExecutor(2, context) as pool:

@@ -1,0 +1,34 @@
+"""Submits runs to SLURM with the launchers that their directories record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from records.run_dir import recorded_config
+from records.sweep import Sweep
+from sweeps.code import kept, store, submitted_code
+from sweeps.plan.place import grouped
+from sweeps.slurm import cluster
+from sweeps.slurm.script import script
+
+
+def submit_runs(sweep: Sweep, run_dirs: Sequence[Path]) -> list[str]:
+    """Submit runs of a sweep, a job array or more for each launcher, and return the arrays' ids.
+
+    The jobs have the code of this process, as it is now. The caller holds the sweep's `launch_lock`.
+
+    Raises:
+      ConfigError: a run has no configuration that can be read, or SLURM does not answer or refuses.
+    """
+    groups = grouped((recorded_config(run_dir).launcher, run_dir) for run_dir in run_dirs)
+    code = submitted_code([launcher for launcher, _ in groups], on_slurm=True, runs=sweep.path.parents[1])
+    own = [kept(code, launcher, on_slurm=True) for launcher, _ in groups]
+    for (launcher, runs), imported in zip(groups, own, strict=True):
+        cluster.check(launcher, script(runs, launcher, sweep.folder, sweep.id, cluster.max_array_size(), imported))
+    if code is not None:
+        store(code)
+    ids = []
+    for (launcher, runs), imported in zip(groups, own, strict=True):
+        ids += cluster.submit(runs, launcher, sweep.folder, sweep.id, imported)
+    return ids
