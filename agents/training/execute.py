@@ -110,7 +110,8 @@ def configure_jax(config: RunConfig) -> str:
 
     if config.paths.compilation_cache is not None:
         jax.config.update("jax_compilation_cache_dir", config.paths.compilation_cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # A start compiles some sixty small programs besides the update; together they take seconds.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     try:
         devices = jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -154,7 +155,8 @@ def run_locked(prepared: Prepared, stop: StopFlag, device: str, lock: Lock) -> i
     except Exception as error:
         report_failure(run_dir, error)
     if outcome == RunOutcome.DONE:
-        write_report(run_dir)
+        if not RunDir(run_dir).sweeps():  # a sweep's report shows all of its runs
+            write_report(run_dir)
         if filmer is not None:
             finish_films(filmer)
         write_status(run_dir, RunOutcome.DONE)
@@ -275,7 +277,8 @@ def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None, 
     for task_id, count in divergences.items():
         print(f"  {task_id}: {count:,} training episodes ended because the simulation diverged")
     print(f"run:    {run_dir}")
-    print(f"report: {run_dir / layout.REPORT} (learning_curves.png)")
+    if (run_dir / layout.REPORT).exists():
+        print(f"report: {run_dir / layout.REPORT} (learning_curves.png)")
     if config.tracking.on:
         from tracking.mirror import local_page, run_link
 
