@@ -23,7 +23,7 @@ run: $(STAMP) ## train on three small tasks (about 5 minutes on 2 cores)
 	$(BIN)/python -m agents.run $(ARGS)
 
 test: $(STAMP) ## unit tests (about 3 minutes)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not sharding' $(ARGS)
 
 test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 30 minutes)
 	@# Three parts at once, of about the same length: the tests of SLURM mostly wait.
@@ -32,7 +32,8 @@ test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 30 minu
 	$(BIN)/python -m pytest -q -m slow $$some $(ARGS) > $$logs/some 2>&1 & second=$$!; \
 	$(BIN)/python -m pytest -q -m slow $$(printf -- '--ignore=%s ' $$slurm $$some) $(ARGS); status=$$?; \
 	for part in $$first $$second; do wait $$part || status=$$?; done; \
-	cat $$logs/slurm $$logs/some; rm -r $$logs; exit $$status
+	cat $$logs/slurm $$logs/some; rm -r $$logs; \
+	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -q -m sharding $(ARGS) || status=$$?; exit $$status
 
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
 	$(BIN)/python -m tests.torture $(ARGS)

@@ -50,13 +50,15 @@ class RunSize:
     replay_file_bytes: int
     """The room that replay takes in the run's folder (`train.replay_storage=disk`)."""
     device_bytes: int
+    """The memory that each device of the run needs, roughly."""
 
 
 def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
     """Work out the sizes of the run's networks and replay: exact for parameters, an estimate for the learner's memory.
 
     `device_bytes` is what a GPU must hold: the learner, one update's activations (`batch x ensemble x width`, four for
-    each of the `1 + 2 depth` layers, and two of the outputs' logits) and an overhead.
+    each of the `1 + 2 depth` layers, and two of the outputs' logits) and an overhead. Of a mesh, each device has its
+    part of the critic and of the batch; of a batch in parts, one part at a time.
 
     Raises:
       ConfigError: the agent cannot act in these tasks.
@@ -91,8 +93,9 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
     member += architecture.dense(model.width, heads * outputs)
     critic = encoder + member * agent.ensemble_size + Size(table, 0)
     learner = FLOAT_BYTES * (CRITIC_COPIES * critic.params + ACTOR_COPIES * actor.params)
+    held = FLOAT_BYTES * (CRITIC_COPIES * critic.params // config.mesh.model + ACTOR_COPIES * actor.params)
     layers = ACTIVATIONS_PER_LAYER * (1 + 2 * model.depth) * model.width + 2 * heads * outputs
-    activations = FLOAT_BYTES * config.batch_size * agent.ensemble_size * layers
+    activations = FLOAT_BYTES * rows_at_once(config) * agent.ensemble_size * layers
     products = passes * critic.products + ACTOR_PASSES * actor.products
     rows = min(config.train.replay_capacity, config.train.env_steps) + 1
     large, small = row_bytes(specs, surplus_actions=config.agent.keeps_surplus_actions)
@@ -103,10 +106,15 @@ def run_size(config: RunConfig, specs: Sequence[TaskSpec]) -> RunSize:
         critic_products=critic.products,
         update_flops=2 * products * config.batch_size,
         learner_bytes=learner,
-        device_bytes=learner + activations + DEVICE_OVERHEAD_BYTES,
+        device_bytes=held + activations + DEVICE_OVERHEAD_BYTES,
         replay_bytes=rows * (small if on_disk else small + large),
         replay_file_bytes=rows * large if on_disk else 0,
     )
+
+
+def rows_at_once(config: RunConfig) -> int:
+    """Return the rows of a batch whose activations one device holds at once."""
+    return config.batch_size // (config.mesh.data * config.agent.accumulate)
 
 
 def student_size(config: RunConfig, agent: ImitationConfig, space: SpaceSpec) -> RunSize:
@@ -133,7 +141,7 @@ def student_size(config: RunConfig, agent: ImitationConfig, space: SpaceSpec) ->
         critic_products=student.products,
         update_flops=2 * STUDENT_PASSES * student.products * config.batch_size,
         learner_bytes=learner,
-        device_bytes=learner + FLOAT_BYTES * config.batch_size * layers + DEVICE_OVERHEAD_BYTES,
+        device_bytes=learner // config.mesh.model + FLOAT_BYTES * rows_at_once(config) * layers + DEVICE_OVERHEAD_BYTES,
         replay_bytes=FLOAT_BYTES * transitions * (space.obs_shape[0] + 3 * space.action_dim),
         replay_file_bytes=0,
     )

@@ -55,6 +55,8 @@ class AgentConfig:
     """Transitions in an update; null: batch_per_task for each task or, without, 1024 with several tasks, else 256."""
     batch_per_task: Annotated[int | None, Range(ge=1, le=10**6), Since(None)]
     """Transitions in an update for each task, where batch_size is null."""
+    accumulate: Annotated[int, Range(ge=1, le=10**6), NotIdentity(), Since(1)]
+    """The parts of a batch whose gradients are computed one after another and summed, for a batch that does not fit."""
     updates_per_step: Annotated[int, Range(ge=0, le=10**4)]
     """Gradient updates per environment step (one step is one transition of every task)."""
     learning_rate: Annotated[float, Range(gt=0)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from conf.agents import AGENTS, AgentConfig, ModelConfig
+from conf.mesh import MeshConfig
 from conf.typed import ConfigError, NotIdentity, Range, Since, Variants, show
 from conf.uris import check_database, check_tracking_uri, is_web
 
@@ -351,6 +352,7 @@ class RunConfig:
     train: TrainConfig
     eval: EvalConfig
     env: EnvConfig
+    mesh: MeshConfig
     interference: InterferenceConfig
     init_from: Annotated[str | None, Since(None)]
     """The run whose networks this run starts from: RUN_DIR, or RUN_DIR@STEPS for an older checkpoint; null: none."""
@@ -497,6 +499,7 @@ def check(config: RunConfig) -> None:
             f"{config.eval.every_steps}"
         )
     config.agent.check(config.model)
+    config.mesh.check(config.model.width, config.batch_size, config.agent.accumulate)
     if not config.env.atari.full_action_set and len(config.benchmark.task_ids) > 1:
         raise ConfigError(
             "env.atari.full_action_set=false: the games' own sets differ, so for a single task only; "

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.learner import critic, losses
+from agents.learner.accumulate import in_parts
 from agents.learner.critic import CriticSettings, Problem, expected_value, task_features
 from agents.learner.networks import Actor, gaussian_action, init_params
 from agents.learner.parts import actor_part, trained
@@ -108,7 +109,8 @@ def critic_outputs(
         action = jnp.where(own, action, 0.0)
     features = task_features(settings, params["conditioning"], task_ids)
     inputs = jnp.concatenate([obs, action, features], axis=-1)
-    return settings.critic_ensemble.apply({"params": params["ensemble"]}, inputs, task_ids)  # type: ignore[return-value]
+    apply = partial(settings.critic_ensemble.apply, {"params": params["ensemble"]})
+    return in_parts(apply, settings.accumulate, inputs, task_ids, axis=1)
 
 
 def policy_distribution(
@@ -124,7 +126,7 @@ def policy_distribution(
     """
     features = jax.lax.stop_gradient(task_features(settings, params.conditioning, task_ids))
     inputs = jnp.concatenate([obs, features], axis=-1)
-    return settings.actor.apply({"params": params.actor}, inputs, task_ids)  # type: ignore[return-value]
+    return in_parts(partial(settings.actor.apply, {"params": params.actor}), settings.accumulate, inputs, task_ids)
 
 
 def entropy_reward_factor(

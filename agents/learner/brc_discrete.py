@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.learner import critic, losses
+from agents.learner.accumulate import in_parts
 from agents.learner.critic import CriticSettings, Problem, expected_value, task_features
 from agents.learner.networks import Encoder, init_params
 from agents.learner.types import Array, Batch, Learner, Metrics, Params, check_batches, settings_of
@@ -76,9 +77,13 @@ def critic_outputs(settings: Settings, params: Params, obs: jax.Array, task_ids:
       obs: `[B, stack, H, W]`.
       task_ids: `[B]`.
     """
-    features: Any = settings.encoder.apply({"params": params["encoder"]}, obs)
-    inputs = jnp.concatenate([features, task_features(settings, params["conditioning"], task_ids)], axis=-1)
-    outputs: Any = settings.critic_ensemble.apply({"params": params["ensemble"]}, inputs, task_ids)
+
+    def apply(obs: jax.Array, task_ids: jax.Array) -> Any:
+        features: Any = settings.encoder.apply({"params": params["encoder"]}, obs)
+        inputs = jnp.concatenate([features, task_features(settings, params["conditioning"], task_ids)], axis=-1)
+        return settings.critic_ensemble.apply({"params": params["ensemble"]}, inputs, task_ids)
+
+    outputs = in_parts(apply, settings.accumulate, obs, task_ids, axis=1)
     return outputs.reshape(*outputs.shape[:-1], settings.action_dim, settings.num_outputs)
 
 

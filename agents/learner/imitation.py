@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from agents.learner import critic
+from agents.learner.accumulate import in_parts
 from agents.learner.critic import CriticSettings, task_features
 from agents.learner.networks import LOG_STD_MAX, LOG_STD_MIN, Actor, gaussian_action, init_params
 from agents.learner.types import Array, Demonstrations, Learner, Metrics, Params, settings_of
@@ -76,7 +77,7 @@ def distribution(settings: Settings, params: StudentParams, obs: Array, task_ids
       task_ids: `[B]`.
     """
     inputs = jnp.concatenate([obs, task_features(settings, params.conditioning, task_ids)], axis=-1)
-    return settings.actor.apply({"params": params.actor}, inputs, task_ids)  # type: ignore[return-value]
+    return in_parts(partial(settings.actor.apply, {"params": params.actor}), settings.accumulate, inputs, task_ids)
 
 
 def policy_error(mean: jax.Array, log_std: jax.Array, other_mean: jax.Array, other_log_std: jax.Array) -> jax.Array:

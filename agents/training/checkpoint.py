@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,8 @@ import numpy as np
 from records.files import naming, open_file, replacing, sync_folder
 from records.layout import NO_REPLAY, REPLAY, STATE
 
-if TYPE_CHECKING:
-    from agents.replay.recorded import Recorded
-    from agents.replay.ring import Replay
-
 if TYPE_CHECKING:  # a source's checkpoint is looked at before JAX is loaded
+    from agents.replay.recorded import Recorded
     from agents.replay.ring import Replay
 
 VERSION = 2
@@ -88,13 +85,13 @@ class Checkpoint:
     Attributes:
       env_steps: when the checkpoint was taken.
       meta: the part of the state that is JSON.
-      arrays: the part that is arrays, by name.
+      arrays: the part that is arrays, by name; each is read from the file when somebody asks for it.
       segments: the files of replay in order, each with the number of its first transition.
     """
 
     env_steps: int
     meta: dict[str, Any]
-    arrays: dict[str, np.ndarray]
+    arrays: Mapping[str, np.ndarray]
     segments: list[tuple[Path, int]]
 
     def fill(self, replay: Replay | Recorded) -> None:
@@ -253,7 +250,7 @@ class CheckpointStore:
         for folder in reversed(self._complete()):
             try:
                 body = self._verify(folder)
-                arrays = read_arrays(folder / STATE)
+                arrays = StoredArrays(folder / STATE)
             except DamagedError as error:
                 problems.append(f"{folder.name} is damaged: {error}")
                 continue
@@ -283,7 +280,7 @@ class CheckpointStore:
         for folder in reversed(wanted):
             try:
                 body = self._verify(folder, new_segments=[])
-                arrays = read_arrays(folder / STATE)
+                arrays = StoredArrays(folder / STATE)
             except (DamagedError, OSError) as error:
                 problems.append(f"{folder.name} is damaged: {error}")
                 continue
@@ -357,17 +354,47 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
     return digest
 
 
+class StoredArrays(Mapping[str, np.ndarray]):
+    """The arrays that `write_arrays` wrote, each read anew whenever somebody asks for it.
+
+    The file stays open, so that its arrays can be read also when the file has been removed meanwhile.
+
+    Raises:
+      DamagedError: the file holds something else, or stops to when an array is read.
+    """
+
+    def __init__(self, path: Path):
+        self._name = path.name
+        with self._damage():
+            self._file = np.load(path, allow_pickle=False)
+        if not isinstance(self._file, np.lib.npyio.NpzFile):
+            raise DamagedError(f"{path.name} cannot be read (one array alone)")
+
+    @contextlib.contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise DamagedError(f"{self._name} cannot be read ({error})") from None
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        with self._damage():
+            return self._file[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file)
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays that `write_arrays` wrote.
 
     Raises:
       DamagedError: the file holds something else.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise DamagedError(f"{path.name} cannot be read ({error})") from None
+    return dict(StoredArrays(path))
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

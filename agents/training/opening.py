@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from agents.dataset import read_trajectories
+from agents.learner import sharding
 from agents.learner.api import learner_of
 from agents.learner.transfer import FRESH, MEAN, ArchitectureError, Segments, by_task, transferred
 from agents.replay.recorded import Recorded
@@ -72,7 +73,8 @@ def open_lane(
         if checkpoint is None:
             evaluator.prepare()  # its worker processes build environments while this process initialises the learner
         replay = replay_of(prepared)
-        learner = learner_of(config)
+        mesh = sharding.make_mesh(config.mesh)
+        learner = sharding.spread(learner_of(config), mesh)
         settings = learner.settings(config, specs)
         init, key = partial(learner.init, settings), jax.random.split(jax.random.key(config.seed))[1]
         if checkpoint is None:
@@ -80,9 +82,11 @@ def open_lane(
             if prepared.transfer is not None:
                 state = taken_over(state, settings, prepared.transfer, config.init.new_rows)
                 print("\n".join(prepared.transfer.lines(config)), file=sys.stderr)
+            state = state._replace(learner=sharding.placed(mesh, state.learner))
         else:
             # Shapes are enough to restore: nothing is initialised that would be thrown away.
-            state = restored(initial(config, specs, jax.eval_shape(init, key)), checkpoint)
+            shapes = sharding.shapes_on(mesh, jax.eval_shape(init, key))
+            state = restored(initial(config, specs, shapes), checkpoint, sharding.put)
             checkpoint.fill(replay)
         lane = Lane(
             prepared,
@@ -169,14 +173,21 @@ def training_env(prepared: Prepared) -> VectorEnv | NoEnvironments:
     )
 
 
-def restored(template: RunState, checkpoint: Checkpoint) -> RunState:
-    """Return the state that a checkpoint holds; `template` is one of the same form.
+def restored(
+    template: RunState,
+    checkpoint: Checkpoint,
+    put: Callable[[np.ndarray, jax.ShapeDtypeStruct], Any] = lambda array, _: array,
+) -> RunState:
+    """Return the state that a checkpoint holds.
 
+    Args:
+      template: a state of the same form.
+      checkpoint: what is restored.
+      put: what becomes of an array of the learner; for none, arrays stay as they are.
     Raises:
       DamagedError: the checkpoint's arrays are not those of this run.
     """
-    arrays = {name: array for name, array in checkpoint.arrays.items() if name != layout.TASK_EMBEDDING}
-    return from_arrays(template, arrays)
+    return from_arrays(template, checkpoint.arrays, ignored=(layout.TASK_EMBEDDING,), put=put)
 
 
 def check_same_obs(specs: Sequence[TaskSpec], found: np.ndarray, expected: np.ndarray) -> None:

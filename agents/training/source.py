@@ -46,7 +46,7 @@ class Source:
     obs_shape: tuple[int, ...]
     action_dim: int
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Mapping[str, np.ndarray]:
         """Return the checkpoint's arrays, by path.
 
         Raises:

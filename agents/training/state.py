@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -102,34 +102,45 @@ def to_arrays(state: RunState) -> dict[str, np.ndarray]:
     return arrays
 
 
-def from_arrays(template: RunState, arrays: dict[str, np.ndarray]) -> RunState:
+def from_arrays(
+    template: RunState,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    ignored: Collection[str] = (),
+    put: Callable[[np.ndarray, jax.ShapeDtypeStruct], Any] = lambda array, _: array,
+) -> RunState:
     """Put the state together that `to_arrays` took apart.
+
+    Each array is asked for once, and put where it belongs before the next is asked for.
 
     Args:
       template: a state of the same form; where a leaf is a `jax.ShapeDtypeStruct`, the array must have its shape, else
         its number of axes.
       arrays: by path.
+      ignored: names that are no part of the state.
+      put: an array and the `jax.ShapeDtypeStruct` that stands for it -> the leaf; for none, arrays stay as they are.
     Raises:
       DamagedError: an array is missing, has another shape or type, or there is one more.
     """
-    left = dict(arrays)
+    left = set(arrays) - set(ignored)
 
-    def take(path: Any, leaf: Any) -> np.ndarray:
+    def take(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if name not in left:
             raise DamagedError(f"the checkpoint has no array {name}")
-        array = left.pop(name)
+        left.remove(name)
+        array = arrays[name]
         fits = array.shape == leaf.shape if isinstance(leaf, jax.ShapeDtypeStruct) else array.ndim == leaf.ndim
         if not fits or array.dtype != leaf.dtype:
             raise DamagedError(
                 f"the checkpoint's array {name} is {array.dtype}{list(array.shape)}, "
                 f"and this run's {leaf.dtype}{list(leaf.shape)}"
             )
-        return array
+        return put(array, leaf) if isinstance(leaf, jax.ShapeDtypeStruct) else array
 
     state = jax.tree_util.tree_map_with_path(take, template)
     if left:
-        raise DamagedError(f"the checkpoint has arrays that this run has not: {', '.join(left)}")
+        raise DamagedError(f"the checkpoint has arrays that this run has not: {', '.join(sorted(left))}")
     return state
 
 

@@ -9,7 +9,7 @@ from agents.memory import available_bytes
 from agents.sizes import check_disk, check_memory, readable_bytes
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError
-from sweeps.budget import check_hours
+from sweeps.budget import check_hours, gpus_of
 from sweeps.gpus import MEMORY_FRACTION, machine_gpus
 from sweeps.plan.place import local_parallel
 from sweeps.plan.plan import Common, Plan, Planned, by_launcher
@@ -18,14 +18,32 @@ UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def check_fit(plan: Plan) -> None:
-    """Refuse runs that cannot be held where they would run, or that the budget in GPU-hours does not cover.
+    """Refuse runs that cannot be held where they would run, lack devices, or exceed the budget in GPU-hours.
 
     Raises:
       ConfigError: names what is needed and what there is.
     """
     check_hours(plan)
+    check_mesh(plan.pending, plan.common)
     for launcher, runs in by_launcher(plan.pending):
         _check_fit(launcher, runs, plan.common)
+
+
+def check_mesh(runs: Sequence[Planned], common: Common) -> None:
+    """Refuse a run whose mesh has more devices than the run would have GPUs; without a GPU, JAX says what there is.
+
+    Raises:
+      ConfigError: names both numbers.
+    """
+    for one in runs:
+        mesh, launcher = one.config.mesh, one.config.launcher
+        gpus = len(machine_gpus()) if common.inline else gpus_of(launcher, common.on_slurm)
+        if 0 < gpus < mesh.devices > 1:
+            flag = f"launcher.slurm.gpus_per_node={mesh.devices}" if common.on_slurm else "launcher=inline"
+            raise ConfigError(
+                f"mesh.data={mesh.data} mesh.model={mesh.model}: needs {mesh.devices} GPUs, a run has {gpus:g} here; "
+                f"{flag} gives more"
+            )
 
 
 def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], common: Common) -> None:

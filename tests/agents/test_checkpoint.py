@@ -194,8 +194,9 @@ def test_a_consistent_but_forged_manifest_cannot_unpickle(folder):
     manifest = checkpoint.read_manifest(state.with_name("manifest.json"))
     forged = dataclasses.replace(manifest, state_sha256=checkpoint.file_digest(state))
     checkpoint.write_manifest(state.with_name("manifest.json"), forged)
+    found, _ = CheckpointStore(folder).load()
     with pytest.raises(DamagedError, match="allow_pickle"):
-        CheckpointStore(folder).load()
+        found.arrays["x"]
 
 
 def with_checksum(value: object) -> object:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from conf.compose import compose
+from conf.typed import ConfigError
 from sweeps import gpus, pool
+from sweeps.plan.fit import check_mesh
 from sweeps.plan.place import local_parallel
 from sweeps.pool import Pool, RetryPolicy
 from tests.tracking.test_system import Driver
@@ -54,6 +58,22 @@ def test_there_are_none_where_jax_is_told_to_use_the_cpu_or_the_driver_is_missin
 def test_as_many_runs_at_once_as_the_gpus_take(two_gpus, overrides, at_once):
     assert local_parallel(compose(["launcher=local", *overrides]).launcher, runs=10) == at_once
     assert local_parallel(compose(["launcher=local", *overrides]).launcher, runs=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["launcher=local"], r"needs 2 GPUs, a run has 1 here; launcher=inline"),
+        (["launcher=slurm"], r"needs 2 GPUs, a run has 1 here; launcher\.slurm\.gpus_per_node=2"),
+        (["launcher=slurm", "launcher.slurm.gpus_per_node=2"], None),
+        (["launcher=inline"], None),
+    ],
+)
+def test_a_mesh_is_refused_where_a_run_has_fewer_gpus(two_gpus, overrides, said):
+    planned = SimpleNamespace(config=compose(["mesh.data=2", *overrides]))
+    common = SimpleNamespace(inline="launcher=inline" in overrides, on_slurm="launcher=slurm" in overrides)
+    with nullcontext() if said is None else pytest.raises(ConfigError, match=said):
+        check_mesh([planned], common)
 
 
 def test_one_run_at_once_without_a_gpu(monkeypatch: pytest.MonkeyPatch):
