@@ -201,9 +201,9 @@ class NoEnvironments:
         """End nothing."""
 
 
-def default_workers(num_envs: int) -> int:
-    """One process a core that this process may use, at most one an environment."""
-    return max(1, min(len(os.sched_getaffinity(0)), num_envs))
+def default_workers(num_envs: int, groups: int = 1) -> int:
+    """One process a core that this process may use, at most one an environment; fewer for each of several groups."""
+    return max(1, min(len(os.sched_getaffinity(0)) // groups, num_envs))
 
 
 class InlineBackend:

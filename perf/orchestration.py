@@ -43,9 +43,9 @@ TINY = [
 OVERHEAD = """
 import sys, time
 from agents.training import loop
-from agents.training import execute as train
+from agents.training import summary
 from sweeps.command import main
-train.write_report = lambda run_dir: None
+summary.write_report = lambda run_dir: None
 step, reached = loop.step, []
 loop.step = lambda lanes: (reached.append(time.perf_counter()), step(lanes))
 for seed in (0, 1):  # the second imports and compiles nothing

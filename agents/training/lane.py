@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -37,6 +37,7 @@ from agents.training.state import (
     generator_state,
     to_arrays,
 )
+from agents.training.team import Lesson, Team
 from envs.divergence import DivergenceWarnings
 from envs.random_actions import random_actions
 from envs.vector import NoEnvironments, Step, VectorEnv
@@ -63,13 +64,12 @@ class Update(NamedTuple):
 class Lane:
     """Holds one run: environments, replay, magnitudes of returns, generators, record, stop flag and clock.
 
-    `agents.training.opening.open_lane` makes a lane. For every step, the loop calls `act`, `sample`, `start`, `update`
+    `agents.training.opening.open_lane` makes a lane. For every step, the loop calls `act`, `sample`, `start`, `learnt`
     and `take`, in this order.
 
     Args:
       prepared: the run.
-      learner: the module of `agents.learner.api.LEARNERS` that learns.
-      settings: what the learner's functions take first.
+      team: what the run learns in, alone or beside other seeds.
       state: where the run stands.
       replay: the transitions up to there, or a dataset.
       evaluated: the newest evaluation up to there, None before the first.
@@ -84,6 +84,8 @@ class Lane:
 
     Attributes:
       prepared: the run.
+      team: what the run learns in.
+      seat: the run's place there, which holds the learner's state.
       record: the run's directory.
       env_steps: environment steps of every task so far.
       obs: `[T, O]`, the observations to act on next.
@@ -94,8 +96,7 @@ class Lane:
     def __init__(
         self,
         prepared: Prepared,
-        learner: Any,
-        settings: Any,
+        team: Team,
         state: RunState,
         *,
         replay: Replay | Recorded,
@@ -113,7 +114,7 @@ class Lane:
         self.prepared, self.record = prepared, record
         self._store, self._stop, self._filmer = store, stop, filmer
         self._env, self._evaluator, self._old_tasks, self._replay = env, evaluator, old_tasks, replay
-        self._learner, self._settings = learner, settings
+        self._learner, self._settings, self.team = team.learner, team.settings, team
         self._act_key = acting_key(config.seed)
         self._task_ids = np.arange(len(specs), dtype=np.int32)
         self.outcome: Ending | None = None
@@ -125,7 +126,7 @@ class Lane:
         self._drafted: int | None = None  # env steps of the newest checkpoint that this process has begun to write
 
         self.env_steps = int(state.env_steps)
-        self._learner_state = jax.tree.map(jax.device_put, state.learner)
+        self.seat = team.join(jax.tree.map(jax.device_put, state.learner))
         self._bounds = ReturnBounds(len(specs), config.agent.discount)
         self._bounds.load(state.bounds)
         self._totals = state.totals
@@ -202,7 +203,7 @@ class Lane:
             self.prepared.config,
             self._learner,
             self._settings,
-            self._learner_state,
+            self.seat.state,
             self._replay,
             self._bounds.return_scale,
             self._act_key,
@@ -262,8 +263,7 @@ class Lane:
 
     def evaluate(self, progress: Progress) -> ScoredEvaluation | None:
         """Evaluate the newest parameters; return None where the run was told to stop meanwhile."""
-        params = self._learner.acting_params(self._learner_state)
-        policy = evaluation_policy(self._learner, self._settings, params, self._act_key, self._episodes_of)
+        policy = evaluation_policy(self._learner, self._settings, self.seat.acting, self._act_key, self._episodes_of)
 
         def act(obs: np.ndarray, task_ids: np.ndarray) -> np.ndarray:
             return self._finite(policy(obs, task_ids))
@@ -287,10 +287,9 @@ class Lane:
         every = self.prepared.config.init.old_tasks_every_steps
         if self._old_tasks is None or every is None or self.env_steps % every != 0:
             return []
-        params = self._learner.acting_params(self._learner_state)
         self._clock.lap("insert")
         with progress.evaluating() as tell:
-            played = self._old_tasks.play(params, self._act_key, self._episodes_of, self._told_to_stop, tell)
+            played = self._old_tasks.play(self.seat.acting, self._act_key, self._episodes_of, self._told_to_stop, tell)
         self._clock.lap("evaluation")
         return None if played is None else metrics.old_rows(self._now(), self._old_tasks.specs, played)
 
@@ -322,19 +321,19 @@ class Lane:
             actions = random_actions(self.prepared.specs, self._action_rngs)
             self._clock.lap("act")
             return actions
-        params, now = self._learner.acting_params(self._learner_state), np.int32(self.env_steps)
+        now = np.int32(self.env_steps)
         return self._learner.act(
-            self._settings, params, self.obs, self._task_ids, self._act_key, now, deterministic=False
+            self._settings, self.seat.acting, self.obs, self._task_ids, self._act_key, now, deterministic=False
         )
 
-    def sample(self) -> Batch | Demonstrations | None:
+    def sample(self) -> Lesson | None:
         """Draw batches `[U, B]` of the transitions up to the previous step; None while no updates are due."""
         config = self.prepared.config
         if self.env_steps < config.random_steps or config.agent.updates_per_step == 0:
             return None
         batch = self._replay.sample(self._sample_rng, config.agent.updates_per_step, config.batch_size)
         self._clock.lap("sample")
-        return batch
+        return Lesson(batch, self._bounds.return_scale)
 
     def start(self, pending: Array | None) -> np.ndarray | None:
         """Await the actions, have the environments begin their step, and return the actions `[T, A]` on the host."""
@@ -345,13 +344,9 @@ class Lane:
         self._env.start_step(actions)
         return actions
 
-    def update(self, batch: Batch | Demonstrations | None) -> None:
-        """Have the learner learn from the batches, without waiting for the device."""
-        if batch is None:
-            return
-        return_scale = self._bounds.return_scale
-        self._learner_state, values = self._learner.update(self._settings, self._learner_state, batch, return_scale)
-        self._newest_update = Update(batch, return_scale, values)
+    def learnt(self, lesson: Lesson) -> None:
+        """Take note that the run's seat has had a lesson, whose updates the device may still compute."""
+        self._newest_update = Update(*lesson, self.seat.metrics)
         self._clock.lap("dispatch")
 
     def take(self, actions: np.ndarray | None) -> None:
@@ -405,7 +400,8 @@ class Lane:
         if not (config.agent.bootstraps_returns and trained and step.truncated.any()):
             return None
         scale = self._bounds.return_scale
-        value = self._learner.value(self._settings, self._learner_state, step.next_obs, self._task_ids, scale)
+        assert self._learner.value is not None
+        value = self._learner.value(self._settings, self.seat.state, step.next_obs, self._task_ids, scale)
         return np.asarray(value)
 
     def _warn(self, where: str, diverged: np.ndarray, episodes: np.ndarray) -> None:
@@ -452,7 +448,7 @@ class Lane:
         """Return everything that the run needs to continue exactly from here, but for replay."""
         return RunState(
             env_steps=np.asarray(self.env_steps, np.int64),
-            learner=self._learner_state,
+            learner=self.seat.state,
             bounds=self._bounds.state(),
             totals=self._totals,
             divergences=self._divergences,
@@ -479,8 +475,9 @@ class Lane:
             "obs_shape": space.obs_shape,
             "action_dim": space.action_dim,
         }
-        arrays = to_arrays(self.state())
-        embedding = self._learner.task_embedding(self._learner_state)
+        state = self.state()
+        arrays = to_arrays(state)
+        embedding = self._learner.task_embedding(state.learner)
         if embedding is not None:
             arrays[layout.TASK_EMBEDDING] = np.asarray(embedding)
         kept = self.prepared.config.keeps(self.env_steps)

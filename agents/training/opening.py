@@ -28,24 +28,36 @@ from agents.training.old_tasks import old_tasks
 from agents.training.prepare import Prepared
 from agents.training.source import Transfer
 from agents.training.state import RunState, from_arrays, initial
+from agents.training.team import Team
 from conf.agents import ImitationConfig
 from conf.datasets import read_dataset
 from envs.seeding import episode_seed
 from envs.spec import TaskSpec
-from envs.vector import NoEnvironments, VectorEnv
+from envs.vector import NoEnvironments, VectorEnv, default_workers
 from envs.video import Filmer
 from records import layout
 from records.lock import Lock
 from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
 
 
+def team_of(prepared: Prepared, seats: int = 1) -> Team:
+    """Return a team for a run, and for others that differ from the run in the seed alone: `seats` in all."""
+    learner = sharding.spread(learner_of(prepared.config), sharding.make_mesh(prepared.config.mesh))
+    return Team(learner, learner.settings(prepared.config, prepared.specs), seats)
+
+
 def open_lane(
-    prepared: Prepared, stop: Callable[[], bool], filmer: Filmer | None = None, lock: Lock | None = None
+    prepared: Prepared,
+    team: Team,
+    stop: Callable[[], bool],
+    filmer: Filmer | None = None,
+    lock: Lock | None = None,
 ) -> Lane:
     """Begin the run, or take it up where its newest whole checkpoint is.
 
     Args:
       prepared: the run, whose directory the caller holds the lock of.
+      team: what the run learns in.
       stop: asked where it is safe to stop.
       filmer: takes recorded evaluation episodes.
       lock: the lock; without it nobody asks whether it is still held.
@@ -68,14 +80,13 @@ def open_lane(
     covered, clock, evaluated = (NO_ROWS, None, None) if checkpoint is None else read_meta(checkpoint)
     with contextlib.ExitStack() as opened:
         record = opened.enter_context(contextlib.closing(RunRecord(run_dir, covered, lock)))
-        env = opened.enter_context(contextlib.closing(training_env(prepared)))
+        env = opened.enter_context(contextlib.closing(training_env(prepared, team.seats)))
         evaluator = opened.enter_context(contextlib.closing(Evaluator(config, specs)))
         if checkpoint is None:
             evaluator.prepare()  # its worker processes build environments while this process initialises the learner
         replay = replay_of(prepared)
         mesh = sharding.make_mesh(config.mesh)
-        learner = sharding.spread(learner_of(config), mesh)
-        settings = learner.settings(config, specs)
+        learner, settings = team.learner, team.settings
         init, key = partial(learner.init, settings), jax.random.split(jax.random.key(config.seed))[1]
         if checkpoint is None:
             state = initial(config, specs, init(key))
@@ -90,8 +101,7 @@ def open_lane(
             checkpoint.fill(replay)
         lane = Lane(
             prepared,
-            learner,
-            settings,
+            team,
             state,
             replay=replay,
             evaluated=evaluated,
@@ -159,8 +169,13 @@ def replay_of(prepared: Prepared) -> Replay | Recorded:
     )
 
 
-def training_env(prepared: Prepared) -> VectorEnv | NoEnvironments:
-    """Build the environments that training steps, if any, in worker processes while the caller goes on."""
+def training_env(prepared: Prepared, runs: int) -> VectorEnv | NoEnvironments:
+    """Build the environments that training steps, if any, in worker processes while the caller goes on.
+
+    Args:
+      prepared: the run.
+      runs: how many runs of this process step environments at the same time, and so share the cores.
+    """
     config, specs = prepared.config, prepared.specs
     if config.agent.offline:
         return NoEnvironments(specs)
@@ -168,7 +183,7 @@ def training_env(prepared: Prepared) -> VectorEnv | NoEnvironments:
         prepared.train_specs,
         lambda row, episode: episode_seed(config.seed, specs[row].id, "train", episode),
         backend="inline" if config.env.backend == "inline" else "process",
-        workers=config.env.workers,
+        workers=config.env.workers or default_workers(len(specs), runs),
         on_divergence=config.env.on_divergence,
     )
 

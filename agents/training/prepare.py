@@ -76,6 +76,19 @@ def prepare(config: RunConfig) -> Prepared:
     return Prepared(config, run_dir, specs, train_specs, size, usable_gl(config, specs), assets, transfer)
 
 
+def prepare_together(configs: Sequence[RunConfig]) -> list[Prepared]:
+    """Return runs that can begin here side by side.
+
+    Raises:
+      ConfigError: as `prepare`, for one of them or for what all of them take together.
+    """
+    prepared = [prepare(config) for config in configs]
+    sizes = [one.size for one in prepared]
+    check_memory(sizes, available_bytes())
+    check_disk(sizes, Path(configs[0].paths.runs))
+    return prepared
+
+
 def needs_source(config: RunConfig, run_dir: Path) -> bool:
     """Return whether the run still reads the run that it was started from: until it has a checkpoint of its own, and
     for as long as it evaluates that run's tasks."""

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from records.run_dir import RunDir, Stop
@@ -37,20 +37,24 @@ class StopFlag:
             self.order = self._run_dir.stop()
         return self.signal is not None or self.order is not None
 
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle the signals inside the block."""
-        signals = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
-        previous = {number: signal.signal(number, self._set) for number in signals}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
-    def _set(self, number: int, _: object) -> None:
-        if self.signal is None:
-            print(f"\n{signal.Signals(number).name}: checkpointing, then stopping", file=sys.stderr, flush=True)
-        self.signal = signal.Signals(number).name
+@contextlib.contextmanager
+def listening(flags: Sequence[StopFlag]) -> Iterator[None]:
+    """Set the flags of all runs of this process inside the block when a signal comes."""
+
+    def told(number: int, _: object) -> None:
+        name = signal.Signals(number).name
+        if all(flag.signal is None for flag in flags):
+            print(f"\n{name}: checkpointing, then stopping", file=sys.stderr, flush=True)
+        for flag in flags:
+            flag.signal = name
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signals = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+    previous = {number: signal.signal(number, told) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from records.layout import ExitCode, RunOutcome
@@ -75,10 +75,14 @@ class Watchdog:
                 return
 
 
-def end_process(run_dir: Path) -> Callable[[str], None]:
-    """Return what ends the process of a hung run: it prints every thread's stack, and leaves word in the run's status.
+def end_process(run_dirs: Callable[[], Sequence[Path]]) -> Callable[[str], None]:
+    """Return what ends the process of hung runs: it prints every thread's stack, and leaves word in each run's status.
 
-    The run continues from its newest checkpoint. In the middle of a step there is nothing that a checkpoint could hold.
+    The runs continue from their newest checkpoints. In the middle of a step there is nothing that a checkpoint could
+    hold.
+
+    Args:
+      run_dirs: asked, when the process is to be ended, which runs have not ended.
     """
 
     def bite(reason: str) -> None:
@@ -86,7 +90,12 @@ def end_process(run_dir: Path) -> Callable[[str], None]:
         faulthandler.dump_traceback(sys.stderr, all_threads=True)
         sys.stderr.flush()
         word = {"reason": f"{reason}; its log has every thread's stack", "retry": True}
-        said = threading.Thread(target=write_status, args=(run_dir, RunOutcome.FAILED), kwargs=word, daemon=True)
+
+        def say() -> None:
+            for run_dir in run_dirs():
+                write_status(run_dir, RunOutcome.FAILED, **word)
+
+        said = threading.Thread(target=say, daemon=True)
         said.start()
         said.join(LAST_WORD_S)
         for worker in multiprocessing.active_children():

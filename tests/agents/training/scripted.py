@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gymnasium
 import numpy as np
@@ -105,14 +106,22 @@ def expected_evaluation_rows(run_seed: int, point: int, episodes: int) -> list[t
     return [*rows, (point, "eval/score", None, float(np.mean(scores)))]
 
 
-@pytest.fixture
-def scripted_suite(monkeypatch: pytest.MonkeyPatch) -> list[TaskSpec]:
-    """The suite's tasks, which the registry knows for the length of a test."""
+@contextlib.contextmanager
+def known() -> Iterator[None]:
+    """The registry knows the suite's tasks inside the block."""
     suite = types.SimpleNamespace(
         TASKS=TASKS, PRELOAD=(), NEEDS_GL=False, make=lambda spec, render=False: ScriptedEnv(spec.name)
     )
-    known = registry.suite_module
-    monkeypatch.setattr(
-        registry, "suite_module", lambda task_id: suite if task_id.startswith("scripted/") else known(task_id)
-    )
-    return list(TASKS.values())
+    module = registry.suite_module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            registry, "suite_module", lambda task_id: suite if task_id.startswith("scripted/") else module(task_id)
+        )
+        yield
+
+
+@pytest.fixture
+def scripted_suite() -> Iterator[list[TaskSpec]]:
+    """The suite's tasks, which the registry knows for the length of a test."""
+    with known():
+        yield list(TASKS.values())

@@ -20,7 +20,7 @@ from agents.portable import largest_difference
 from agents.replay.recorded import Recorded, Trajectories
 from agents.saved import SavedPolicy, saved_policy
 from agents.sizes import run_size
-from agents.training import execute
+from agents.training import execute, summary
 from conf import identity
 from conf.compose import compose, resolve_paths
 from conf.datasets import ABOUT, read_dataset
@@ -234,7 +234,7 @@ def test_a_damaged_file_of_a_dataset_ends_the_run_in_one_line(tmp_path: Path, da
 
 @pytest.mark.slow
 def test_two_teachers_of_a_task_each_become_one_student_of_both(tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.setattr(execute, "write_report", lambda run_dir: None)
+    monkeypatch.setattr(summary, "write_report", lambda run_dir: None)
     teachers = []
     for number, spec in enumerate(TASKS):
         config = configured(tmp_path / "runs")

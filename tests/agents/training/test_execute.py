@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from agents.training import execute, lane
+from agents.training import execute, lane, summary
 from agents.training.evaluate import Evaluation
 from agents.training.metrics import Moment, score_evaluation
 from agents.training.prepare import check_evaluation
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("scripted_suite")
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(execute, "write_report", lambda run_dir: None)
+    monkeypatch.setattr(summary, "write_report", lambda run_dir: None)
     yield
     scripted.EVENTS.clear()
 

@@ -96,8 +96,20 @@ def train(
     stop_at: int | None = None,
 ) -> str | None:
     """Begin or continue the run as a new process does; how it ended, None where it was killed."""
-    run_dir.mkdir(exist_ok=True)
-    prepared = prepared_run(run_dir, config, specs)
+    return train_together([run_dir], [config], specs, 1, kill_at=kill_at, stop_at=stop_at)[0]
+
+
+def train_together(
+    run_dirs: Sequence[Path],
+    configs: Sequence[RunConfig],
+    specs: Sequence[TaskSpec],
+    seats: int,
+    *,
+    kill_at: int | None = None,
+    stop_at: int | None = None,
+    over: loop.Over = loop.raise_error,
+) -> list[str | None]:
+    """The same with several runs side by side; the kill and the stop come when the first run is there."""
     opened: list[Lane] = []
 
     def stop() -> bool:
@@ -105,13 +117,15 @@ def train(
             raise Killed
         return opened[0].env_steps == stop_at
 
-    with contextlib.closing(open_lane(prepared, stop)) as lane:
-        opened.append(lane)
-        try:
-            (outcome,) = loop.train([lane], Progress(config.train.env_steps))
-            return outcome
-        except Killed:
-            return None
+    with contextlib.ExitStack() as stack:
+        team = opening.team_of(prepared_run(run_dirs[0], configs[0], specs), seats)
+        for run_dir, config in zip(run_dirs, configs, strict=True):
+            run_dir.mkdir(exist_ok=True)
+            lane = open_lane(prepared_run(run_dir, config, specs), team, stop)
+            opened.append(stack.enter_context(contextlib.closing(lane)))
+        with contextlib.suppress(Killed):
+            loop.train(opened, Progress(configs[0].train.env_steps), over=over)
+        return [lane.outcome for lane in opened]
 
 
 @pytest.fixture(params=["continuous", pytest.param("discrete", marks=pytest.mark.slow)])
@@ -242,23 +256,76 @@ def test_a_checkpoint_names_the_tasks_embeddings(tmp_path: Path, scripted_suite:
     assert train(tmp_path / "run", config, scripted_suite, stop_at=13) == "interrupted"
 
 
-def test_two_lanes_in_one_loop_each_equal_their_run_alone(tmp_path: Path, scripted_suite):
-    """Also where one begins later than the other and ends earlier."""
-    configs = [compose([*CONTINUOUS, f"seed={seed}"]) for seed in (3, 4)]
-    for config in configs:
-        assert train(tmp_path / f"alone-{config.seed}", config, scripted_suite) == "done"
-    assert train(tmp_path / "together-3", configs[0], scripted_suite, stop_at=24) == "interrupted"
-    with contextlib.ExitStack() as stack:
-        lanes = []
-        for config in configs:
-            run_dir = tmp_path / f"together-{config.seed}"
-            run_dir.mkdir(exist_ok=True)
-            lane = open_lane(prepared_run(run_dir, config, scripted_suite), lambda: False)
-            lanes.append(stack.enter_context(contextlib.closing(lane)))
-        assert loop.train(lanes, Progress(BUDGET)) == ["done", "done"]
-    for seed in (3, 4):
-        assert_equal_runs(tmp_path / f"together-{seed}", tmp_path / f"alone-{seed}")
-    assert (tmp_path / "alone-3" / layout.METRICS).read_bytes() != (tmp_path / "alone-4" / layout.METRICS).read_bytes()
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[RunConfig]]:
+    """Two seeds that were trained side by side and that nothing happened to."""
+    folder = tmp_path_factory.mktemp("pair")
+    run_dirs, configs = [folder / "3", folder / "4"], [compose([*CONTINUOUS, f"seed={seed}"]) for seed in (3, 4)]
+    with scripted.known():
+        assert train_together(run_dirs, configs, list(scripted.TASKS.values()), 2) == ["done", "done"]
+    return run_dirs, configs
+
+
+def test_seeds_side_by_side_end_bit_equal_whatever_happens_to_them(tmp_path: Path, scripted_suite, pair):
+    """Killed and stopped together; then one goes on alone in another seat, so that the other begins behind it."""
+    reference, configs = pair
+    cut = [tmp_path / "3", tmp_path / "4"]
+    assert train_together(cut, configs, scripted_suite, 2, kill_at=4) == [None, None]
+    assert train_together(cut, configs, scripted_suite, 2, stop_at=24) == ["interrupted", "interrupted"]
+    assert train_together(cut[1:], configs[1:], scripted_suite, 2, kill_at=43) == [None]  # goes on from 40
+    assert train_together(cut, configs, scripted_suite, 2, kill_at=29) == [None, None]  # from 24 and from 40
+    assert train_together(cut, configs, scripted_suite, 2) == ["done", "done"]
+    for ours, theirs in zip(cut, reference, strict=True):
+        assert_equal_runs(ours, theirs)
+
+
+def test_seeds_side_by_side_have_their_own_records_and_nearly_the_numbers_of_runs_alone(
+    tmp_path: Path, scripted_suite, pair
+):
+    run_dirs, configs = pair
+    for run_dir, config in zip(run_dirs, configs, strict=True):
+        early = dataclasses.replace(config, train=dataclasses.replace(config.train, env_steps=15))
+        assert train(tmp_path / run_dir.name, early, scripted_suite) == "done"
+        together = [row for row in rows(run_dir / layout.METRICS) if row["env_steps"] <= 15]
+        alone = rows(tmp_path / run_dir.name / layout.METRICS)
+        assert [row | {"value": None} for row in together] == [row | {"value": None} for row in alone]
+        values = [[row["value"] for row in found] for found in (together, alone)]
+        np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-6)
+        written = [row for row in rows(run_dir / layout.METRICS) if row["name"].startswith("train/")]
+        assert [(row["env_steps"], row["name"], row["task"], row["value"]) for row in written] == (
+            scripted.expected_training_rows(config.seed, BUDGET)
+        )
+
+
+def test_a_seed_that_fails_leaves_the_others_alone(tmp_path: Path, scripted_suite, pair):
+    """The environment of the first one raises in the middle of a step, when updates have begun."""
+    reference, configs = pair
+    run_dirs = [tmp_path / "3", tmp_path / "4"]
+    ended: list[tuple[int, Exception | None]] = []
+    calls = iter(range(10**6))
+
+    def fail() -> None:
+        if next(calls) == 0:
+            raise ValueError("made up")
+
+    scripted.EVENTS["long", 25] = fail
+    try:
+        outcomes = train_together(
+            run_dirs,
+            configs,
+            scripted_suite,
+            2,
+            over=lambda lane, error: ended.append((lane.prepared.config.seed, error)),
+        )
+    finally:
+        scripted.EVENTS.clear()
+    assert outcomes == [None, "done"]
+    assert [seed for seed, _ in ended] == [3, 4]
+    assert isinstance(ended[0][1], EnvError)
+    assert ended[1][1] is None
+    assert_equal_runs(run_dirs[1], reference[1])
+    assert train_together(run_dirs[:1], configs[:1], scripted_suite, 2) == ["done"]
+    assert_equal_runs(run_dirs[0], reference[0])
 
 
 class CountingLearner:

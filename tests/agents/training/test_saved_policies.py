@@ -14,7 +14,7 @@ import pytest
 from agents import evaluate, export
 from agents.policy import Policy
 from agents.saved import saved_policy
-from agents.training import execute
+from agents.training import execute, summary
 from conf import identity
 from envs.seeding import episode_seed
 from records import layout
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("scripted_suite")
 @pytest.fixture
 def run_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished run, made by the first test that asks; its last evaluation is off the grid."""
-    monkeypatch.setattr(execute, "write_report", lambda run_dir: None)
+    monkeypatch.setattr(summary, "write_report", lambda run_dir: None)
     monkeypatch.setattr(evaluate, "write_page", lambda out: True)
     config = configured(tmp_path_factory.getbasetemp() / "finished")
     if not Path(config.paths.runs).exists():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.training import execute
+from agents.training import execute, summary
 from agents.training.source import nearest, resolved
 from conf import identity
 from conf.compose import compose
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("scripted_suite")
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(execute, "write_report", lambda run_dir: None)
+    monkeypatch.setattr(summary, "write_report", lambda run_dir: None)
 
 
 @pytest.fixture

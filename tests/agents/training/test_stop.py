@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.training.stop import StopFlag
+from agents.training.stop import StopFlag, listening
 from records import layout
 from records.run_dir import Stop
 
@@ -28,13 +28,15 @@ def test_a_file_that_is_no_order_does_not_stop(tmp_path: Path, content: str):
     assert not StopFlag(tmp_path)()
 
 
-def test_a_signal_stops_and_handlers_come_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_signal_stops_every_run_of_the_process_and_handlers_come_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     before = signal.getsignal(signal.SIGUSR2)
-    stop = StopFlag(tmp_path)
-    with stop.installed():
-        assert not stop()
+    stops = [StopFlag(tmp_path), StopFlag(tmp_path)]
+    with listening(stops):
+        assert not any(stop() for stop in stops)
         os.kill(os.getpid(), signal.SIGUSR2)
-        assert stop()
-    assert stop.signal == "SIGUSR2"
-    assert "SIGUSR2: checkpointing, then stopping" in capsys.readouterr().err
+        assert all(stop() for stop in stops)
+    assert [stop.signal for stop in stops] == ["SIGUSR2", "SIGUSR2"]
+    assert capsys.readouterr().err.count("SIGUSR2: checkpointing, then stopping") == 1
     assert signal.getsignal(signal.SIGUSR2) == before

@@ -66,7 +66,7 @@ BLOCKED = """
 import os, sys
 from pathlib import Path
 from agents.training.watchdog import Watchdog, end_process
-with Watchdog(0.3, end_process(Path(sys.argv[1]))) as dog:
+with Watchdog(0.3, end_process(lambda: [Path(sys.argv[1])])) as dog:
     dog.moved(warm=True)
     os.open(sys.argv[2], os.O_WRONLY)  # blocks: nobody reads
 """
