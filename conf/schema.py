@@ -157,8 +157,8 @@ class CheckpointConfig:
 class LauncherConfig:
     """Where runs are executed."""
 
-    name: Annotated[Literal["auto", "local", "slurm", "inline"], NotIdentity()]
-    """auto: slurm for several runs where one answers, else local processes; inline: one after another, in this one."""
+    name: Annotated[Literal["auto", "local", "slurm", "ssh-slurm", "inline"], NotIdentity()]
+    """auto: for several runs slurm, if it answers, else local; ssh-slurm: another machine's; inline: this process."""
     max_parallel: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity()]
     """The number of runs (on SLURM: of jobs) at once; null: no limit on SLURM, else runs_per_gpu a GPU, or one run."""
     max_crashes: Annotated[int, Range(ge=0, le=10**6), NotIdentity(), Since(2)]
@@ -189,6 +189,14 @@ class LauncherConfig:
     """The id of another sweep, or the id's beginning or end, which has to end before runs are started; null: none."""
     notify: Annotated[str | None, NotIdentity(), Since(None)]
     """A shell command that is run once when the sweep has ended, with the outcome as JSON on standard input."""
+    host: Annotated[str | None, NotIdentity(), Since(None)]
+    """The machine that ssh-slurm submits on, as ssh and its configuration name the machine; null: none."""
+    folder: Annotated[str, NotIdentity(), Since("brc")]
+    """The folder of ssh-slurm on that machine, for code, packages and runs; a relative one begins at home there."""
+    python: Annotated[str, NotIdentity(), Since("venv/bin/python")]
+    """The Python of ssh-slurm on that machine; a relative path begins at launcher.folder."""
+    wheels: Annotated[str | None, NotIdentity(), Since(None)]
+    """The folder of wheels on this machine that ssh-slurm sends too, for nodes without internet; null: none."""
     slurm: Annotated[dict, NotIdentity()]
     """The flags of sbatch, with underscores for dashes; true sets a flag without a value, null drops a flag."""
 

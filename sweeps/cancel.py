@@ -16,10 +16,11 @@ from records import layout
 from records.command_line import Parser, add_sweep, exit_status
 from records.layout import ExitCode
 from records.lock import holder_of, is_held, lock
+from records.remote import remote_sweep
 from records.sweep import Sweep, find_sweep
 from sweeps.slurm import cluster
 from sweeps.slurm.submission import job_of
-from sweeps.status import states_of
+from sweeps.status import has_job, states_of
 
 WORKERS = "workers"
 """In a search's folder: a folder for each command that works on it, with that command's lock."""
@@ -43,7 +44,7 @@ def cancel(sweep: Sweep) -> tuple[int, bool]:
     Raises:
       ConfigError: SLURM cannot be asked, or refuses; or a command runs on another machine.
     """
-    has_jobs = any(os.path.exists(one.run_dir / layout.JOB) for one in sweep.members)
+    has_jobs = any(has_job(one.run_dir) for one in sweep.members)
     workers = cluster.search_jobs(sweep.folder, sweep.owner)
     if workers is None or (has_jobs and cluster.queue(sweep.owner) is None):
         raise ConfigError(f"{sweep.id}: SLURM does not answer, so its jobs cannot be cancelled")
@@ -90,6 +91,10 @@ def run(arguments: Sequence[str] | None) -> int:
     if parsed.sweep is None:
         raise ConfigError("SWEEP: say which; python -m sweeps.status lists them")
     sweep = find_sweep(parsed.runs, parsed.sweep)
+    if (remote := remote_sweep(sweep.path)) is not None:
+        from sweeps.remote.bring import pass_on
+
+        return pass_on(sweep.path, remote, "sweeps.cancel")
     jobs, stopped = cancel(sweep)
     local = "; the command that runs it here stops its runs" if stopped else ""
     print(f"{sweep.id}: cancelled {jobs} jobs{local}; the sweep's command continues what is unfinished")

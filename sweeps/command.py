@@ -38,6 +38,7 @@ Common commands
   python -m agents.run -m +experiment=ablation_loss size=smoke      one claim in miniature
   python -m agents.run -m +sweep=scaling plan=true                  what would run; nothing is started
   python -m agents.run -m +sweep=scaling launcher=slurm             a job array; returns when it is submitted
+  python -m agents.run -m +sweep=scaling launcher=ssh-slurm launcher.host=cluster  the same over ssh, on a cluster
   python -m agents.run -m +sweep=decide agent.value_loss=categorical,squared  seeds until the variants are told apart
   python -m agents.run -m +sweep=search launcher.max_parallel=4     hyper-parameter search with Optuna
   python -m agents.fork RUN@5000 agent.discount=0.98                a copy of a run goes on with other settings
@@ -88,6 +89,10 @@ def dispatch(arguments: Sequence[str]) -> int:
     if options.cfg:
         print(identity.config_to_json(first))
         return ExitCode.DONE
+    if first.launcher.name == "ssh-slurm" and not first.plan:
+        from sweeps.remote.submit import launch as launch_elsewhere
+
+        return launch_elsewhere(options.overrides, options.multirun, members)
     if first.sweep.search.space:
         if not options.multirun:
             raise ConfigError(f"sweep.search.space={first.sweep.search.space}: a search is many runs: add -m")
@@ -127,6 +132,10 @@ def start(members: Sequence[Composed], multirun: bool, as_json: bool = False) ->
             print_plan(planned)
         check_fit(planned)
         return ExitCode.DONE
+    if first.launcher.name == "ssh-slurm":  # a command that sends more than code
+        from sweeps.remote.place import place_of
+
+        place_of(one.config for one in members)
     if multirun or first.launcher.name == "slurm" or first.launcher.dry_run:
         from sweeps.launch import launch
 

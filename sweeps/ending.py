@@ -12,6 +12,7 @@ from typing import Any
 
 from records.decode import DamagedRecordError, read_object
 from records.files import write_json
+from records.remote import remote_sweep
 from records.sweep import Sweep, change_sweep, read_sweep, sweep_lock
 from sweeps.closing import close
 from sweeps.slurm import cluster
@@ -32,7 +33,8 @@ def end_if_over(sweep: Sweep, ask_slurm: bool) -> None:
     """
     if sweep.parents.keys() <= set(sweep.closed) and (sweep.notify is None or sweep.notified):
         return
-    queue = cluster.queue(sweep.owner) if ask_slurm else None
+    elsewhere = remote_sweep(sweep.path) is not None  # where this machine's SLURM knows nothing
+    queue = {} if elsewhere else cluster.queue(sweep.owner) if ask_slurm else None
     states = {one.run_dir: inspect(one.run_dir, one.env_steps, queue) for one in sweep.members}
     names = {state.name for state in states.values()}
     if names <= {"done", "failed"} and (sweep.decide is None or has_verdict(sweep, states)):

@@ -18,6 +18,7 @@ from records import layout
 from records.command_line import Parser, exit_status
 from records.layout import ExitCode
 from records.lock import is_held
+from records.remote import remote_run
 from records.run_dir import RunDir
 from records.sweep import add_parent, axes_of, change_sweep, parent_of, read_sweep, sweep_lock
 from sweeps.ending import end_if_over
@@ -42,7 +43,7 @@ def find(folder: Path, uri: str | None) -> tuple[list[Tracked], int]:
     Raises:
       ConfigError: there are no runs.
     """
-    paths = sorted(folder.resolve().rglob(layout.CONFIG))
+    paths = sorted(path for path in folder.resolve().rglob(layout.CONFIG) if layout.SWEEPS not in path.parts)
     if not paths:
         raise ConfigError(f"{folder}: no runs below this folder ({layout.CONFIG} is what a run has)")
     found = []
@@ -100,7 +101,8 @@ def send(one: Tracked) -> bool:
         if not free:
             return False
         mirror = Mirror(one.run_dir, one.uri)
-        if is_held(one.run_dir):
+        remote = remote_run(one.run_dir)
+        if is_held(one.run_dir) or (remote is not None and remote.alive):
             mirror.send()
         else:
             mirror.close()
@@ -108,12 +110,23 @@ def send(one: Tracked) -> bool:
 
 
 def sync(folder: Path, uri: str | None) -> int:
-    """Send what is missing, and say how much it was.
+    """Send what is missing of all runs below a folder, and say how much it was.
 
     Returns:
       0, or 1 if anything could not be sent.
     """
-    runs, off = find(folder, uri)
+    return send_all(*find(folder, uri))
+
+
+def send_all(runs: Sequence[Tracked], off: int = 0) -> int:
+    """Send what is missing of runs, and say how much it was.
+
+    Args:
+      runs: the runs.
+      off: how many others there are, which are mirrored nowhere.
+    Returns:
+      0, or 1 if anything could not be sent.
+    """
     sent, busy, known, problems = 0, 0, 0, list[str]()
     for target in sorted({one.uri for one in runs}):
         mine = [one for one in runs if one.uri == target]

@@ -56,8 +56,7 @@ def launch(variants: Sequence[Composed], watch_every_s: float = WATCH_S, as_json
     check(variants, settings)
     planned = plan(seeded(variants, settings))
     common = planned.common
-    first = dataclasses.replace(planned, runs=planned.runs[:: settings.max_seeds])
-    path = manifest_path(first, repr(settings))
+    path = record_path(planned, settings)
     if as_json:
         print_json("plan", plan_values(planned))
         return ExitCode.DONE
@@ -89,6 +88,23 @@ def launch(variants: Sequence[Composed], watch_every_s: float = WATCH_S, as_json
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.FAILED
+
+
+def record_path(planned: Plan, settings: DecideConfig) -> Path:
+    """Return the path of the sweep's record, whose name follows from the runs with the first seed and the rules."""
+    first = dataclasses.replace(planned, runs=planned.runs[:: settings.max_seeds])
+    return manifest_path(first, repr(settings))
+
+
+def deciding_path(variants: Sequence[Composed]) -> Path:
+    """Return the path of the record of a deciding sweep that is submitted elsewhere.
+
+    Raises:
+      ConfigError: the variants cannot be compared.
+    """
+    settings = variants[0].config.sweep.decide
+    check(variants, settings)
+    return record_path(plan(seeded(variants, settings)), settings)
 
 
 def check(variants: Sequence[Composed], settings: DecideConfig) -> None:

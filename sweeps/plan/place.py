@@ -13,6 +13,8 @@ from sweeps.gpus import machine_gpus
 from sweeps.slurm import cluster
 
 T = TypeVar("T")
+SSH_SLURM = "ssh-slurm"
+"""The name of the launcher that submits on another machine."""
 SILENT = "sbatch is here, but no SLURM answers (scontrol ping)"
 
 
@@ -24,7 +26,7 @@ def use_slurm(config: RunConfig) -> bool:
         warns.
     """
     if config.launcher.name != "auto":
-        return config.launcher.name == "slurm"
+        return config.launcher.name in ("slurm", SSH_SLURM)
     if cluster.controller() == "silent":
         if not config.plan:
             raise ConfigError(f"launcher=auto: {SILENT}; allowed: launcher=local, and launcher=slurm once it answers")

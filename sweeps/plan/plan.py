@@ -24,7 +24,7 @@ from records.run_dir import RunDir
 from sweeps.estimate import Estimate, estimate, measured_rates
 from sweeps.plan.place import grouped, local_parallel, use_slurm
 from sweeps.slurm import cluster
-from sweeps.status import RunState, inspect
+from sweeps.status import RunState, has_job, inspect
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def specs_of(task_ids: tuple[str, ...], env: EnvConfig) -> list[TaskSpec]:
 
 def queue_of(runs: Path) -> cluster.Queue | None:
     """Return SLURM's jobs, which are only asked for where a run below the folder has ever been given one."""
-    return cluster.queue() if any(runs.glob(f"*/*/{layout.JOB}")) else {}
+    return cluster.queue() if any(has_job(path.parent) for path in runs.glob(f"*/*/{layout.JOB}")) else {}
 
 
 def code_id() -> str:

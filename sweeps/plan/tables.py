@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
 from agents.sizes import RunSize, readable_bytes
+from conf.schema import RunConfig
 from sweeps.code import Code, not_in, submitted_code
 from sweeps.gpus import machine_gpus
 from sweeps.plan.forecast import forecast_hint
-from sweeps.plan.place import local_parallel
+from sweeps.plan.place import SSH_SLURM, local_parallel
 from sweeps.plan.plan import Plan, Planned, by_launcher, folder_of_this_code, remaining_seconds
 from sweeps.plan.record import record_space
 from sweeps.plan.sharing import said, shares, warn_of_sharing
+from sweeps.remote.place import place_of
 from sweeps.status import console, duration
 from sweeps.usage import Space
 
@@ -35,7 +37,8 @@ def print_plan(plan: Plan) -> None:
         f"on disk once all have run: roughly {left.files:,} files, {readable_bytes(left.bytes)}", highlight=False
     )
     launchers = [launcher for launcher, _ in by_launcher(plan.pending)]
-    for line in code_lines(submitted_code(launchers, plan.common.on_slurm, plan.common.runs)):
+    code = submitted_code(launchers, plan.common.on_slurm, plan.common.runs)
+    for line in [*code_lines(code), *sent_lines([one.config for one in plan.runs], code)]:
         screen.print(line, highlight=False, markup=False)
     if (hint := forecast_hint(plan)) is not None:
         screen.print(hint, highlight=False, markup=False)
@@ -146,6 +149,17 @@ def code_lines(code: Code | None) -> list[str]:
     holds = f"{len(packed.files)} files, {readable_bytes(packed.size)}"
     lines = [f"code: snapshot {packed.id} ({holds}) {place} {code.folder}"]
     return [*lines, *(f"not in the snapshot: {line}" for line in not_in(packed))]
+
+
+def sent_lines(configs: Sequence[RunConfig], code: Code | None) -> list[str]:
+    """Return a line about the machine that the snapshot of runs would be sent to; none where it stays here.
+
+    Raises:
+      ConfigError: the runs name no such machine, or need what is not sent.
+    """
+    if configs[0].launcher.name != SSH_SLURM or code is None:
+        return []
+    return [place_of(configs).receives(code.packed.id)]
 
 
 def gpu_hours(runs: Iterable[Planned]) -> float:

@@ -34,7 +34,7 @@ from sweeps.plan.as_json import plan_values
 from sweeps.plan.fit import check_fit
 from sweeps.plan.place import local_parallel
 from sweeps.plan.plan import plan
-from sweeps.plan.tables import code_lines
+from sweeps.plan.tables import code_lines, sent_lines
 from sweeps.search import space
 from sweeps.search.as_json import search_values, settings_values
 from sweeps.search.confirm import confirmed, runs_left, winner
@@ -82,7 +82,8 @@ def launch(overrides: Sequence[str], intervals: Intervals = DEFAULT_INTERVALS, a
             print_json("plan", plan_values(planned) | {"totals": None, "runs": [], "search": settings_values(search)})
             return ExitCode.DONE
         print_search(search)
-        for line in code_lines(code_for(search, planned.common.on_slurm)):
+        code = code_for(search, planned.common.on_slurm)
+        for line in [*code_lines(code), *sent_lines([config], code)]:
             print(line)
         return ExitCode.DONE
     if config.launcher.name == "inline":

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from conf.schema import LauncherConfig
 from conf.typed import ConfigError, did_you_mean, show
+from records import layout
 from records.run_dir import warn_once
 from sweeps.code import Code
 from sweeps.slurm.dependency import FLAG, before, follow, followers, joined, with_dependency
@@ -269,7 +270,12 @@ def forbid_requeue(folder: Path, job: str) -> None:
 
 
 def search_jobs(folder: Path, owner: int | None = None) -> Queue | None:
-    """A user's jobs that share the search of a folder and have not ended; None where SLURM cannot be asked."""
+    """A user's jobs that share the search of a folder and have not ended; None where SLURM cannot be asked.
+
+    Those of a search that another machine has are not here.
+    """
+    if (folder / layout.REMOTE).exists():
+        return {}
     arrays = {one.array for one in submissions(folder) if one.kind == "search"}
     jobs = queue(owner) if arrays else {}
     return None if jobs is None else {job: state for job, state in jobs.items() if job.partition("_")[0] in arrays}

@@ -19,6 +19,7 @@ from conf.uris import is_web
 from records import layout
 from records.layout import RunOutcome
 from records.lock import is_held
+from records.remote import remote_run, remote_sweep
 from records.run_dir import RunDir
 from records.sweep import Member, Sweep
 from sweeps.slurm import cluster
@@ -66,7 +67,8 @@ class RunState:
 def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> RunState:
     """Return the state of a run whose budget is `budget` environment steps.
 
-    Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live.
+    Where SLURM cannot be asked (`queue` is None), a job that has not said how it ended is taken to live. A run of
+    another machine stands where that machine said when the record was brought last.
     """
     record = RunDir(run_dir)
     done = record.done()
@@ -76,8 +78,12 @@ def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> R
     said = status.state if status else None
     steps, rate = record.progress() if said else (0, None)
     job = job_of(run_dir)
+    remote = remote_run(run_dir)
     if is_held(run_dir):
         return RunState("running", steps, rate=rate, job=job.id if job and queue and job.id in queue else None)
+    if remote is not None and remote.alive:
+        return RunState(remote.state, steps, rate=rate, job=remote.job)  # type: ignore[arg-type]
+    queue = queue if remote is None else {}  # of that machine, which has said that no job of its own lives
     given_since = job is not None and status is not None and status.time < job.time  # to a job, after it had failed
     failed = said == RunOutcome.FAILED and not given_since
     job_state = None
@@ -98,9 +104,14 @@ def inspect(run_dir: Path, budget: int, queue: cluster.Queue | None = None) -> R
     return RunState("killed", steps, reason=f"its job ended without a word; see {job.log}" if job else "")
 
 
+def has_job(run_dir: Path) -> bool:
+    """Return whether a run was ever given to a job of this machine's SLURM."""
+    return os.path.exists(run_dir / layout.JOB) and not os.path.exists(run_dir / layout.REMOTE)
+
+
 def states_of(sweep: Sweep) -> dict[Member, RunState]:
     """Return the state of each member of a sweep."""
-    queue = cluster.queue(sweep.owner) if any(os.path.exists(one.run_dir / layout.JOB) for one in sweep.members) else {}
+    queue = cluster.queue(sweep.owner) if any(has_job(one.run_dir) for one in sweep.members) else {}
     return {member: inspect(member.run_dir, member.env_steps, queue) for member in sweep.members}
 
 
@@ -141,6 +152,7 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
     for member, state in ordered:
         lines += [f"diverged: {member.run_dir.name}: {task} {count} times" for task, count in state.divergences.items()]
+    lines += elsewhere(sweep)
     lines += decision(sweep, states)
     lines += search_jobs(sweep)
     lines += [f"mlflow: {page}" for page in mlflow_pages(sweep)]
@@ -149,6 +161,15 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
         for part in parts:
             lines.append(f"{part}: {counts([state for member, state in states.items() if member.part == part])}")
     return Group(shown, *map(escape, lines), counts(list(states.values())))
+
+
+def elsewhere(sweep: Sweep) -> list[str]:
+    """Return a line about the machine that has a sweep, if that is another one, and how old this view is."""
+    remote = remote_sweep(sweep.path) if sweep.path.suffix else None
+    if remote is None:
+        return []
+    age = "never fetched" if remote.fetched is None else f"as of {duration(time.time() - remote.fetched)} ago"
+    return [f"on {remote.host}, {age}; python -m sweeps.fetch brings what is new"]
 
 
 def decision(sweep: Sweep, states: Mapping[Member, RunState]) -> list[str]:

@@ -10,6 +10,7 @@ from conf.typed import ConfigError
 from records.command_line import Parser, add_sweep, exit_status
 from records.layout import ExitCode
 from records.output import add_json, print_json
+from records.remote import remote_sweep
 from records.sweep import all_runs, find_sweep, sweep_records
 from sweeps.status import console, search_jobs, states_of, table, watch
 
@@ -42,6 +43,10 @@ def run(arguments: Sequence[str] | None) -> int:
     if parsed.relaunch:
         if alone:
             raise ConfigError(f"--relaunch: there is no sweep in {parsed.runs}; continue a run with its own command")
+        if (remote := remote_sweep(sweep.path)) is not None:
+            from sweeps.remote.bring import pass_on
+
+            return pass_on(sweep.path, remote, "sweeps.status", "--relaunch")
         from sweeps.relaunch import relaunch
 
         status = relaunch(sweep)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from conf.uris import is_web
+from records.remote import remote_sweep
 from records.sweep import Member, Sweep
 from sweeps.slurm import cluster
 from sweeps.status import RunState, log_of, mlflow_pages, seconds_left, unmirrored
@@ -22,7 +23,14 @@ def status_values(sweep: Sweep, states: Mapping[Member, RunState]) -> dict[str, 
         "search_jobs": dict(jobs) if jobs is not None else None,
         "mlflow": [page for page in mlflow_pages(sweep) if is_web(page)],
         "unmirrored": unmirrored(sweep),
+        "remote": remote_values(sweep),
     }
+
+
+def remote_values(sweep: Sweep) -> dict[str, Any] | None:
+    """The other machine that has the sweep, and when its records were brought last; None for a sweep of this one."""
+    remote = remote_sweep(sweep.path) if sweep.path.suffix else None
+    return {"host": remote.host, "folder": remote.folder, "fetched": remote.fetched} if remote else None
 
 
 def run_values(member: Member, state: RunState) -> dict[str, Any]:
