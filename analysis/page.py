@@ -90,12 +90,13 @@ class Section:
     rows: Sequence[Mapping[str, Cell]] = ()
 
 
-def render(context: Context, shown: Sequence[Shown], out: Path, command: str) -> str:
+def render(context: Context, shown: Sequence[Shown], claims: pd.DataFrame, out: Path, command: str) -> str:
     """Return the page's HTML.
 
     Args:
       context: everything that was loaded.
       shown: the figures, in order.
+      claims: what `analysis.claims.table.compute` returns.
       out: the page's folder, from which links to run folders start.
       command: the command that made the report.
     """
@@ -113,6 +114,8 @@ def render(context: Context, shown: Sequence[Shown], out: Path, command: str) ->
     facts = provenance(context, command)
     sections.append(Section("left-out", "Left out", context.omissions()))
     sections.append(Section("provenance", "Provenance", context.loaded.notes, facts=facts))
+    if len(context.runs):  # of published curves alone, nobody claims to have reproduced them
+        sections.append(Section("claims", "The paper's claims", table="claims-table", rows=per_claim(claims)))
     return page_of(f"Results on {', '.join(context.benchmarks)}", sections)
 
 
@@ -289,6 +292,25 @@ def _mlflow(runs: Any) -> Cell:
 
 def _float(value: Any) -> float:
     return float("nan") if value is None else float(value)
+
+
+def per_claim(claims: pd.DataFrame) -> list[dict[str, Cell]]:
+    """Return every claim of the paper with what was published, what the runs say, and a verdict in words."""
+    return [
+        {
+            "claim": text_cell(one.claim),
+            "in words": text_cell(one.sentence),
+            "published": number_cell(one.published),
+            "source": text_cell(one.source),
+            "judged by": text_cell(one.judged_by),
+            "ours": number_cell(one.ours),
+            "low": number_cell(one.low),
+            "high": number_cell(one.high),
+            "seeds": number_cell(one.seeds or None),
+            "verdict": text_cell(one.verdict),
+        }
+        for one in rows_of(claims)
+    ]
 
 
 def differing_settings(runs: pd.DataFrame) -> list[dict[str, Cell]]:

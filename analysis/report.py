@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # at run time only after the arguments are known, so that --h
 
 PAGE = "index.html"
 RUNS = "runs.csv"
+CLAIMS = "claims.csv"
 LISTED = (
     "benchmark",
     "variant",
@@ -52,7 +53,8 @@ ROWS_OF_ONE_PROCESS = 20_000
 
 DESCRIPTION = """\
 Write one self-contained HTML page (DIR/index.html) with headline numbers, every figure that the runs allow and sortable
-tables; beside it each figure as PNG and PDF, its numbers as CSV and a LaTeX table, and a table of runs. INPUT is a runs
+tables, the last of which says what the runs say of each of the paper's claims; beside it each figure as PNG and PDF,
+its numbers as CSV and a LaTeX table, and the tables of runs and of claims. INPUT is a runs
 folder, one benchmark's folder, one run, a sweep's record (runs/_sweeps/SWEEP.json), an MLflow tracking URI, or
 published curves (csv, csv.gz, or the authors' results folder).
 Runs that differ in anything but the seed are never averaged. Runs may still be in progress; what cannot be used is
@@ -151,6 +153,7 @@ def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None
 
 def write(context: Context, out: Path, command: str) -> Path:
     """Write the page, and every figure with its tables beside it; return the page's path."""
+    from analysis.claims import table as claims
     from analysis.page import render
 
     several = len(context.benchmarks) > 1
@@ -158,9 +161,11 @@ def write(context: Context, out: Path, command: str) -> Path:
     shown = draw_group(context, False, out)
     for found in _with_progress(jobs, len(context.table) > ROWS_OF_ONE_PROCESS):
         shown += found
+    judged = claims.compute(context)
     if len(context.runs):
         _replace(out / RUNS, context.runs[list(LISTED)].to_csv(index=False).encode())
-    return _replace(out / PAGE, render(context, shown, out, command).encode())
+        _replace(out / CLAIMS, judged.to_csv(index=False).encode())
+    return _replace(out / PAGE, render(context, shown, judged, out, command).encode())
 
 
 def _with_progress(jobs: Sequence[tuple], parallel: bool) -> Iterator[list[Shown]]:

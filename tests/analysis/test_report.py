@@ -33,7 +33,9 @@ def test_report_writes_each_figure_with_its_table(runs: Path, tmp_path: Path, wr
         "scaling_compute",
     )
     names = [f"{name}.{kind}" for name in figures for kind in ("png", "pdf", "csv", "tex")]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([*names, "index.html", "runs.csv"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [*names, "index.html", "runs.csv", "claims.csv"]
+    )
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / "index.html")]
     assert (tmp_path / "out" / "aggregate.png").read_bytes().startswith(b"\x89PNG")
     assert pd.read_csv(tmp_path / "out" / "aggregate.csv")["variant"].tolist() == ["brc w64"] * 2 + ["brc w128"] * 2

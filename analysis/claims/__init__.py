@@ -1,0 +1,1 @@
+"""What the paper claims, and what the runs at hand say of each claim."""
