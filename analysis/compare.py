@@ -58,7 +58,7 @@ def compare(argv: Sequence[str]) -> int:
     from analysis.plots import comparison
     from analysis.table import LoadError
 
-    table, names, left_out, paired = gather(arguments)
+    table, names, left_out, paired, protocols = gather(arguments)
     usable = comparison.comparable(table)
     if usable.table.empty:
         raise LoadError(f"nothing that A and B share: {'; '.join(usable.left_out) or 'no benchmark'}")
@@ -72,7 +72,7 @@ def compare(argv: Sequence[str]) -> int:
     if arguments.json:
         print_json("compare", comparison_values(values, names, verdict, missing, arguments.figure))
     else:
-        lines = [*sentences(values, names, verdict), f"figure: {arguments.figure}"]
+        lines = [*sentences(values, names, verdict), *protocols, f"figure: {arguments.figure}"]
         print("\n".join([*lines, *(f"left out: {line}" for line in missing)]))
     if verdict == "unknown":
         raise LoadError("one seed of each task says nothing about chance; run at least two")
@@ -97,12 +97,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def gather(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str], list[str], list[str]]:
+def gather(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str], list[str], list[str], list[str]]:
     """Reads both sets of runs.
 
     Returns:
-      one table with variants A and B, what they are called, what could not be read, and the benchmarks on which runs of
-      A and B are pairs.
+      one table with variants A and B, what they are called, what could not be read, the benchmarks on which runs of A
+      and B are pairs, and how the scores of each were measured.
     Raises:
       LoadError: nothing to read, or a set has several variants and none is named.
     """
@@ -112,8 +112,9 @@ def gather(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str], list
     from analysis.load import load
     from analysis.pairs import paired_benchmarks
     from analysis.plots.comparison import A, B
+    from analysis.protocol import Protocols
 
-    tables, runs, names, left_out = [], [], [], []
+    tables, runs, names, left_out, protocols = [], [], [], [], []
     for source, letter, wanted in zip(arguments.sets, (A, B), (arguments.a, arguments.b), strict=True):
         loaded = load(source, spacing=arguments.reference_spacing)
         variant = one_variant(loaded.table, f"{letter} ({source})", f"--{letter.lower()}", wanted)
@@ -123,8 +124,9 @@ def gather(arguments: argparse.Namespace) -> tuple[pd.DataFrame, list[str], list
         runs.append(loaded.runs.loc[loaded.runs["variant"] == variant])
         names.append(f"{letter}: {variant} of {source}")
         left_out += [f"{letter}: {line}" for line in loaded.left_out]
+        protocols.append(f"{letter}: {Protocols(loaded.table, loaded.runs, loaded.published).of([variant])}")
     paired, unpaired = paired_benchmarks(*runs)
-    return pd.concat(tables, ignore_index=True), names, [*left_out, *unpaired], paired
+    return pd.concat(tables, ignore_index=True), names, [*left_out, *unpaired], paired, protocols
 
 
 def one_variant(table: pd.DataFrame, source: str, option: str, wanted: str | None) -> str:

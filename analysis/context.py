@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis import select
 from analysis.captions import with_notes
 from analysis.frames import distinct
+from analysis.protocol import Protocols
 from analysis.select import Selection
 from analysis.stats import REPLICATES
 from analysis.table import Loaded
@@ -32,6 +34,8 @@ class Plot:
     caption: str
     values: pd.DataFrame
     """The numbers that `draw` draws."""
+    csv: pd.DataFrame
+    """The same, with the column `analysis.protocol.COLUMN`."""
     summary: pd.DataFrame
     """The rows of `values` that a paper's table would show."""
     draw: Callable[[pd.DataFrame, Figure], None]
@@ -70,6 +74,11 @@ class Context:
     def _of_benchmark(self, name: str) -> Context:
         table, runs = (part.loc[part["benchmark"] == name] for part in (self.table, self.runs))
         return Context(self.loaded._replace(table=table, runs=runs), name, self.seed, self.replicates)
+
+    @cached_property
+    def protocols(self) -> Protocols:
+        """How the scores of each variant were measured."""
+        return Protocols(self.table, self.runs, self.loaded.published)
 
     @cached_property
     def scored(self) -> Selection:
@@ -126,10 +135,8 @@ class Context:
                 lines.append(f"{name}: no scaling figure: fewer than two critic sizes to compare")
         return lines
 
-    def _remarks(self, values: pd.DataFrame) -> list[str]:
+    def _remarks(self, named: set[Any]) -> list[str]:
         """The sentences on variants that a figure's values name, each once."""
-        words = values.select_dtypes(["object", "string", "category"])
-        named = {name for column in words for name in distinct(words, column)}
         fitting = [one for one in self.loaded.remarks if self.group in (ALL, one.benchmark)]
         return list(dict.fromkeys(one.sentence for one in fitting if not named.isdisjoint(one.variants)))
 
@@ -145,7 +152,7 @@ class Context:
         notes: Sequence[str],
         summary: pd.DataFrame | None = None,
     ) -> Plot:
-        """Returns a figure of this context; its caption ends with what the figure leaves out.
+        """Returns a figure of this context; its caption ends with the protocol and with what the figure leaves out.
 
         Args:
           name: the name of the figure's files, without the benchmark.
@@ -157,5 +164,9 @@ class Context:
           notes: one line for each thing that the figure leaves out.
           summary: the rows of `values` that a paper's table would show; None: all of them.
         """
-        text = with_notes(" ".join([caption, *self._remarks(values)]), notes, len(self.loaded.left_out))
-        return Plot(name, self.group, title, text, values, values if summary is None else summary, draw, size_in)
+        words = values.select_dtypes(["object", "string", "category"])
+        named = {name for column in words for name in distinct(words, column)}
+        said = " ".join([caption, *self._remarks(named), self.protocols.of(named)]).strip()
+        text = with_notes(said, notes, len(self.loaded.left_out))
+        chosen = values if summary is None else summary
+        return Plot(name, self.group, title, text, values, self.protocols.beside(values), chosen, draw, size_in)

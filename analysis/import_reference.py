@@ -76,6 +76,7 @@ def import_reference(path: Path | str, spacing: int | None = None) -> Loaded:
     """
     import pandas as pd
 
+    from analysis.protocol import RELEASE
     from analysis.table import Loaded, LoadError, empty_runs
 
     path = Path(path)
@@ -101,7 +102,8 @@ def import_reference(path: Path | str, spacing: int | None = None) -> Loaded:
     if curves.empty:
         raise LoadError(f"{path}: none of its curves can be used: {'; '.join(left_out)}")
     table = _table(curves, spacing or SPACING)
-    return Loaded(table, left_out, empty_runs(), [], tuple(_remarks(table, spacing or SPACING)))
+    remarks = tuple(_remarks(table, spacing or SPACING))
+    return Loaded(table, left_out, empty_runs(), [], remarks, {f"{METHOD} (published)": RELEASE})
 
 
 def _read_folders(root: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -294,7 +296,8 @@ def overlay(ours: Loaded, reference: Loaded) -> Loaded:
     renamed = known.assign(task=[ids.get((benchmark, short), task) for benchmark, short, task in keys])
     left_out = [*ours.left_out, *reference.left_out]
     table = pd.concat([ours.table, renamed], ignore_index=True)
-    return ours._replace(table=table, left_out=left_out, remarks=(*ours.remarks, *remarks))
+    published = {**ours.published, **reference.published}
+    return ours._replace(table=table, left_out=left_out, remarks=(*ours.remarks, *remarks), published=published)
 
 
 def _with_parts(reference: Loaded) -> Loaded:
@@ -339,13 +342,16 @@ def write_csv(argv: Sequence[str]) -> int:
       ConfigError: the command line makes no sense, or no curve can be used.
       OSError: the csv cannot be written.
     """
+    from analysis.protocol import Protocols
+
     parser = Parser(prog="python -m analysis.import_reference", description=str(__doc__))
     parser.add_argument("path", metavar="PATH", type=Path, help="the authors' results folder, or a csv of curves")
     parser.add_argument("--out", metavar="CSV", type=Path, required=True, help="csv to write, with normalised scores")
     add_spacing(parser)
     arguments = parser.parse_args(argv)
     loaded = import_reference(arguments.path, arguments.reference_spacing)
-    loaded.table.to_csv(arguments.out, index=False)
+    protocols = Protocols(loaded.table, loaded.runs, loaded.published)
+    protocols.beside(loaded.table).to_csv(arguments.out, index=False)
     for line in _summary(loaded):
         print(line)
     return 0

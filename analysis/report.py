@@ -163,8 +163,11 @@ def write(context: Context, out: Path, command: str) -> Path:
         shown += found
     judged = claims.compute(context)
     if len(context.runs):
-        _replace(out / RUNS, context.runs[list(LISTED)].to_csv(index=False).encode())
-        _replace(out / CLAIMS, judged.to_csv(index=False).encode())
+        _replace(
+            out / RUNS,
+            context.protocols.beside(context.runs.reindex(columns=list(LISTED))).to_csv(index=False).encode(),
+        )
+        _replace(out / CLAIMS, context.protocols.beside(judged).to_csv(index=False).encode())
     return _replace(out / PAGE, render(context, shown, judged, out, command).encode())
 
 
@@ -213,7 +216,7 @@ def draw_group(context: Context, named: bool, out: Path) -> list[Shown]:
         stem = f"{plot.name}-{plot.group}" if named else plot.name
         png, pdf = images(plot)
         table = latex(plot.summary, f"{plot.title}, {plot.group}. {plot.caption}", f"tab:{stem}")
-        files = {"png": png, "pdf": pdf, "csv": plot.values.to_csv(index=False).encode(), "tex": table.encode()}
+        files = {"png": png, "pdf": pdf, "csv": plot.csv.to_csv(index=False).encode(), "tex": table.encode()}
         for suffix, content in files.items():
             _replace(out / f"{stem}.{suffix}", content)
         width, height = (int(size * CSS_DPI) for size in plot.size_in)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import groups_of
+from analysis.protocol import Protocol
 from analysis.variants import AGENT, BENCHMARK, CRITIC_SIZE, SEED, SINGLE, TASKS, WIDTH, by_parts, labels, mode_of
 from conf.benchmarks import wholes
 from conf.typed import ConfigError
@@ -103,6 +104,8 @@ class Loaded(NamedTuple):
     """One line for each thing that is in the table and that a reader should know."""
     remarks: tuple[Remark, ...] = ()
     """What captions say of some variants."""
+    published: Mapping[str, Protocol] = {}
+    """Agent of published curves -> how its scores were measured."""
 
 
 @dataclass(frozen=True)
