@@ -66,6 +66,11 @@ class Standing:
         means = [self.mean(variant) for variant in range(len(self.variants))]
         return None if all(map(math.isnan, means)) else int(np.nanargmax(means))
 
+    @property
+    def leads(self) -> str | None:
+        """The name of that variant."""
+        return None if self.leader is None else self.variants[self.leader]
+
 
 def standing(sweep: Sweep, failed: Collection[Path]) -> Standing:
     """Return where a deciding sweep stands.

@@ -178,7 +178,12 @@ def decision(sweep: Sweep, states: Mapping[Member, RunState]) -> list[str]:
         return []
     from sweeps.decide.standing import lines, standing
 
-    return lines(standing(sweep, {one.run_dir for one, state in states.items() if state.name == "failed"}))
+    return lines(standing(sweep, failed(states)))
+
+
+def failed(states: Mapping[Member, RunState]) -> set[Path]:
+    """Return the directories of the runs that have failed."""
+    return {one.run_dir for one, state in states.items() if state.name == "failed"}
 
 
 def seconds_left(member: Member, state: RunState) -> float | None:

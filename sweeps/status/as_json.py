@@ -10,7 +10,7 @@ from conf.uris import is_web
 from records.remote import remote_sweep
 from records.sweep import Member, Sweep
 from sweeps.slurm import cluster
-from sweeps.status import RunState, log_of, mlflow_pages, seconds_left, unmirrored
+from sweeps.status import RunState, failed, log_of, mlflow_pages, seconds_left, unmirrored
 
 
 def status_values(sweep: Sweep, states: Mapping[Member, RunState]) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def status_values(sweep: Sweep, states: Mapping[Member, RunState]) -> dict[str, 
         "mlflow": [page for page in mlflow_pages(sweep) if is_web(page)],
         "unmirrored": unmirrored(sweep),
         "remote": remote_values(sweep),
+        "verdict": verdict_values(sweep, states),
     }
 
 
@@ -31,6 +32,16 @@ def remote_values(sweep: Sweep) -> dict[str, Any] | None:
     """The other machine that has the sweep, and when its records were brought last; None for a sweep of this one."""
     remote = remote_sweep(sweep.path) if sweep.path.suffix else None
     return {"host": remote.host, "folder": remote.folder, "fetched": remote.fetched} if remote else None
+
+
+def verdict_values(sweep: Sweep, states: Mapping[Member, RunState]) -> dict[str, Any] | None:
+    """What a deciding sweep says of its variants so far, and whether no further run matters; None for another sweep."""
+    if sweep.decide is None:
+        return None
+    from sweeps.decide.standing import recorded, standing
+
+    now = standing(sweep, failed(states))
+    return {"over": now.verdict.over, "leader": now.leads} | dict(recorded(now))
 
 
 def run_values(member: Member, state: RunState) -> dict[str, Any]:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode, RunOutcome
+from records.output import SCHEMA
 from records.run_dir import write_status
 from records.sweep import Sweep, find_sweep
 from sweeps.code import Code
@@ -88,6 +91,8 @@ def test_a_command_that_is_told_to_stop_is_continued_by_the_same_command(runs: R
     runs.at_most = 2
     assert main([*LOCAL, TAUS]) == ExitCode.INTERRUPTED
     assert "decision goes on" in capsys.readouterr().out
+    assert status(["--json"]) == ExitCode.DONE
+    assert printed(capsys)["over"] is False
     runs.at_most = 10
     assert main([*LOCAL, TAUS]) == ExitCode.DONE
     assert len(runs.started) == len(set(runs.started)) == 12
@@ -96,6 +101,17 @@ def test_a_command_that_is_told_to_stop_is_continued_by_the_same_command(runs: R
     shown = capsys.readouterr().out
     assert "leads: agent.tau=0.012" in shown
     assert "decision over: 12 runs, of 30 at most" in shown
+    assert status(["--json"]) == ExitCode.DONE
+    verdict = printed(capsys)
+    assert (verdict["over"], verdict["leader"]) == (True, "agent.tau=0.012")
+    assert {key: verdict[key] for key in ("variants", "comparisons")} == json.loads(sweep().path.read_text())["verdict"]
+
+
+def printed(capsys: pytest.CaptureFixture) -> dict[str, Any]:
+    """The verdict that `sweeps.status --json` has printed, as the schema describes it."""
+    value = json.loads(capsys.readouterr().out)
+    jsonschema.validate(value, json.loads(SCHEMA.read_text()))
+    return value["verdict"]
 
 
 def test_a_failed_run_is_shown_and_holds_up_its_variant_alone(runs: Runs, capsys):
