@@ -171,6 +171,9 @@ class LauncherConfig:
     """The number of runs that share a GPU at once: a SLURM job's, or each of this machine's."""
     runs_per_job: Annotated[int | None, Range(ge=1, le=10**5), NotIdentity(), Since(None)]
     """The number of runs that a SLURM job takes on, those beyond runs_per_gpu in turn; null: runs_per_gpu."""
+    seeds_together: Annotated[int, Range(ge=1, le=1000), Since(1)]
+    """The number of runs, different in the seed alone, that one process trains side by side, which changes rounding;
+    the process counts as one run for max_parallel, runs_per_gpu and runs_per_job."""
     gpu_memory_gb: Annotated[float | None, Range(gt=0, le=10**5), NotIdentity(), Since(None)]
     """The memory of one GPU in GiB, so that runs that cannot fit are refused; null: unknown."""
     max_gpu_hours: Annotated[float | None, Range(gt=0, le=10**9), NotIdentity(), Since(None)]
@@ -473,6 +476,14 @@ def check(config: RunConfig) -> None:
             f"launcher.runs_per_job={launcher.runs_per_job}: "
             f"at least launcher.runs_per_gpu, which is {launcher.runs_per_gpu}"
         )
+    if launcher.seeds_together > 1:
+        for key, value, why in (
+            ("sweep.search.space", search.space, "a search gives each run a process of its own"),
+            ("sweep.decide.max_seeds", config.sweep.decide.max_seeds, "a decision adds seeds one by one"),
+            ("mesh", config.mesh.devices > 1, "a mesh gives a run several devices"),
+        ):
+            if value:
+                raise ConfigError(f"launcher.seeds_together={launcher.seeds_together}: must be 1 with {key}: {why}")
     if launcher.name == "inline" and launcher.code == "snapshot":
         raise ConfigError(
             "launcher.code=snapshot: launcher=inline executes the runs in this process, which imports its own code; "

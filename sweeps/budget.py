@@ -6,6 +6,7 @@ Processor cores count for nothing. What a run does before its loop, and what a k
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -60,9 +61,14 @@ def planned_hours(one: Planned, on_slurm: bool) -> float:
 def gpus_of(launcher: LauncherConfig, on_slurm: bool) -> float:
     """The GPUs that one run has: its part of one where several share it, 0 where there are none."""
     if not on_slurm:
-        return 1 / launcher.runs_per_gpu if machine_gpus() else 0.0
+        return 1 / runs_on_gpu(launcher) if machine_gpus() else 0.0
     asked = max((count_of(name, launcher.slurm.get(name)) for name in GPU_FLAGS), default=0)
-    return asked / launcher.runs_per_gpu
+    return asked / runs_on_gpu(launcher)
+
+
+def runs_on_gpu(launcher: LauncherConfig) -> int:
+    """How many runs share a GPU."""
+    return launcher.runs_per_gpu * launcher.seeds_together
 
 
 def count_of(name: str, value: Any) -> int:
@@ -89,17 +95,17 @@ def used_by(run_dir: Path) -> float:
     count, _, kind = manifest.starts[-1].device.partition(" x ")
     if not count.isdecimal() or kind == "cpu":
         return 0.0
-    return seconds * int(count) / runs_per_gpu(run_dir) / HOUR_S
+    return seconds * int(count) / recorded_on_gpu(run_dir) / HOUR_S
 
 
-def runs_per_gpu(run_dir: Path) -> int:
+def recorded_on_gpu(run_dir: Path) -> int:
     """How many runs shared the run's GPU, as its configuration says."""
     try:
         launcher = (read_object(run_dir / layout.CONFIG) or {}).get("launcher")
     except DamagedRecordError:
         return 1
-    found = launcher.get("runs_per_gpu") if isinstance(launcher, dict) else None
-    return found if isinstance(found, int) and found > 0 else 1
+    found = [launcher.get(key) for key in ("runs_per_gpu", "seeds_together")] if isinstance(launcher, dict) else []
+    return math.prod(one for one in found if isinstance(one, int) and one > 0)
 
 
 def spent(record: Path, allowed: float | None) -> str | None:

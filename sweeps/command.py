@@ -17,6 +17,7 @@ from conf.typed import ConfigError
 from records.command_line import Parser, exit_status
 from records.layout import ExitCode
 from records.output import print_json
+from sweeps.teams import check_seeds, teams
 
 if TYPE_CHECKING:
     from conf.compose import Composed
@@ -50,7 +51,8 @@ Repeating a command continues an unfinished run and skips a finished one.
 
 Options
   -m, --multirun     several runs: comma lists, range(..), choice(..), +sweep=NAME
-  --run-dir DIR      continue the run in DIR with the configuration that is recorded there
+  --run-dir DIR      continue the run in DIR with the configuration that is recorded there; again for each further
+                     run that launcher.seeds_together has the same process train
   --cfg              print the composed configuration, and stop
   --json             print the plan of plan=true as one JSON object
   -h, --help         print this text, and stop
@@ -76,8 +78,8 @@ def dispatch(arguments: Sequence[str]) -> int:
         return ExitCode.DONE
     if options.run_dir is not None:
         if options.overrides or options.multirun or options.cfg or options.json:
-            raise ConfigError("--run-dir: exactly one directory, and no overrides or other options")
-        return continue_run(options.run_dir)
+            raise ConfigError("--run-dir: directories alone, and no overrides or other options")
+        return continue_runs(options.run_dir)
     members = composed(options.overrides, options.multirun)
     if any(one.config.launcher.after is not None for one in members):
         from sweeps.after import with_whole_names
@@ -89,6 +91,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     if options.cfg:
         print(identity.config_to_json(first))
         return ExitCode.DONE
+    check_seeds([one.config for one in members])
     if first.launcher.name == "ssh-slurm" and not first.plan:
         from sweeps.remote.submit import launch as launch_elsewhere
 
@@ -160,7 +163,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--cfg", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--run-dir", type=Path)
+    parser.add_argument("--run-dir", type=Path, action="append")
     parser.add_argument("overrides", nargs="*")
     return parser.parse_intermixed_args(arguments)
 
@@ -184,22 +187,35 @@ def rebased(member: Composed) -> Composed:
     return dataclasses.replace(member, config=resolved(member.config))
 
 
-def continue_run(run_dir: Path) -> int:
-    """Executes the run that a directory records, and returns its exit status; the directory may have been moved.
+def continue_runs(run_dirs: Sequence[Path]) -> int:
+    """Executes the runs that directories record, and returns the exit status; a directory may have been moved.
 
     A run whose sweep has used its budget in GPU-hours does not begin.
+
+    Raises:
+      ConfigError: a directory holds no run, or the runs are none of which one process could train all.
     """
     from records.run_dir import recorded_config
 
-    config = recorded_config(run_dir)
-    if config.launcher.max_gpu_hours is not None:
+    configs = [recorded_config(run_dir) for run_dir in run_dirs]
+    if len(teams((config, config) for config in configs)) > 1:
+        raise ConfigError(
+            f"--run-dir: {len(configs)} runs; one, or at most launcher.seeds_together that differ in the seed alone"
+        )
+    refused = False
+    if configs[0].launcher.max_gpu_hours is not None:
         from sweeps.budget import refuse_spent
 
-        if refuse_spent(identity.run_dir(config), config):
-            return ExitCode.INTERRUPTED
-    from agents.training.execute import execute
+        due = [config for config in configs if not refuse_spent(identity.run_dir(config), config)]
+        refused, configs = len(due) < len(configs), due
+    from agents.training.execute import execute, execute_together
 
-    return execute(config)
+    several = len(configs) > 1
+    exits = list(execute_together(configs).values()) if several else [execute(config) for config in configs]
+    if refused:
+        exits.append(ExitCode.INTERRUPTED)
+    by_weight = (ExitCode.FAILED, ExitCode.INTERRUPTED, ExitCode.STOPPED, ExitCode.DONE)
+    return next(code for code in by_weight if code in exits)
 
 
 def help_text() -> str:

@@ -4,7 +4,8 @@ The formula, for one environment step of all tasks:
 
     tasks x ENV_STEP_S / cores + U x (overhead + operations of an update / speed)
 
-where U updates follow a step; `agents.sizes` counts an update's operations.
+where U updates follow a step; `agents.sizes` counts an update's operations. Of seeds that one process trains together,
+each step is one of all of them.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def estimate(config: RunConfig, size: RunSize, rates: Rates, on_slurm: bool, par
     else:
         cores = max(1, len(os.sched_getaffinity(0)) // parallel)
     update_s = update_seconds(config, size, on_gpu(config.launcher, on_slurm), cores)
-    step_s = len(config.benchmark.task_ids) * ENV_STEP_S / cores + config.agent.updates_per_step * update_s
+    environments = config.launcher.seeds_together * len(config.benchmark.task_ids)
+    step_s = environments * ENV_STEP_S / cores + config.agent.updates_per_step * update_s
     return Estimate(config.train.env_steps * step_s, "formula")
 
 
@@ -94,7 +96,7 @@ def on_gpu(launcher: LauncherConfig, on_slurm: bool) -> bool:
 
 
 def update_seconds(config: RunConfig, size: RunSize, gpu: bool, cores: float) -> float:
-    """Return the seconds of one update.
+    """Return the seconds of one update, of all seeds that one process trains together.
 
     Args:
       config: the run's configuration.
@@ -103,7 +105,8 @@ def update_seconds(config: RunConfig, size: RunSize, gpu: bool, cores: float) ->
       cores: the run's processor cores.
     """
     speed = GPU_FLOPS / config.launcher.runs_per_gpu if gpu else FLOPS_PER_CORE * cores
-    return (GPU_UPDATE_OVERHEAD_S if gpu else CPU_UPDATE_OVERHEAD_S) + size.update_flops / speed
+    seeds = config.launcher.seeds_together
+    return (GPU_UPDATE_OVERHEAD_S if gpu else seeds * CPU_UPDATE_OVERHEAD_S) + seeds * size.update_flops / speed
 
 
 def int_or(value: Any, default: int) -> int:

@@ -17,6 +17,7 @@ from records.find import find_point
 from records.layout import ExitCode
 from records.run_dir import recorded_config
 from sweeps.command import rebased, start
+from sweeps.teams import check_seeds
 
 DESCRIPTION = """\
 Continue a copy of a run from one of its checkpoints, with some keys changed. A fork is a run of its own, in a directory
@@ -55,6 +56,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     if options.cfg:
         print(identity.config_to_json(forks[0].config))
         return ExitCode.DONE
+    check_seeds([fork.config for fork in forks])
     if not all(has_begun(fork.config) for fork in forks):
         check_checkpoint(run_dir, env_steps)
     return start(forks, options.multirun)

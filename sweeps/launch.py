@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.training.execute import check_place, execute
+from agents.training.execute import check_place, execute_together
 from conf.compose import Composed
 from conf.schema import LauncherConfig
 from records.layout import ExitCode
@@ -26,7 +26,7 @@ from sweeps.opening import manifest_path, open_sweep, parent_runs
 from sweeps.outcomes import outcome, print_outcomes
 from sweeps.plan.fit import check_fit
 from sweeps.plan.place import local_parallel
-from sweeps.plan.plan import Plan, Planned, by_launcher, plan
+from sweeps.plan.plan import Plan, Planned, by_launcher, plan, teams_of
 from sweeps.plan.sharing import warn_of_sharing
 from sweeps.plan.tables import print_plan, summary
 from sweeps.pool import Pool, RetryPolicy, on_signals
@@ -109,8 +109,7 @@ def job_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path, co
       path: the sweep's record.
       code: the code that the jobs import; None: the code as it is when a job starts.
     """
-    run_dirs = [one.run_dir for one in runs]
-    return script(run_dirs, launcher, path.with_suffix(""), path.stem, cluster.max_array_size(), code)
+    return script(dirs_of(runs), launcher, path.with_suffix(""), path.stem, cluster.max_array_size(), code)
 
 
 def dry_run(plan: Plan, path: Path) -> None:
@@ -125,9 +124,10 @@ def dry_run(plan: Plan, path: Path) -> None:
         if plan.common.on_slurm:
             print_script(launcher, runs, path, kept(code, launcher, on_slurm=True))
             continue
-        print(f"\n{local_parallel(launcher, len(runs))} at once on this machine:")
-        for one in runs:
-            print(f"python -m agents.run --run-dir {one.run_dir}")
+        processes = dirs_of(runs)
+        print(f"\n{local_parallel(launcher, len(processes))} at once on this machine:")
+        for team in processes:
+            print(f"python -m agents.run {' '.join(f'--run-dir {run_dir}' for run_dir in team)}")
     check_fit(plan)
 
 
@@ -140,7 +140,7 @@ def print_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path, 
       path: the sweep's record.
       code: the code that the jobs import; None: the code as it is when a job starts.
     """
-    jobs = group([one.run_dir for one in runs], launcher)
+    jobs = group(dirs_of(runs), launcher)
     count = len(arrays(jobs, cluster.max_array_size()))
     several = f" (the first of {count} arrays)" if count > 1 else ""
     print(f"\nsbatch would be given, for {len(runs)} runs in {len(jobs)} jobs{several}:\n")
@@ -153,8 +153,7 @@ def submit(plan: Plan, sweep: Sweep, code: Code | None) -> None:
     """Submit the pending runs, arrays of their own for each launcher, and say how to watch them."""
     ids = []
     for launcher, runs in by_launcher(plan.pending):
-        run_dirs = [one.run_dir for one in runs]
-        ids += cluster.submit(run_dirs, launcher, sweep.folder, sweep.id, kept(code, launcher, on_slurm=True))
+        ids += cluster.submit(dirs_of(runs), launcher, sweep.folder, sweep.id, kept(code, launcher, on_slurm=True))
     print(f"sweep {sweep.id}: submitted {len(plan.pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
     print_hints(sweep)
 
@@ -197,6 +196,11 @@ def run_here(plan: Plan, sweep: Sweep, code: Code | None) -> int:
     return status
 
 
+def dirs_of(runs: Sequence[Planned]) -> list[tuple[Path, ...]]:
+    """Return the directories of the runs that each process executes."""
+    return [tuple(one.run_dir for one in team) for team in teams_of(runs)]
+
+
 def carry_out(pending: Sequence[Planned], inline: bool, code: Code | None = None) -> tuple[dict[Path, int], bool]:
     """Execute runs on this machine, those of one launcher after those of another.
 
@@ -218,16 +222,17 @@ def carry_out(pending: Sequence[Planned], inline: bool, code: Code | None = None
 
 
 def run_inline(runs: Sequence[Planned]) -> tuple[dict[Path, int], bool]:
-    """Execute the runs one after another in this process, until one is interrupted.
+    """Execute the runs in this process, one after another but for seeds together, until one is interrupted.
 
     Returns:
       the exit status of each run that ended, and whether the command was told to stop.
     """
     ended: dict[Path, int] = {}
-    for one in runs:
-        refused = refuse_spent(one.run_dir, one.config)
-        ended[one.run_dir] = ExitCode.INTERRUPTED if refused else execute(one.config)
-        if ended[one.run_dir] == ExitCode.INTERRUPTED:
+    for team in teams_of(runs):
+        refused = [one for one in team if refuse_spent(one.run_dir, one.config)]
+        ended |= {one.run_dir: int(ExitCode.INTERRUPTED) for one in refused}
+        ended |= execute_together([one.config for one in team if one not in refused])
+        if ExitCode.INTERRUPTED in [ended[one.run_dir] for one in team]:
             return ended, True
     return ended, False
 
@@ -249,10 +254,11 @@ def run_pool(
       the exit status of each run that ended, and whether the command was told to stop.
     """
     retry_policy = RetryPolicy(launcher.max_crashes, launcher.backoff_s, time.time())
-    parallel = local_parallel(launcher, len(runs))
+    processes = dirs_of(runs)
+    parallel = local_parallel(launcher, len(processes))
     # Sessions of their own: a Ctrl-C reaches runs through `stop`, once.
     pool = Pool(
-        [one.run_dir for one in runs],
+        processes,
         parallel,
         retry_policy,
         new_session=True,

@@ -21,7 +21,11 @@ from records.run_dir import RunDir, note_crash, write_status
 from sweeps.gpus import environment_of, idlest
 
 LAST_LINES = 20
+COPY_S = 1.0
 TOLD = (-signal.SIGTERM, -signal.SIGUSR2)  # told to stop before the run could listen
+
+Team = tuple[Path, ...]
+"""Runs of one process."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,20 @@ class RetryPolicy:
 
 
 class Pool:
-    """At most `parallel` runs at once, each `python -m agents.run --run-dir ...` with its output in the run's log.
+    """Teams of runs, most of them of one run, at most `parallel` at once, each in a process that appends to their logs.
 
     Args:
-      run_dirs: the runs.
-      parallel: how many runs are executed at once.
+      teams: the runs, by the process that executes them.
+      parallel: how many processes there are at once.
       retry_policy: how often a run may crash.
       new_session: whether the terminal's Ctrl-C does not reach the runs.
-      gpus: the GPUs to deal out, one to each run; without any, the runs see what this process sees.
+      gpus: the GPUs to deal out, one to each process; without any, the runs see what this process sees.
       variables: further variables of the runs' environment.
     """
 
     def __init__(
         self,
-        run_dirs: Sequence[Path],
+        teams: Sequence[Team],
         parallel: int,
         retry_policy: RetryPolicy,
         new_session: bool,
@@ -61,37 +65,39 @@ class Pool:
         variables: Mapping[str, str] | None = None,
     ):
         self._variables = variables or {}
-        self._waiting = [(0.0, run_dir) for run_dir in run_dirs]
+        self._waiting = [(0.0, team) for team in teams]
         self._parallel, self._retry_policy, self._new_session = parallel, retry_policy, new_session
-        self._gpus, self._gpu_of = gpus, dict[Path, str | None]()
-        self._running: dict[Path, tuple[subprocess.Popen, IO[bytes]]] = {}
+        self._gpus = gpus
+        self._running: list[Running] = []
         self.ended: dict[Path, int] = {}
         self.stopping = False
 
     def add(self, run_dir: Path) -> None:
         """One more run."""
-        self._waiting.append((0.0, run_dir))
+        self._waiting.append((0.0, (run_dir,)))
 
     def has(self, run_dir: Path) -> bool:
         """Whether the run goes on, or is going to."""
-        return run_dir in self._running or any(waiting == run_dir for _, waiting in self._waiting)
+        return self.is_running(run_dir) or any(run_dir in team for _, team in self._waiting)
 
     def is_running(self, run_dir: Path) -> bool:
         """Whether the run has a process."""
-        return run_dir in self._running
+        return any(run_dir in one.team for one in self._running)
 
     def withdraw(self, run_dir: Path) -> None:
         """Do not start the run, where it has not been started."""
-        self._waiting = [entry for entry in self._waiting if entry[1] != run_dir]
+        self._waiting = [
+            (due, rest) for due, team in self._waiting if (rest := tuple(one for one in team if one != run_dir))
+        ]
 
     def poll(self) -> bool:
         """Collect what has ended and start what is due; whether anything is left."""
-        for run_dir, (process, log) in list(self._running.items()):
-            code = process.poll()
+        for one in list(self._running):
+            code = one.process.poll()
             if code is not None:
-                log.close()
-                del self._running[run_dir], self._gpu_of[run_dir]
-                self._collect(run_dir, code)
+                one.log.close()
+                self._running.remove(one)
+                self._collect(one, code)
         if self.stopping:
             return bool(self._running)
         now = time.time()
@@ -100,27 +106,38 @@ class Pool:
             self._start(entry[1])
         return bool(self._running or self._waiting)
 
-    def _start(self, run_dir: Path) -> None:
-        log = append_to(run_dir / layout.LOG)
-        gpu = idlest(self._gpus, self._gpu_of.values())
+    def _start(self, team: Team) -> None:
+        gpu = idlest(self._gpus, [one.gpu for one in self._running])
+        log, started = Log([run_dir / layout.LOG for run_dir in team]), time.time()
         process = subprocess.Popen(
-            run_command(run_dir),
+            run_command(*team),
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=log.file,
+            stderr=log.file,
             env=os.environ | self._variables | environment_of(gpu, self._gpus, self._parallel),
             start_new_session=self._new_session,
         )
-        self._running[run_dir], self._gpu_of[run_dir] = (process, log), gpu
+        self._running.append(Running(team, process, log, gpu, started))
 
-    def _collect(self, run_dir: Path, code: int) -> None:
-        """Book how a run ended; one that crashed waits for another try, or has failed."""
-        self.ended[run_dir] = code
+    def _collect(self, ended: Running, code: int) -> None:
+        """Book how each run of a process ended; those that crashed wait for another try together."""
+        again = {}
+        for run_dir in ended.team:
+            own = code if len(ended.team) == 1 else own_code(run_dir, code, ended.started)
+            self.ended[run_dir] = own
+            if (crashes := self._crashes(run_dir, own)) is not None:
+                again[run_dir] = crashes
+        if again:
+            pause_s = self._retry_policy.backoff_s * 2 ** (max(again.values()) - 1)
+            self._waiting.append((time.time() + pause_s, tuple(again)))
+
+    def _crashes(self, run_dir: Path, code: int) -> int | None:
+        """Book how a run ended; how often it has crashed where it is to be tried again."""
         fine = (ExitCode.DONE, ExitCode.STOPPED, ExitCode.INTERRUPTED, *TOLD)
         if code in fine or (self.stopping and code == -signal.SIGKILL):  # by `kill`
-            return
+            return None
         if is_held(run_dir):  # by another process, which goes on
-            return
+            return None
         status = RunDir(run_dir).status() if code == ExitCode.FAILED else None
         said = status if status is not None and status.state == RunOutcome.FAILED else None
         last_lines = tail_lines(run_dir / layout.LOG, LAST_LINES)
@@ -133,34 +150,99 @@ class Pool:
         final = code == ExitCode.BAD_CONFIG or (said is not None and not said.retry)
         if final or crashes > self._retry_policy.max_crashes:
             write_status(run_dir, RunOutcome.FAILED, **details)
-            return
+            return None
         write_status(run_dir, RunOutcome.CRASHED, **details)
-        self._waiting.append((time.time() + self._retry_policy.backoff_s * 2 ** (crashes - 1), run_dir))
+        return crashes
 
     def stop(self) -> None:
         """Ask running runs to checkpoint and end; start no more."""
         self.stopping = True
-        for process, _ in self._running.values():
+        for one in self._running:
             with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+                one.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End running runs at once; they go on from their last checkpoints when they are started again."""
-        for process, _ in self._running.values():
-            process.kill()
+        for one in self._running:
+            one.process.kill()
 
     def drain(self) -> None:
         """Wait for running runs to end, and book nothing: that may be what went wrong."""
-        for process, log in self._running.values():
-            process.wait()
-            log.close()
+        for one in self._running:
+            one.process.wait()
+            one.log.close()
         self._running.clear()
-        self._gpu_of.clear()
 
 
-def run_command(run_dir: Path) -> list[str]:
-    """The command of the process that executes a run."""
-    return [sys.executable, "-m", "agents.run", "--run-dir", str(run_dir)]
+class Log:
+    """What a process writes goes to the end of one file, or of several alike.
+
+    Attributes:
+      file: the process's standard output and error.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self._copier: subprocess.Popen | None = None
+        if len(paths) == 1:
+            self.file: IO[bytes] = append_to(paths[0])
+            return
+        # Deaf to what tells a run to stop, which then still has something to say; ends with the process's last word.
+        command = 'trap "" HUP INT TERM USR1 USR2; exec tee -a -- "$@"'
+        self._copier = subprocess.Popen(
+            ["/bin/sh", "-c", command, "sh", *map(str, paths)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._copier.stdin is not None
+        self.file = self._copier.stdin
+
+    def close(self) -> None:
+        """Wait a moment until the files have what the process wrote before it ended."""
+        self.file.close()
+        if self._copier is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # a mirror may go on, and write, after its run
+                self._copier.wait(COPY_S)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that executes runs.
+
+    Attributes:
+      team: the runs.
+      process: the process.
+      log: where the process writes.
+      gpu: the GPU that the process was given; None where there is none to give.
+      started: when, in seconds since the epoch.
+    """
+
+    team: Team
+    process: subprocess.Popen
+    log: Log
+    gpu: str | None
+    started: float
+
+
+def own_code(run_dir: Path, code: int, since: float) -> int:
+    """How one of several runs of a process ended: what its own status says since then, or else as the process did."""
+    status = RunDir(run_dir).status()
+    if status is not None and status.state == RunOutcome.DONE:  # perhaps before
+        return ExitCode.DONE
+    if status is None or status.time < since:
+        return code
+    return {
+        RunOutcome.FAILED: ExitCode.FAILED,
+        RunOutcome.STOPPED: ExitCode.STOPPED,
+        RunOutcome.INTERRUPTED: ExitCode.INTERRUPTED,
+    }.get(status.state, code)
+
+
+def run_command(*run_dirs: Path) -> list[str]:
+    """The command of the process that executes runs."""
+    named = [argument for run_dir in run_dirs for argument in ("--run-dir", str(run_dir))]
+    return [sys.executable, "-m", "agents.run", *named]
 
 
 def how_it_ended(code: int, last_lines: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from sweeps.code import kept, store, submitted_code
 from sweeps.plan.place import grouped
 from sweeps.slurm import cluster
 from sweeps.slurm.script import script
+from sweeps.teams import recorded_teams
 
 
 def submit_runs(sweep: Sweep, run_dirs: Sequence[Path]) -> list[str]:
@@ -21,14 +22,15 @@ def submit_runs(sweep: Sweep, run_dirs: Sequence[Path]) -> list[str]:
     Raises:
       ConfigError: a run has no configuration that can be read, or SLURM does not answer or refuses.
     """
-    groups = grouped((recorded_config(run_dir).launcher, run_dir) for run_dir in run_dirs)
+    found = grouped((recorded_config(run_dir).launcher, run_dir) for run_dir in run_dirs)
+    groups = [(launcher, recorded_teams(runs)) for launcher, runs in found]
     code = submitted_code([launcher for launcher, _ in groups], on_slurm=True, runs=sweep.path.parents[1])
     own = [kept(code, launcher, on_slurm=True) for launcher, _ in groups]
-    for (launcher, runs), imported in zip(groups, own, strict=True):
-        cluster.check(launcher, script(runs, launcher, sweep.folder, sweep.id, cluster.max_array_size(), imported))
+    for (launcher, teams), imported in zip(groups, own, strict=True):
+        cluster.check(launcher, script(teams, launcher, sweep.folder, sweep.id, cluster.max_array_size(), imported))
     if code is not None:
         store(code)
     ids = []
-    for (launcher, runs), imported in zip(groups, own, strict=True):
-        ids += cluster.submit(runs, launcher, sweep.folder, sweep.id, imported)
+    for (launcher, teams), imported in zip(groups, own, strict=True):
+        ids += cluster.submit(teams, launcher, sweep.folder, sweep.id, imported)
     return ids

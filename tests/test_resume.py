@@ -20,6 +20,7 @@ from tests.commands import (
     TINY,
     TINY_DISCRETE,
     command,
+    living,
     newest_state,
     only_run,
     replay_contents,
@@ -284,3 +285,29 @@ def test_moved_run_continues_from_its_own_record(tmp_path: Path, uninterrupted: 
     result = run(tmp_path, "--run-dir", str(run_dir))
     assert result.returncode == 0, result.stderr
     assert_equal_runs(run_dir, uninterrupted)
+
+
+def test_seeds_together_are_killed_and_end_bit_equal(tmp_path: Path):
+    """The process is killed once both have a checkpoint within training; the sweep's pool starts it again."""
+    seeds = ["-m", "seed=0,1", "launcher.seeds_together=2", "launcher=local", "launcher.backoff_s=0.1"]
+    settings = [*SETTINGS, "train.env_steps=700", "env.workers=1", *seeds]
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    for folder in (straight, killed):
+        folder.mkdir()
+    result = run(straight, *settings)
+    assert result.returncode == ExitCode.DONE, result.stderr
+    with living(*command(*settings, OFTEN), limit_s=240, cwd=killed, stdout=subprocess.DEVNULL) as sweep:
+
+        def newest() -> list[int]:
+            found = [list(one.glob("step-*")) for one in killed.glob("runs/*/*/checkpoints")]
+            return [max((int(path.name.removeprefix("step-")) for path in paths), default=0) for paths in found]
+
+        wait_until(lambda: len(newest()) == 2 and min(newest()) > 200, 200, "both have a checkpoint beyond 200")
+        (process,) = (one for one in psutil.Process(sweep.pid).children() if "--run-dir" in one.cmdline())
+        process.kill()
+        assert sweep.wait(200) == ExitCode.DONE
+    for reference in straight.glob("runs/*/*/config.json"):
+        ours = killed / reference.parent.relative_to(straight)
+        assert_equal_runs(ours, reference.parent)
+        assert len((ours / layout.CRASHES).read_text().splitlines()) == 1
+        assert (ours / layout.LOG).read_text().count("continuing from") == 2  # both runs' lines are in both logs

@@ -156,7 +156,7 @@ def train(attempts: Sequence[Attempt]) -> None:
         lanes[lane].end(error)
 
     try:
-        team = team_of(attempts[0].prepared)
+        team = team_of(attempts[0].prepared, config.launcher.seeds_together)
         for one in attempts:
             try:
                 lanes[one.open(team)] = one

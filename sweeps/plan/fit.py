@@ -12,7 +12,7 @@ from conf.typed import ConfigError
 from sweeps.budget import check_hours, gpus_of
 from sweeps.gpus import MEMORY_FRACTION, machine_gpus
 from sweeps.plan.place import local_parallel
-from sweeps.plan.plan import Common, Plan, Planned, by_launcher
+from sweeps.plan.plan import Common, Plan, Planned, by_launcher, teams_of
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -48,8 +48,9 @@ def check_mesh(runs: Sequence[Planned], common: Common) -> None:
 
 def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], common: Common) -> None:
     on_slurm = common.on_slurm
-    at_once = launcher.runs_per_gpu if on_slurm else local_parallel(launcher, len(pending))
-    per_gpu = at_once if on_slurm else -(-at_once // max(1, len(machine_gpus())))
+    processes = launcher.runs_per_gpu if on_slurm else local_parallel(launcher, len(teams_of(pending)))
+    processes_per_gpu = processes if on_slurm else -(-processes // max(1, len(machine_gpus())))
+    at_once, per_gpu = (count * launcher.seeds_together for count in (processes, processes_per_gpu))
     sizes = [one.size for one in pending]
     check_disk(sorted(sizes, key=lambda size: size.replay_file_bytes, reverse=True)[:at_once], common.runs)
     largest = sorted(sizes, key=lambda size: size.replay_bytes, reverse=True)[:at_once]
@@ -60,9 +61,10 @@ def _check_fit(launcher: LauncherConfig, pending: Sequence[Planned], common: Com
         needed = sum(sorted((one.size.device_bytes for one in pending), reverse=True)[:per_gpu])
         usable = MEMORY_FRACTION * launcher.gpu_memory_gb * 2**30
         if needed > usable:
+            together = f" launcher.seeds_together={launcher.seeds_together}" if launcher.seeds_together > 1 else ""
             there = f"{MEMORY_FRACTION:.0%} of launcher.gpu_memory_gb={launcher.gpu_memory_gb:g}"
             raise ConfigError(
-                f"launcher.runs_per_gpu={per_gpu}: needs {readable_bytes(needed)} of GPU memory, "
+                f"launcher.runs_per_gpu={processes_per_gpu}{together}: needs {readable_bytes(needed)} of GPU memory, "
                 f"{there} is {readable_bytes(usable)}"
             )
 

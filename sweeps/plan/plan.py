@@ -25,6 +25,7 @@ from sweeps.estimate import Estimate, estimate, measured_rates
 from sweeps.plan.place import grouped, local_parallel, use_slurm
 from sweeps.slurm import cluster
 from sweeps.status import RunState, has_job, inspect
+from sweeps.teams import teams
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def plan(members: Sequence[Composed]) -> Plan:
             run_dir = identity.run_dir(config)
             state, stale = inspect(run_dir, config.train.env_steps, queue), False
         size = run_size(config, specs)
-        parallel = local_parallel(config.launcher, same_launcher[repr(member.config.launcher)])
+        processes = -(-same_launcher[repr(member.config.launcher)] // config.launcher.seeds_together)
+        parallel = local_parallel(config.launcher, processes)
         time_needed = estimate(config, size, rates, common.on_slurm, parallel)
         planned[run_dir] = Planned(config, member.varied, run_dir, size, state, time_needed, stale, member.part)
     return Plan(tuple(planned.values()), common)
@@ -231,6 +233,12 @@ def by_launcher(runs: Iterable[Planned]) -> list[tuple[LauncherConfig, list[Plan
     return grouped((one.config.launcher, one) for one in runs)
 
 
+def teams_of(runs: Iterable[Planned]) -> list[tuple[Planned, ...]]:
+    """Return the runs by the process that executes them."""
+    return teams((one.config, one) for one in runs)
+
+
 def remaining_seconds(runs: Iterable[Planned]) -> float:
-    """Return a rough estimate of the seconds that the runs still need, one run after another."""
-    return sum(one.seconds_left for one in runs if one.pending)
+    """Return a rough estimate of the seconds that the runs still need, one after another but for seeds together."""
+    pending = teams_of(one for one in runs if one.pending)
+    return sum(max(one.seconds_left for one in team) for team in pending)

@@ -16,7 +16,7 @@ from records.run_dir import TIMING_TAIL, RunDir
 from sweeps.estimate import ENV_STEP_S, int_or, on_gpu, update_seconds
 from sweeps.plan.bandwidth import machine_bandwidth
 from sweeps.plan.place import local_parallel
-from sweeps.plan.plan import Plan, Planned, by_launcher
+from sweeps.plan.plan import Plan, Planned, by_launcher, teams_of
 
 GATHER_PASSES = 3
 """How often the bytes of an update's batch go through memory: read from replay, written, read by the learner."""
@@ -60,7 +60,8 @@ def shares(plan: Plan) -> list[Share]:
     found = []
     for launcher, runs in by_launcher(plan.pending):
         on_slurm = plan.common.on_slurm
-        at_once = min(launcher.runs_per_gpu, len(runs)) if on_slurm else local_parallel(launcher, len(runs))
+        processes = len(teams_of(runs))
+        at_once = min(launcher.runs_per_gpu, processes) if on_slurm else local_parallel(launcher, processes)
         cores = int_or(launcher.slurm.get("cpus_per_task"), 1) if on_slurm else len(os.sched_getaffinity(0))
         if at_once > 1:
             gpu = on_gpu(launcher, on_slurm)
@@ -93,7 +94,7 @@ def warnings(share: Share) -> list[str]:
     """Return a sentence for each thing that will make the runs wait, with what to change."""
     found = []
     config = share.run.config
-    tasks = len(config.benchmark.task_ids)
+    tasks = config.launcher.seeds_together * len(config.benchmark.task_ids)
     environments_s = tasks * environment_seconds(config)
     updates_s = config.agent.updates_per_step * update_seconds(config, share.run.size, share.gpu, share.cores_each)
     needed = min(tasks, environments_s / updates_s)

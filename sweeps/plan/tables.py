@@ -8,11 +8,12 @@ from rich.table import Table
 
 from agents.sizes import RunSize, readable_bytes
 from conf.schema import RunConfig
+from sweeps.budget import runs_on_gpu
 from sweeps.code import Code, not_in, submitted_code
 from sweeps.gpus import machine_gpus
 from sweeps.plan.forecast import forecast_hint
 from sweeps.plan.place import SSH_SLURM, local_parallel
-from sweeps.plan.plan import Plan, Planned, by_launcher, folder_of_this_code, remaining_seconds
+from sweeps.plan.plan import Plan, Planned, by_launcher, folder_of_this_code, remaining_seconds, teams_of
 from sweeps.plan.record import record_space
 from sweeps.plan.sharing import said, shares, warn_of_sharing
 from sweeps.remote.place import place_of
@@ -36,6 +37,8 @@ def print_plan(plan: Plan) -> None:
     screen.print(
         f"on disk once all have run: roughly {left.files:,} files, {readable_bytes(left.bytes)}", highlight=False
     )
+    for line in together_lines(plan):
+        screen.print(line, highlight=False, markup=False)
     launchers = [launcher for launcher, _ in by_launcher(plan.pending)]
     code = submitted_code(launchers, plan.common.on_slurm, plan.common.runs)
     for line in [*code_lines(code), *sent_lines([one.config for one in plan.runs], code)]:
@@ -94,6 +97,19 @@ def size_table(plan: Plan) -> Table:
             f"{left.files:,} files, {readable_bytes(left.bytes)}",
         )
     return table
+
+
+def together_lines(plan: Plan) -> list[str]:
+    """Return a line for each launcher that has seeds trained together: in how many processes."""
+    lines = []
+    for launcher, runs in by_launcher(plan.pending):
+        seats = launcher.seeds_together
+        if seats > 1:
+            found = teams_of(runs)
+            short = sum(len(team) < seats for team in found)
+            empty = f", {short} of them with places left empty" if short else ""
+            lines.append(f"seeds together: {len(runs)} runs in {len(found)} processes of {seats} each{empty}")
+    return lines
 
 
 def left_by(one: Planned) -> Space:
@@ -164,7 +180,7 @@ def sent_lines(configs: Sequence[RunConfig], code: Code | None) -> list[str]:
 
 def gpu_hours(runs: Iterable[Planned]) -> float:
     """Return a rough estimate of the hours for which the pending runs occupy a GPU."""
-    return sum(one.seconds_left / one.config.launcher.runs_per_gpu for one in runs if one.pending) / 3600
+    return sum(one.seconds_left / runs_on_gpu(one.config.launcher) for one in runs if one.pending) / 3600
 
 
 def hours_in_words(hours: float) -> str:
@@ -179,5 +195,5 @@ def time_needed(plan: Plan) -> str:
     if plan.common.on_slurm:
         return f"roughly {hours_in_words(gpu_hours(plan.runs))} GPU-hours{source}"
     groups = by_launcher(plan.pending)
-    seconds = sum(remaining_seconds(runs) / local_parallel(launcher, len(runs)) for launcher, runs in groups)
+    seconds = sum(remaining_seconds(runs) / local_parallel(launcher, len(teams_of(runs))) for launcher, runs in groups)
     return f"roughly {duration(seconds)} on this machine's {'GPUs' if machine_gpus() else 'CPU'}{source}"

@@ -106,12 +106,12 @@ def run_command(command: Sequence[str], text: str | None = None) -> subprocess.C
 
 
 def submit(
-    run_dirs: Sequence[Path], launcher: LauncherConfig, folder: Path, name: str, code: Code | None = None
+    teams: Sequence[Sequence[Path]], launcher: LauncherConfig, folder: Path, name: str, code: Code | None = None
 ) -> list[str]:
     """Submit arrays of jobs, as few as SLURM's limit on their length allows; their ids.
 
     Args:
-      run_dirs: the runs, in the order in which jobs take them on.
+      teams: the runs of each process, in the order in which jobs take them on.
       launcher: how many runs share a job, and sbatch's flags.
       folder: the sweep's, where the submission is written.
       name: what SLURM calls the jobs.
@@ -121,7 +121,7 @@ def submit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     waiting, ids = after_other(launcher, folder), []
-    for part in arrays(group(run_dirs, launcher), max_array_size()):
+    for part in arrays(group(teams, launcher), max_array_size()):
         path = next_submission(folder)
         jobs = tuple(tuple(os.path.relpath(run_dir, folder) for run_dir in runs) for runs in part)
         submission = Submission(

@@ -21,6 +21,7 @@ from records.sweep import read_sweep
 from sweeps.ending import end_if_over
 from sweeps.pool import Pool, RetryPolicy, on_signals
 from sweeps.slurm.submission import read_submission
+from sweeps.teams import recorded_teams
 
 POLL_S = 0.2
 
@@ -47,7 +48,7 @@ def run(arguments: Sequence[str] | None) -> int:
     mine = [run_dir for run_dir in submission.run_dirs(path, index) if is_due(run_dir, path, submission.time)]
     retry_policy = RetryPolicy(submission.max_crashes, submission.backoff_s, submission.time)
     # In the job's own process group: whatever SLURM does to the job reaches its runs.
-    pool = Pool(mine, submission.at_once, retry_policy, new_session=False)
+    pool = Pool(recorded_teams(mine), submission.at_once, retry_policy, new_session=False)
     with on_signals(pool.stop, signal.SIGTERM, signal.SIGUSR2):
         while pool.poll():
             time.sleep(POLL_S)

@@ -190,7 +190,7 @@ def runs_command(submission: Path, launcher: LauncherConfig, code: Code | None) 
 
 
 def script(
-    run_dirs: Sequence[Path],
+    teams: Sequence[Sequence[Path]],
     launcher: LauncherConfig,
     folder: Path,
     name: str,
@@ -200,7 +200,7 @@ def script(
     """What `sbatch` would be given for the runs: the first array, where several are needed.
 
     Args:
-      run_dirs: the runs, in the order in which jobs take them on.
+      teams: the runs of each process, in the order in which jobs take them on.
       launcher: how many runs share a job, and sbatch's flags.
       folder: where the submission and the jobs' logs are written.
       name: what SLURM calls the jobs.
@@ -209,14 +209,15 @@ def script(
     Raises:
       ConfigError: as `flags`.
     """
-    first = arrays(group(run_dirs, launcher), max_array_size)[0]
+    first = arrays(group(teams, launcher), max_array_size)[0]
     return job_array(launcher, len(first), folder, name).script(runs_command(next_submission(folder), launcher, code))
 
 
-def group(run_dirs: Sequence[Path], launcher: LauncherConfig) -> list[list[Path]]:
-    """The runs of each job: neighbours, which differ in the seed, share one."""
+def group(teams: Sequence[Sequence[Path]], launcher: LauncherConfig) -> list[list[Path]]:
+    """The runs of each job: neighbours, which differ in the seed, share one, and the runs of a process always do."""
     size = launcher.runs_per_job or launcher.runs_per_gpu
-    return [list(run_dirs[first : first + size]) for first in range(0, len(run_dirs), size)]
+    parts = [teams[first : first + size] for first in range(0, len(teams), size)]
+    return [[run_dir for team in part for run_dir in team] for part in parts]
 
 
 def arrays(jobs: Sequence[list[Path]], length: int) -> list[Sequence[list[Path]]]:

@@ -31,7 +31,7 @@ class Submission:
       time: when it was submitted, in seconds since the epoch.
       kind: whether the jobs execute runs, or share the trials of a search.
       jobs: the runs of each job, seen from the submission's folder; empty for a search.
-      at_once: runs that a job executes at once.
+      at_once: processes that a job has at once, each of a run or of several seeds together.
       max_crashes, backoff_s: how often and how soon a run that crashed is started again.
       code: the name of the snapshot that the jobs import; empty where their code is live.
       git: what git said of the code, as `records.provenance.git_state`; empty where the code is live.

@@ -32,7 +32,7 @@ from sweeps.sync import main as sync
 )
 def test_options_may_stand_before_between_and_after_overrides(arguments: list[str]):
     options = parse(arguments)
-    assert (options.run_dir, options.overrides, options.multirun) == (Path("here"), ["seed=1"], True)
+    assert (options.run_dir, options.overrides, options.multirun) == ([Path("here")], ["seed=1"], True)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_options_may_stand_before_between_and_after_overrides(arguments: list[st
         (["--cfgs"], "--cfgs: no such option; usage: python -m agents.run"),
         (["seed=1", "--run"], "--run: no such option"),
         (["--run-dir"], "--run-dir: expected one argument"),
-        (["seed=1", "--run-dir", "here"], "--run-dir: exactly one directory"),
-        (["--run-dir", "here", "--cfg"], "--run-dir: exactly one directory"),
+        (["seed=1", "--run-dir", "here"], "--run-dir: directories alone"),
+        (["--run-dir", "here", "--cfg"], "--run-dir: directories alone"),
         (["--run-dir", "here"], "--run-dir here: no run to continue"),
     ],
 )

@@ -89,7 +89,9 @@ def test_each_run_of_a_pool_has_the_gpu_with_the_fewest_runs(tmp_path: Path, mon
     run_dirs = [tmp_path / name for name in "abcde"]
     for run_dir in run_dirs:
         run_dir.mkdir()
-    runs = Pool(run_dirs, 4, RetryPolicy(0, 0.0, time.time()), new_session=True, gpus=("0", "GPU-b"))
+    runs = Pool(
+        [(run_dir,) for run_dir in run_dirs], 4, RetryPolicy(0, 0.0, time.time()), new_session=True, gpus=("0", "GPU-b")
+    )
 
     def given(name: str) -> str:
         path = tmp_path / name / "given"

@@ -44,7 +44,9 @@ def make(runs: Path, name: str, script: str) -> Path:
 
 
 def drive(*run_dirs: Path, parallel: int = 1, max_crashes: int = 2, stop_after_s: float | None = None) -> Pool:
-    driven = Pool(run_dirs, parallel, RetryPolicy(max_crashes, 0.05, time.time()), new_session=True)
+    driven = Pool(
+        [(run_dir,) for run_dir in run_dirs], parallel, RetryPolicy(max_crashes, 0.05, time.time()), new_session=True
+    )
     begun = time.monotonic()
     while driven.poll():
         if stop_after_s is not None and time.monotonic() - begun > stop_after_s:

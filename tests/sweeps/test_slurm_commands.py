@@ -89,7 +89,7 @@ def test_script_holds_the_flags_of_the_yaml_and_drops_nulls(tmp_path: Path):
             *(("+" if one[0] == "+" else "") + f"launcher.slurm.{one.lstrip('+')}" for one in overrides),
         ]
     ).launcher
-    text = script.script([tmp_path / str(seed) for seed in range(7)], launcher, tmp_path, "mine", 1000)
+    text = script.script([(tmp_path / str(seed),) for seed in range(7)], launcher, tmp_path, "mine", 1000)
     lines = text.splitlines()
     for flag in (
         "partition=gpu",
