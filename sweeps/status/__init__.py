@@ -150,6 +150,8 @@ def table(sweep: Sweep, states: dict[Member, RunState]) -> Group:
     for member, state in ordered:
         if state.name in ("failed", "killed"):
             lines.append(f"{state.name}: {state.reason or 'ended without a word'}; log: {log_of(member.run_dir)}")
+    reasons = dict.fromkeys(state.reason for _, state in ordered if state.name == "interrupted" and state.reason)
+    lines += [f"not begun: {reason}" for reason in reasons]
     for member, state in ordered:
         lines += [f"diverged: {member.run_dir.name}: {task} {count} times" for task, count in state.divergences.items()]
     lines += elsewhere(sweep)

@@ -19,6 +19,7 @@ from sweeps.command import main
 from sweeps.launch import launch
 from sweeps.search.trials import Worker
 from sweeps.status import inspect
+from sweeps.status.__main__ import main as status
 from tests.sweeps.test_search import QUICK, TAU, fake_runs, opened, starts  # noqa: F401
 
 SLURM = ["launcher=slurm", "tracking=off"]
@@ -109,6 +110,8 @@ def test_run_of_a_sweep_whose_hours_are_used_does_not_begin(
     assert capsys.readouterr().err == f"not begun: {reason}\n"
     state = inspect(identity.run_dir(second), second.train.env_steps, {})
     assert (state.name, state.reason) == ("interrupted", reason)
+    assert status([]) == ExitCode.DONE
+    assert f"not begun: {reason}" in capsys.readouterr().out
     assert RunDir(identity.run_dir(second)).status().pid
 
 
