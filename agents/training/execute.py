@@ -15,6 +15,7 @@ from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
+from records.remote import remote_run
 from records.run_dir import Done, RunDir
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def execute_together(configs: Sequence[RunConfig]) -> dict[Path, int]:
 
 
 def check_place(config: RunConfig, run_dir: Path) -> None:
-    """Refuse `resume=false` where a run is already, and to continue a run whose replay was removed.
+    """Refuse `resume=false` where a run is already, and to continue a run whose replay was removed or is elsewhere.
 
     Raises:
       ConfigError: names the directory.
@@ -101,6 +102,11 @@ def check_place(config: RunConfig, run_dir: Path) -> None:
         raise ConfigError(
             f"train.env_steps={config.train.env_steps}: {run_dir} cannot be continued beyond the budget that it has "
             "reached, because its replay was removed by sweeps.clean; move it away to begin anew"
+        )
+    if (remote := remote_run(run_dir)) is not None and finished(config, run_dir) is None:
+        raise ConfigError(
+            f"{run_dir}: is a run of {remote.host}, where its replay is; launcher=ssh-slurm goes on with it there; to "
+            "begin anew here, move it away or choose another paths.runs"
         )
 
 

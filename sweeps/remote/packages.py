@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 
 from packaging.requirements import Requirement
@@ -16,6 +17,7 @@ EXTRAS = ("", "atari", "envpool", "humanoidbench", "search", "shadowhand")
 """The project's extras that a run may need; of those that are not installed here nothing is asked."""
 
 
+@cache
 def pinned() -> dict[str, str]:
     """Return the version of every package that the project needs, by name; the project itself is none of them.
 

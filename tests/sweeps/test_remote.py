@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.training.execute import check_place
 from conf.compose import compose
 from conf.typed import ConfigError
 from records import layout
@@ -201,8 +202,12 @@ def test_run_stands_where_the_other_machine_said_until_this_one_executes_it(tmp_
         assert inspect(tmp_path, 10).name == "running"
     write_remote_run(tmp_path, RemoteRun("cluster", 1.0, "killed", None))
     assert inspect(tmp_path, 10).name == "killed"
+    config = compose(["train.env_steps=10"])
+    with pytest.raises(ConfigError, match="is a run of cluster, where its replay is"):
+        check_place(config, tmp_path)
     write(tmp_path, {layout.DONE: json.dumps({"env_steps": 10, "score": 0.5, "evaluation": []})})
     assert inspect(tmp_path, 10).name == "done"
+    check_place(config, tmp_path)  # there is nothing to go on with
 
 
 def test_status_says_how_old_it_is_and_cancel_and_fetch_ask_the_machine_that_has_the_sweep(
