@@ -33,6 +33,8 @@ class PartConfig:
     name: str
     set: Annotated[tuple[str, ...], Since(())]
     vary: Annotated[dict, Since({})]
+    skip: Annotated[tuple[str, ...], Since(())]
+    """The sizes at which the part is left out."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def parts_of(command_line: Layer) -> list[Part]:
       ConfigError: a part is not as it should be, or an included experiment cannot be.
     """
     sweep = _sweep_of(command_line)
-    parts = [*_parts(sweep, size_of(command_line)), *_included(sweep, command_line, ())]
+    parts = [*_parts(sweep, command_line, size_of(command_line)), *_included(sweep, command_line, ())]
     names = [part.name for part in parts]
     for name in names:
         if names.count(name) > 1:
@@ -104,12 +106,14 @@ def _sweep_of(command_line: Layer) -> dict[str, Any]:
     return sweep if isinstance(sweep, dict) else {}
 
 
-def _parts(sweep: Mapping[str, Any], size: Layer) -> list[Part]:
-    """The parts that a sweep lists itself."""
+def _parts(sweep: Mapping[str, Any], command_line: Layer, size: Layer) -> list[Part]:
+    """The parts that a sweep lists itself and that the command's size does not skip."""
     listed = sweep.get("parts") or []
     if not isinstance(listed, list):
         raise ConfigError(f"sweep.parts={show(listed)}: must be a list of parts, each with name, set and vary")
-    return [_part(values, f"sweep.parts[{index}]", size) for index, values in enumerate(listed)]
+    named = command_line["size"].values[0] if "size" in command_line else FULL
+    read = [build(PartConfig, values, f"sweep.parts[{index}].") for index, values in enumerate(listed)]
+    return [_part(one, f"sweep.parts[{index}]", size) for index, one in enumerate(read) if named not in one.skip]
 
 
 def _included(sweep: Mapping[str, Any], command_line: Layer, above: tuple[str, ...]) -> list[Part]:
@@ -139,7 +143,10 @@ def _included(sweep: Mapping[str, Any], command_line: Layer, above: tuple[str, .
                 f"found: {', '.join(map(str, values)) or 'nothing'}"
             )
         try:
-            found = [*_parts(below, size_of(command_line, below)), *_included(below, command_line, (*above, name))]
+            found = [
+                *_parts(below, command_line, size_of(command_line, below)),
+                *_included(below, command_line, (*above, name)),
+            ]
         except ConfigError as error:
             raise ConfigError(f"{shown('experiment', name)}: {error}") from None
         parts += [replace(part, name=f"{name}.{part.name}") for part in found]
@@ -184,9 +191,8 @@ def _check_own(layer: Layer, where: str) -> None:
             raise ConfigError(f"{where}: {override.text}: is the same for all parts of a sweep")
 
 
-def _part(values: Any, where: str, size: Layer) -> Part:
+def _part(read: PartConfig, where: str, size: Layer) -> Part:
     """A part as a yaml lists it, at a size."""
-    read = build(PartConfig, values, f"{where}.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", read.name):
         raise ConfigError(
             f"{where}.name={read.name}: at most 64 letters, digits, dots, dashes and underscores, the first a letter "

@@ -12,32 +12,18 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conf import axes, identity, schema, uris
 from conf.agents import ImitationConfig
 from conf.benchmarks import with_tasks
+from conf.composed import Composed
 from conf.datasets import with_dataset
+from conf.links import linked
 from conf.overrides import MAX_RUNS, field_at, parse
 from conf.typed import ConfigError, build, convert, show
 from conf.yaml_groups import groups, has_interpolation, interpolates, merged, resolved
-
-
-@dataclass(frozen=True)
-class Composed:
-    """One run of a command.
-
-    Attributes:
-      config: the run's configuration.
-      varied: the swept keys and values that tell the run from its siblings.
-      part: the part of the sweep that the run belongs to; empty where the sweep has no parts.
-    """
-
-    config: schema.RunConfig
-    varied: dict[str, str]
-    part: str = ""
 
 
 def compose(overrides: Sequence[str]) -> schema.RunConfig:
@@ -88,7 +74,7 @@ def compose_many(overrides: Sequence[str]) -> list[Composed]:
         raise ConfigError("sweep.parts: a search chooses values itself and has no parts")
     if not parts and any(one.config.sweep.parts or one.config.sweep.include for one in composed):
         raise ConfigError("sweep.parts: of effect in a sweep's yaml and in that of a single experiment alone")
-    return _first_of_each(composed) if parts else composed
+    return _first_of_each(linked(composed)) if parts else composed
 
 
 def _runs(product: axes.Axes, part: str, at_most: int, overrides: Sequence[str]) -> Iterator[Composed]:
@@ -220,6 +206,7 @@ def resolve_paths(config: schema.RunConfig, folder: str | os.PathLike | None = N
     absolute_paths = dataclasses.replace(
         config,
         init_from=optional(config.init_from),
+        source=dataclasses.replace(config.source, run_dir=optional(config.source.run_dir)),
         agent=agent,
         env=dataclasses.replace(env, shadowhand=shadowhand, humanoidbench=humanoidbench),
         tracking=dataclasses.replace(config.tracking, uri=uri),

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from conf import identity, schema
-from conf.compose import Composed, check_distinct, set_key
+from conf.compose import check_distinct, set_key
+from conf.composed import Composed
 from conf.overrides import MAX_RUNS, Override, parse
 from conf.schema import RunConfig, SourceConfig
 from conf.typed import ConfigError, build, show

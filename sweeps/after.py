@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conf.compose import Composed
+from conf.composed import Composed
 from conf.typed import ConfigError
 from records.lock import is_held
 from records.sweep import Member, Sweep, read_sweep

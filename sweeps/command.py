@@ -20,7 +20,7 @@ from records.output import print_json
 from sweeps.teams import check_seeds, teams
 
 if TYPE_CHECKING:
-    from conf.compose import Composed
+    from conf.composed import Composed
 
 USAGE = """\
 Online multi-task RL with one large categorical critic (BRC).
@@ -50,7 +50,7 @@ Common commands
 Repeating a command continues an unfinished run and skips a finished one.
 
 Options
-  -m, --multirun     several runs: comma lists, range(..), choice(..), +sweep=NAME
+  -m, --multirun     several runs: comma lists, range(..), choice(..), +sweep=NAME; experiments with parts need no -m
   --run-dir DIR      continue the run in DIR with the configuration that is recorded there; again for each further
                      run that launcher.seeds_together has the same process train
   --cfg              print the composed configuration, and stop
@@ -80,7 +80,8 @@ def dispatch(arguments: Sequence[str]) -> int:
         if options.overrides or options.multirun or options.cfg or options.json:
             raise ConfigError("--run-dir: directories alone, and no overrides or other options")
         return continue_runs(options.run_dir)
-    members = composed(options.overrides, options.multirun)
+    several = options.multirun or lists_parts(options.overrides)
+    members = composed(options.overrides, several)
     if any(one.config.launcher.after is not None for one in members):
         from sweeps.after import with_whole_names
 
@@ -97,18 +98,30 @@ def dispatch(arguments: Sequence[str]) -> int:
 
         return launch_elsewhere(options.overrides, options.multirun, members)
     if first.sweep.search.space:
-        if not options.multirun:
+        if not several:
             raise ConfigError(f"sweep.search.space={first.sweep.search.space}: a search is many runs: add -m")
         from sweeps.search.command import launch as launch_search
 
         return launch_search(options.overrides, as_json=options.json)
     if first.sweep.decide.max_seeds is not None:
-        if not options.multirun:
+        if not several:
             raise ConfigError(f"sweep.decide.max_seeds={first.sweep.decide.max_seeds}: a decision is many runs: add -m")
         from sweeps.decide.command import launch as launch_decision
 
         return launch_decision(members, as_json=options.json)
-    return start(members, options.multirun, options.json)
+    return start(members, several, options.json)
+
+
+def lists_parts(overrides: Sequence[str]) -> bool:
+    """Whether the command's experiment has parts, which make a sweep without `-m`.
+
+    Raises:
+      ConfigError: an override cannot be read, or the experiment's parts are not as they should be.
+    """
+    from conf.axes import parts_of
+    from conf.overrides import parse as parsed
+
+    return any(text.lstrip("+").startswith("experiment=") for text in overrides) and bool(parts_of(parsed(overrides)))
 
 
 def start(members: Sequence[Composed], multirun: bool, as_json: bool = False) -> int:
@@ -174,16 +187,27 @@ def composed(overrides: Sequence[str], multirun: bool) -> list[Composed]:
     Raises:
       ConfigError: an override is not allowed, or the networks of another run cannot begin a run.
     """
-    from conf.compose import Composed, compose, compose_many
+    from conf.compose import compose, compose_many
+    from conf.composed import Composed
 
     members = compose_many(overrides) if multirun else [Composed(compose(overrides), {})]
     return [rebased(one) for one in members]
 
 
 def rebased(member: Composed) -> Composed:
-    """The run with paths that no longer depend on the folder of launch."""
-    from agents.training.source import resolved
+    """The run with paths that no longer depend on the folder of launch.
 
+    Raises:
+      ConfigError: the networks of another run of the sweep cannot begin the run.
+    """
+    from agents.training.source import check, check_parts, resolved
+
+    if member.source is not None:
+        try:
+            check(member.config, member.source)
+        except ConfigError as error:
+            raise ConfigError(f"part {member.part}: init_from={member.config.init_from}: {error}") from None
+        check_parts(member.config)
     return dataclasses.replace(member, config=resolved(member.config))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agents.training.execute import check_place, execute_together
-from conf.compose import Composed
+from conf.composed import Composed
 from conf.schema import LauncherConfig
 from records.layout import ExitCode
 from records.lock import LockedError, lock
@@ -33,6 +33,7 @@ from sweeps.pool import Pool, RetryPolicy, on_signals
 from sweeps.progress import SweepProgress
 from sweeps.slurm import cluster
 from sweeps.slurm.script import arrays, group, script
+from sweeps.stages import send, stages
 from sweeps.status import WATCH_S, watch
 
 POLL_S = 0.5
@@ -150,10 +151,8 @@ def print_script(launcher: LauncherConfig, runs: Sequence[Planned], path: Path, 
 
 
 def submit(plan: Plan, sweep: Sweep, code: Code | None) -> None:
-    """Submit the pending runs, arrays of their own for each launcher, and say how to watch them."""
-    ids = []
-    for launcher, runs in by_launcher(plan.pending):
-        ids += cluster.submit(dirs_of(runs), launcher, sweep.folder, sweep.id, kept(code, launcher, on_slurm=True))
+    """Submit the pending runs, arrays of their own for each stage and launcher, and say how to watch them."""
+    ids = send({one.run_dir: one.config for one in plan.pending}, sweep.folder, sweep.id, code)
     print(f"sweep {sweep.id}: submitted {len(plan.pending)} runs as {' '.join(f'job array {one}' for one in ids)}")
     print_hints(sweep)
 
@@ -202,7 +201,7 @@ def dirs_of(runs: Sequence[Planned]) -> list[tuple[Path, ...]]:
 
 
 def carry_out(pending: Sequence[Planned], inline: bool, code: Code | None = None) -> tuple[dict[Path, int], bool]:
-    """Execute runs on this machine, those of one launcher after those of another.
+    """Execute runs on this machine, sources before what begins with them, those of one launcher after another's.
 
     Args:
       pending: the runs.
@@ -212,12 +211,13 @@ def carry_out(pending: Sequence[Planned], inline: bool, code: Code | None = None
       the exit status of each run that ended, and whether the command was told to stop.
     """
     ended: dict[Path, int] = {}
-    for launcher, runs in by_launcher(pending):
-        own = kept(code, launcher, on_slurm=False)
-        statuses, stopped = run_inline(runs) if inline else run_pool(runs, launcher, own)
-        ended |= statuses
-        if stopped:
-            return ended, True
+    for stage in stages({one.run_dir: one.config for one in pending}):
+        for launcher, runs in by_launcher(one for one in pending if one.run_dir in stage):
+            own = kept(code, launcher, on_slurm=False)
+            statuses, stopped = run_inline(runs) if inline else run_pool(runs, launcher, own)
+            ended |= statuses
+            if stopped:
+                return ended, True
     return ended, False
 
 

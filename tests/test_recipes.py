@@ -69,7 +69,7 @@ def test_the_command_line_wins_over_the_size_and_the_size_over_the_part():
     [
         (["size=smok"], r"size=smok: no such size; did you mean smoke\? allowed: full, smoke"),
         (["size=full,smoke"], "size=full,smoke: 2 values are a sweep"),
-        (["+experiment=paper"], r"\+experiment=paper: has 55 parts, which are many runs: add -m"),
+        (["+experiment=paper"], r"\+experiment=paper: has 60 parts, which are many runs: add -m"),
     ],
 )
 def test_a_size_or_a_recipe_that_cannot_be_is_one_line(overrides: list[str], expected: str):

@@ -17,7 +17,8 @@ from agents.training.checkpoint import CheckpointStore, DamagedError
 from conf import identity
 from conf.compose import resolve_paths
 from conf.identity import flat
-from conf.schema import RunConfig, SourceConfig
+from conf.links import following, transfer_from
+from conf.schema import RunConfig
 from conf.typed import ConfigError, fields_of, show
 from envs.spec import SpaceSpec, TaskSpec
 from records import layout
@@ -131,15 +132,15 @@ def resolved(config: RunConfig, folder: Path | None = None) -> RunConfig:
         return config
     try:
         source = find(*_place(config, named))
-        if len(config.benchmark.task_ids) == 1:  # what a single task's networks see follows the networks
-            agent = dataclasses.replace(config.agent, conditioning=source.config.conditioning)
-            config = dataclasses.replace(config, agent=agent)
-        check(config, source)
+        config = following(config, source.config)
+        check(config, source.config)
     except ConfigError as error:
         raise ConfigError(f"init_from={named}: {error}") from None
     check_parts(config)
     return dataclasses.replace(
-        config, init_from=f"{source.run_dir}@{source.env_steps}", source=described(source.config, source)
+        config,
+        init_from=f"{source.run_dir}@{source.env_steps}",
+        source=transfer_from(source.config, source.env_steps, str(source.run_dir)),
     )
 
 
@@ -149,19 +150,6 @@ def _place(config: RunConfig, named: str) -> tuple[Path, int | None]:
     with contextlib.suppress(ConfigError):
         return find_point(Path(config.paths.runs), config.init_from)
     return find_point(Path(config.paths.runs), named)
-
-
-def described(config: RunConfig, source: Source) -> SourceConfig:
-    """Return what a run's configuration says of its source."""
-    return SourceConfig(
-        kind="transfer",
-        identity=identity.hash_of(config),
-        env_steps=source.env_steps,
-        setting=identity.setting_of(config),
-        name=identity.family_name(config),
-        update_steps=None,
-        run_dir=str(source.run_dir),
-    )
 
 
 def find(run_dir: Path, asked: int | None) -> Source:
@@ -206,25 +194,26 @@ def _changes(folder: Path) -> tuple[int, ...]:
     return tuple(path.stat().st_mtime_ns for path in sorted(folder.glob(f"step-*/{layout.STATE}")))
 
 
-def check(config: RunConfig, source: Source) -> None:
+def check(config: RunConfig, source: RunConfig) -> None:
     """Refuse a source whose networks are not of this run's form, or that has nothing to be transferred to.
 
+    Args:
+      config: of the run that begins with the source's networks.
+      source: of the source.
     Raises:
       ConfigError: says what differs; without the name of the key.
     """
-    if source.config.agent.learner != config.agent.learner:
-        raise ConfigError(
-            f"is a run of agent.learner={source.config.agent.learner}, this one is of {config.agent.learner}"
-        )
+    if source.agent.learner != config.agent.learner:
+        raise ConfigError(f"is a run of agent.learner={source.agent.learner}, this one is of {config.agent.learner}")
     if not config.agent.parts:
         raise ConfigError(f"agent.learner={config.agent.learner} cannot begin with the networks of another run")
-    there, here = (flat(identity.values_of(one)) for one in (source.config, config))
+    there, here = (flat(identity.values_of(one)) for one in (source, config))
     differing = [key for key in architecture_keys(config) if there.get(key) != here.get(key)]
     if differing:
         differences = ", ".join(f"{key}={show(there.get(key))}, here {show(here.get(key))}" for key in differing)
         raise ConfigError(f"its networks have another architecture: {differences}")
     tasks = config.benchmark.task_ids
-    if config.init.known_tasks == "refuse" and set(tasks) <= set(source.tasks):
+    if config.init.known_tasks == "refuse" and set(tasks) <= set(source.benchmark.task_ids):
         what = "this task" if len(tasks) == 1 else f"all {len(tasks)} tasks"
         raise ConfigError(
             f"the source has trained on {what}; a larger train.env_steps continues the source, "

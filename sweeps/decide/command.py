@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.training.execute import check_place
-from conf.compose import Composed
+from conf.composed import Composed
 from conf.schema import DecideConfig
 from conf.typed import ConfigError
 from envs import registry

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agents.sizes import RunSize, run_size
 from conf import identity
-from conf.compose import Composed
+from conf.composed import Composed
 from conf.schema import EnvConfig, LauncherConfig, RunConfig, TrackingConfig
 from conf.typed import ConfigError
 from envs import registry

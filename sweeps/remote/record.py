@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from conf.compose import Composed
+from conf.composed import Composed
 from sweeps.opening import manifest_path
 from sweeps.plan.plan import plan
 

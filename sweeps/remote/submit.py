@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conf.compose import Composed
+from conf.composed import Composed
 from conf.typed import ConfigError
 from records.command_line import given_command
 from records.layout import ExitCode

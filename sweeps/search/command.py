@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from agents.memory import available_bytes
 from agents.sizes import check_disk, check_memory
 from agents.training.source import resolved
-from conf.compose import Composed
+from conf.composed import Composed
 from conf.typed import ConfigError
 from records.command_line import Parser, add_runs, exit_status, given_command
 from records.layout import ExitCode

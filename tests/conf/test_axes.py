@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from conf import identity
-from conf.compose import Composed, compose, compose_many
+from conf.compose import compose, compose_many
+from conf.composed import Composed
 from conf.typed import ConfigError
 from tests.yaml_copy import yaml_copy
 

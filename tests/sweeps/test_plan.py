@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from conf.compose import Composed, compose_many, resolve_paths
+from conf.compose import compose_many, resolve_paths
+from conf.composed import Composed
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
