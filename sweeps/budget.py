@@ -46,9 +46,9 @@ def check_hours(plan: Plan) -> None:
     used = used_hours(one.run_dir for one in plan.runs)
     needed = sum(planned_hours(one, plan.common.on_slurm) for one in plan.pending)
     if plan.pending and used + needed > allowed:
-        before = f", besides {used:,.2f} that its runs have used" if used else ""
+        before = f", besides {in_words(used)} that its runs have used" if used else ""
         raise ConfigError(
-            f"launcher.max_gpu_hours={allowed:g}: the plan needs roughly {needed:,.2f} GPU-hours{before}; "
+            f"launcher.max_gpu_hours={allowed:g}: the plan needs roughly {in_words(needed)} GPU-hours{before}; "
             "raise the budget, or plan less"
         )
 
@@ -120,7 +120,13 @@ def spent(record: Path, allowed: float | None) -> str | None:
     used = used_hours(member.run_dir for member in read_sweep(record).members)
     if used < allowed:
         return None
-    return f"launcher.max_gpu_hours={allowed:g}: {used:,.2f} GPU-hours are used; with a larger one the command goes on"
+    shown = in_words(used)
+    return f"launcher.max_gpu_hours={allowed:g}: {shown} GPU-hours are used; with a larger one the command goes on"
+
+
+def in_words(hours: float) -> str:
+    """Hours with two decimals, or with the first digits of so few that two decimals would show none."""
+    return f"{hours:,.2f}" if hours >= 0.1 or not hours else f"{hours:.2g}"
 
 
 def refuse_spent(run_dir: Path, config: RunConfig) -> bool:
