@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.learner import brc, sharding
+from agents.learner import brc, networks, sharding
 from agents.learner.api import LEARNERS
 from agents.learner.types import Batch
 from agents.training.checkpoint import StoredArrays, write_arrays
@@ -47,8 +48,9 @@ def eight_devices() -> Iterator[None]:
 
 
 def batch(settings: Any, seed: int) -> Batch:
-    rng, shape = np.random.default_rng(seed), (UPDATES, ROWS)
-    if isinstance(settings, brc.Settings):
+    continuous = isinstance(settings, brc.Settings)
+    rng, shape = np.random.default_rng(seed), (UPDATES if continuous else 1, ROWS)
+    if continuous:
         obs = [rng.normal(size=(*shape, settings.obs_dim)).astype(np.float32) for _ in range(2)]
         action = rng.uniform(-1, 1, (*shape, settings.action_dim)).astype(np.float32)
     else:
@@ -70,9 +72,18 @@ def updated(settings: Any, state: Any, mesh: MeshConfig, calls: range) -> tuple[
     return state, metrics
 
 
+def begun(settings: Any) -> Any:
+    """A state with random kernels on the host: compiling orthogonal ones takes seconds for every new shape."""
+    rng = np.random.default_rng(0)
+    draw = lambda key, shape, scale: jnp.asarray(0.1 * rng.normal(size=shape), jnp.float32)  # noqa: E731
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "_orthogonal", draw)
+        return jax.device_get(LEARNERS[settings.learner].init(settings, jax.random.key(0)))
+
+
 @pytest.fixture(scope="module")
 def initial() -> Any:
-    return jax.device_get(brc.init(CONTINUOUS, jax.random.key(0)))
+    return begun(CONTINUOUS)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +158,7 @@ def temporary_bytes(settings: Any) -> int:
 
 
 def test_images_are_split_too():
-    state = jax.device_get(LEARNERS["brc_discrete"].init(DISCRETE, jax.random.key(0)))
+    state = begun(DISCRETE)
     one, eight = (updated(DISCRETE, state, mesh, range(1)) for mesh in (MeshConfig(1, 1), MeshConfig(4, 2)))
     assert_same_numbers(eight, one)
 
