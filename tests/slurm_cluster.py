@@ -39,6 +39,7 @@ SlurmdLogFile={folder}/d.log
 SlurmdSpoolDir={folder}/spool
 StateSaveLocation={folder}/state
 SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 JobRequeue=1
