@@ -160,6 +160,9 @@ def test_recipe_of_two_parts_runs_each_part_under_a_parent_of_its_own(tmp_path: 
         "model.actor_width=8",
         "agent.batch_size=16",
         "eval.max_episode_steps=50",
+        "train.env_steps=200",
+        "train.random_steps=100",
+        "eval.every_steps=200",
     ]
     result = run(tmp_path, "-m", "+experiment=quick_parts", "launcher=local", "launcher.max_parallel=2", *sizes)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -188,7 +188,7 @@ def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_chi
         tags = dict(lab.query("SELECT key, value FROM tags WHERE run_uuid = %s", run_id))
         assert tags["mlflow.parentRunId"] == parent
         assert tags[f"sweep.{manifest.stem}"] == "member"
-        assert list(lab.artifacts.glob(f"*/{run_id}/artifacts/report/learning_curves.png"))
+    assert list(lab.artifacts.glob(f"*/{parent}/artifacts/report/learning_curves.png"))
     experiment = state_of(run_dirs[0], uri)["experiment_id"]
     page = f"{uri}/#/experiments/{experiment}/runs/{parent}?workflowType=machine_learning"
     assert f"mlflow: {page}" in call(tmp_path, "sweeps.status").stdout

@@ -193,7 +193,7 @@ def test_a_file_of_two_names_counts_half_in_each(tmp_path: Path):
 @pytest.mark.slow
 def test_finished_run_goes_on_after_old_checkpoints_went_and_not_after_replay(tmp_path: Path):
     tiny = [*TINY_DISCRETE, "tracking=off"]
-    assert run(tmp_path, *tiny, "train.env_steps=800").returncode == ExitCode.DONE
+    assert run(tmp_path, *tiny, "train.env_steps=400").returncode == ExitCode.DONE
     run_dir, runs = only_run(tmp_path), tmp_path / "runs"
     expected = record_space(recorded_config(run_dir), RunSize(**RunDir(run_dir).manifest().sizes), seconds=10.0)
     (taken,) = usage(runs).runs
@@ -202,10 +202,10 @@ def test_finished_run_goes_on_after_old_checkpoints_went_and_not_after_replay(tm
     assert main([str(runs), "--yes"]) == ExitCode.DONE
     assert usage(runs).runs[0].space.bytes < taken.space.bytes
     rows = (run_dir / layout.METRICS).read_bytes()
-    assert run(tmp_path, *tiny, "train.env_steps=900").returncode == ExitCode.DONE
+    assert run(tmp_path, *tiny, "train.env_steps=450").returncode == ExitCode.DONE
     assert (run_dir / layout.METRICS).read_bytes().startswith(rows)
     assert main([str(runs), "--replay", "--yes"]) == ExitCode.DONE
-    further = run(tmp_path, *tiny, "train.env_steps=1200")
+    further = run(tmp_path, *tiny, "train.env_steps=600")
     assert further.returncode == ExitCode.BAD_CONFIG
     (line,) = further.stderr.splitlines()
-    assert line.startswith(f"error: train.env_steps=1200: {run_dir} cannot be continued beyond the budget")
+    assert line.startswith(f"error: train.env_steps=600: {run_dir} cannot be continued beyond the budget")

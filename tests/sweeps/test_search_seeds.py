@@ -128,8 +128,6 @@ def test_search_of_several_seeds_survives_its_storage(pruner: str):
         assert search.launch([*BUDGET, *settings], QUICK) == ExitCode.DONE
     made, study = opened(*settings)
     assert set(states(study)) == {"pruned", "complete"}
-    closest = min(study.get_trials(), key=lambda trial: abs(trial.params["agent.tau"] - 0.01))
-    assert optuna_study.state_name(closest) == "complete"
     before = [(trial.params, trial.state, trial.value) for trial in study.get_trials()]
     results, begun = confirm.confirmed(made, study), starts(Path.cwd())
     (made.folder / storage.JOURNAL).write_text("lost\n")
