@@ -3,7 +3,8 @@
     python -m analysis.import_reference PATH --out curves.csv
 
 PATH is the authors' results folder, `<suite>/<method>_<mode>/<task>.npy` with an array of seeds and evaluations, or a
-.csv (or .csv.gz) of `benchmark, mode, task, seed, eval_index, score`.
+.csv (or .csv.gz) of `benchmark, mode, task, seed, eval_index, score`; or another method's file in a layout of
+`analysis.references`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def is_reference(path: Path) -> bool:
 
 
 def import_reference(path: Path | str, spacing: int | None = None) -> Loaded:
-    """Published curves as a table of `analysis.table.COLUMNS`, with variants "BRC (published)".
+    """Published curves as a table of `analysis.table.COLUMNS`, with variants such as "BRC (published)".
 
     A curve with a missing, infinite or contradictory value is left out whole and named.
 
@@ -77,9 +78,12 @@ def import_reference(path: Path | str, spacing: int | None = None) -> Loaded:
     import pandas as pd
 
     from analysis.protocol import RELEASE
+    from analysis.references import import_named, is_named
     from analysis.table import Loaded, LoadError, empty_runs
 
     path = Path(path)
+    if is_named(path):
+        return import_named(path)
     unreadable: list[str] = []
     try:
         if path.is_file():
@@ -90,7 +94,7 @@ def import_reference(path: Path | str, spacing: int | None = None) -> Loaded:
         raise LoadError(f"{path}: {str(error).splitlines()[0]}") from None
     missing = [column for column in COLUMNS if column not in raw]
     if missing:
-        raise LoadError(f"{path}: no column {missing[0]}; there must be {', '.join(COLUMNS)}")
+        raise LoadError(f"{path}: no column {missing[0]}; there must be {', '.join(COLUMNS)}, or see docs/analysis.md")
     if raw.empty:
         raise LoadError(f"{path}: no rows")
     for column, allowed in (("benchmark", PUBLISHED), ("mode", MODES)):
@@ -297,7 +301,8 @@ def overlay(ours: Loaded, reference: Loaded) -> Loaded:
     left_out = [*ours.left_out, *reference.left_out]
     table = pd.concat([ours.table, renamed], ignore_index=True)
     published = {**ours.published, **reference.published}
-    return ours._replace(table=table, left_out=left_out, remarks=(*ours.remarks, *remarks), published=published)
+    more = {"notes": [*ours.notes, *reference.notes], "published": published, "remarks": (*ours.remarks, *remarks)}
+    return ours._replace(table=table, left_out=left_out, **more)
 
 
 def _with_parts(reference: Loaded) -> Loaded:
@@ -308,10 +313,11 @@ def _with_parts(reference: Loaded) -> Loaded:
     from conf.benchmarks import wholes
 
     tables, remarks, table = [reference.table], list(reference.remarks), reference.table
+    known = {*PUBLISHED, *table["benchmark"]}
     for whole, parts in wholes().items():
         rows = table.loc[table["benchmark"] == whole]
         for part, tasks in parts.items():
-            if whole not in PUBLISHED or rows.empty or part in PUBLISHED:
+            if whole not in PUBLISHED or rows.empty or part in known:
                 continue
             tables.append(rows.loc[rows["task"].isin(tasks)].assign(benchmark=part))
             sentence = f"Published curves are those of {whole}, narrowed to these tasks."
@@ -342,16 +348,19 @@ def write_csv(argv: Sequence[str]) -> int:
       ConfigError: the command line makes no sense, or no curve can be used.
       OSError: the csv cannot be written.
     """
-    from analysis.protocol import Protocols
+    from analysis.protocol import UNKNOWN, Protocols
+    from analysis.references import commit_of
 
     parser = Parser(prog="python -m analysis.import_reference", description=str(__doc__))
-    parser.add_argument("path", metavar="PATH", type=Path, help="the authors' results folder, or a csv of curves")
+    parser.add_argument("path", metavar="PATH", type=Path, help="the authors' results folder, or a file of curves")
     parser.add_argument("--out", metavar="CSV", type=Path, required=True, help="csv to write, with normalised scores")
     add_spacing(parser)
     arguments = parser.parse_args(argv)
     loaded = import_reference(arguments.path, arguments.reference_spacing)
     protocols = Protocols(loaded.table, loaded.runs, loaded.published)
-    protocols.beside(loaded.table).to_csv(arguments.out, index=False)
+    methods = loaded.table["agent"].str.removesuffix(" (published)")
+    table = loaded.table.assign(method=methods, commit=commit_of(arguments.path) or UNKNOWN)
+    protocols.beside(table).to_csv(arguments.out, index=False)
     for line in _summary(loaded):
         print(line)
     return 0

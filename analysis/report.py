@@ -115,7 +115,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m analysis.report", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("input", metavar="INPUT", help="runs, a tracking URI or published curves, see above")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to; made if missing")
-    parser.add_argument("--reference", metavar="CSV", type=Path, help="published curves to lay over the runs")
+    parser.add_argument(
+        "--reference",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="published curves to lay over the runs, of BRC or of other methods (docs/analysis.md); may be repeated",
+    )
     add_spacing(parser)
     parser.add_argument("--benchmarks", metavar="NAME", nargs="+", help="only these (default: all that INPUT has)")
     parser.add_argument("--seed", type=at_least(0), default=0, help="of the bootstrap (default: %(default)s)")
@@ -123,12 +130,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None, spacing: int | None = None) -> Loaded:
+def gather(
+    source: str, references: Sequence[Path], benchmarks: Sequence[str] | None, spacing: int | None = None
+) -> Loaded:
     """What a report is of.
 
     Args:
       source: the report's INPUT.
-      reference: published curves to lay over the runs.
+      references: published curves to lay over the runs.
       benchmarks: the benchmarks to narrow to; None: all.
       spacing: env steps between two published points; None: what is most likely.
     Raises:
@@ -139,7 +148,7 @@ def gather(source: str, reference: Path | None, benchmarks: Sequence[str] | None
     from analysis.table import LoadError
 
     loaded = load(source, spacing=spacing)
-    if reference is not None:
+    for reference in references:
         loaded = overlay(loaded, import_reference(reference, spacing))
     if benchmarks is None:
         return loaded

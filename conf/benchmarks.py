@@ -87,6 +87,12 @@ def wholes() -> dict[str, dict[str, tuple[str, ...]]]:
     }
 
 
+@cache
+def listed_tasks() -> dict[str, tuple[str, ...]]:
+    """The ids of each benchmark's tasks, by the benchmark's name; without Hydra, as `wholes`."""
+    return {name: _tasks_listed(name, ()) for name in groups()["benchmark"]}
+
+
 def _tasks_listed(name: str, above: tuple[str, ...]) -> tuple[str, ...]:
     """A benchmark's own tasks in its file, then those of the benchmarks that it includes, but for ones above it."""
     below = [part for part in _listed(name, "include") if part not in (*above, name)]

@@ -76,7 +76,7 @@ def test_published_curves_lie_over_a_part_of_their_benchmark_and_say_how_far_apa
     curves = write_curves(tmp_path / "curves.csv", "dmc_hard", ["dog-run", "dog-walk", "humanoid-run"])
     write_run({25_000: [0.1] * 2}, benchmark="dmc_dogs", tasks=("dmc/dog-walk", "dmc/dog-run"))
     for spacing, steps in ((None, [50_000, 100_000]), (25_000, [25_000, 50_000])):
-        found = gather(str(runs), curves, None, spacing)
+        found = gather(str(runs), [curves], None, spacing)
         published = found.table.loc[found.table["agent"] == "BRC (published)"]
         assert set(published["task"]) == {"dmc/dog-walk", "dmc/dog-run"}
         assert sorted(set(published["env_steps"])) == steps
