@@ -1,8 +1,9 @@
 """Times seeds trained side by side against the same seeds one after another: `python perf/seeds.py [WIDTH:BATCH ...]`.
 
-Both ways are in one process and take turns, so that what else the machine does meets both. A step is one of the
-training loop (environments, replay, updates, rows), without evaluations and checkpoints. Prints the steps of all seeds
-a second and their ratio: of each round, and the median over the rounds.
+Side by side with a compiled call for each seed, and with their states stacked. All ways are in one process and take
+turns, so that what else the machine does meets each. A step is one of the training loop (environments, replay, updates,
+rows), without evaluations and checkpoints; environments are in this process. Prints the steps of all seeds a second,
+and the median over the rounds of their ratio to the steps one after another.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from agents.training.opening import open_lane, team_of
 from agents.training.prepare import prepare
 from conf.compose import compose, resolve_paths
 
-SEEDS, ROUNDS, STEPS, WARM_UP = 4, 5, 15, 10
+SEEDS, ROUNDS, STEPS, WARM_UP = 4, 7, 10, 10
+WAYS = ("side by side", "stacked")
 SIZES = ("64:128", "128:256", "256:256")
 
 
-def opened(folder: Path, width: int, batch_size: int, together: int, stack: contextlib.ExitStack) -> list[Lane]:
+def opened(
+    folder: Path, width: int, batch_size: int, together: int, stacks: bool, stack: contextlib.ExitStack
+) -> list[Lane]:
     """Return the lanes of all seeds.
 
     Args:
@@ -35,6 +39,7 @@ def opened(folder: Path, width: int, batch_size: int, together: int, stack: cont
       width: of critic and actor.
       batch_size: transitions in an update.
       together: seeds in a team.
+      stacks: whether the team's states are stacked.
       stack: closes the lanes.
     """
     lanes = []
@@ -46,13 +51,14 @@ def opened(folder: Path, width: int, batch_size: int, together: int, stack: cont
             f"agent.batch_size={batch_size}",
             f"launcher.seeds_together={together}",
             f"train.random_steps={WARM_UP}",
+            "env.backend=inline",
             "eval.parallel_episodes=1",
             "paths.compilation_cache=null",
             "tracking=off",
         ]
-        prepared = prepare(resolve_paths(compose(overrides), folder))
+        prepared = prepare(resolve_paths(compose(overrides), folder / str(stacks)))
         prepared.run_dir.mkdir(parents=True)
-        team = team_of(prepared, together) if seed % together == 0 else lanes[-1].team
+        team = team_of(prepared, together, stacks) if seed % together == 0 else lanes[-1].team
         lanes.append(stack.enter_context(contextlib.closing(open_lane(prepared, team, lambda: False))))
     return lanes
 
@@ -75,27 +81,28 @@ def steps_of(lanes: list[Lane], count: int) -> None:
 def compare(width: int, batch_size: int) -> None:
     """Print how many steps a second both ways take at one size."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        alone = opened(Path(folder), width, batch_size, 1, stack)
-        together = opened(Path(folder), width, batch_size, SEEDS, stack)
+        alone = opened(Path(folder), width, batch_size, 1, False, stack)
+        ways = {name: opened(Path(folder), width, batch_size, SEEDS, name == "stacked", stack) for name in WAYS}
 
         def in_turn(count: int = STEPS) -> None:
             for lane in alone:
                 steps_of([lane], count)
 
         in_turn(WARM_UP + 3)
-        steps_of(together, WARM_UP + 3)
-        rounds = []
+        for lanes in ways.values():
+            steps_of(lanes, WARM_UP + 3)
+        by_turns: list[float] = []
+        found: dict[str, list[float]] = {name: [] for name in WAYS}
         for _ in range(ROUNDS):
-            by_turns = seconds(in_turn, alone)
-            at_once = seconds(lambda: steps_of(together, STEPS), together)
-            rounds.append((SEEDS * STEPS / by_turns, SEEDS * STEPS / at_once))
-        ratios = [at_once / by_turns for by_turns, at_once in rounds]
-        medians = [statistics.median(rates) for rates in zip(*rounds, strict=True)]
-        print(
-            f"width {width:4d} batch {batch_size:4d}  in turn {medians[0]:7.1f} steps/s  together {medians[1]:7.1f}  "
-            f"ratio {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})",
-            flush=True,
-        )
+            by_turns.append(seconds(in_turn, alone))
+            for name, lanes in ways.items():
+                found[name].append(seconds(lambda lanes=lanes: steps_of(lanes, STEPS), lanes))
+        rate = SEEDS * STEPS / statistics.median(by_turns)
+        said = f"width {width:4d} batch {batch_size:4d}  in turn {rate:6.1f} steps/s"
+        for name, times in found.items():
+            ratio = statistics.median(before / now for before, now in zip(by_turns, times, strict=True))
+            said += f"  {name} {SEEDS * STEPS / statistics.median(times):6.1f} ({ratio:.2f})"
+        print(said, flush=True)
 
 
 if __name__ == "__main__":

@@ -40,10 +40,13 @@ from records.lock import Lock
 from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
 
 
-def team_of(prepared: Prepared, seats: int = 1) -> Team:
-    """Return a team for a run, and for others that differ from the run in the seed alone: `seats` in all."""
+def team_of(prepared: Prepared, seats: int = 1, stacks: bool | None = None) -> Team:
+    """Return a team for a run, and for others that differ from the run in the seed alone: `seats` in all.
+
+    `stacks` is as for `Team`.
+    """
     learner = sharding.spread(learner_of(prepared.config), sharding.make_mesh(prepared.config.mesh))
-    return Team(learner, learner.settings(prepared.config, prepared.specs), seats)
+    return Team(learner, learner.settings(prepared.config, prepared.specs), seats, stacks)
 
 
 def open_lane(

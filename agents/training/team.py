@@ -1,8 +1,10 @@
-"""Trains the learners of runs that differ in the seed alone: one compiled call updates all of them.
+"""Trains the learners of runs that differ in the seed alone.
 
-Their states lie in one pytree whose leaves have a leading axis, the seats `[N, ...]`. A run's numbers depend on how
-many seats there are, because a stacked product is not bit-equal to a single one, but neither on which seat a run has
-nor on what is in the others: a seat may be empty, or its run may begin later and end earlier than another.
+On an accelerator, which small networks leave idle between calls, one compiled call updates all of them: their states
+lie in one pytree whose leaves have a leading axis, the seats `[N, ...]`. A run's numbers then depend on how many seats
+there are, because a stacked product is not bit-equal to a single one, but neither on which seat a run has nor on what
+is in the others: a seat may be empty, or its run may begin later and end earlier than another. A processor is busy with
+one run already and is no faster with stacked ones (`perf/seeds.py`), so there each seat has a call of its own.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ class Team:
     Args:
       learner: what learns.
       settings: what the learner's functions take first; the same for all runs.
-      seats: how many runs there can be; one alone is updated by the learner's own compiled call.
+      seats: how many runs there can be.
+      stacks: whether one call updates all of them; None: of several, where JAX computes on an accelerator.
     """
 
-    def __init__(self, learner: Learner[Any, Any, Any], settings: Any, seats: int = 1):
+    def __init__(self, learner: Learner[Any, Any, Any], settings: Any, seats: int = 1, stacks: bool | None = None):
         self.learner, self.settings, self.seats = learner, settings, seats
+        self._stacks = seats > 1 and jax.default_backend() != "cpu" if stacks is None else stacks
         self.stacked: Any = None
         self._taken = 0
 
@@ -52,7 +56,7 @@ class Team:
         A run that has once had a lesson has one at every call until it ends: what its seat holds after a call without
         is of no use.
         """
-        if self.seats == 1:
+        if not self._stacks:
             for seat, lesson in lessons.items():
                 seat.learn_alone(lesson)
         elif lessons:
@@ -71,7 +75,7 @@ class Seat:
     """One run's place in a team.
 
     Attributes:
-      number: the place on the leading axis.
+      number: the place on the leading axis, where states are stacked.
       acting: the part of the newest state that acting reads.
       metrics: of the newest update, on the device; empty before the first.
     """
@@ -89,7 +93,7 @@ class Seat:
         return _taken_out(self._team.stacked, self.number) if self._own is None else self._own
 
     def learn_alone(self, lesson: Lesson) -> None:
-        """Do the updates of a step in the only seat."""
+        """Do the updates of a step in this seat, by the learner's own compiled call."""
         learner = self._team.learner
         self._own, self.metrics = learner.update(self._team.settings, self._own, *lesson)
         self.acting = learner.acting_params(self._own)

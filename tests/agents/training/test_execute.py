@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from envs import registry
 from envs.suites.shared.assets import digests
 from records import layout
 from records.layout import ExitCode
+from records.lock import is_held
 from records.run_dir import RunDir, warn_once
 from tests.agents.training import scripted
 from tests.agents.training.test_loop import CONTINUOUS, assert_equal_runs
@@ -281,6 +283,30 @@ def test_a_run_is_not_continued_with_other_files_of_its_suite(tmp_path: Path, ca
     file.write_bytes(b"a shape")
     assert attempt(configured(tmp_path), capsys) == (ExitCode.DONE, [])
     assert RunDir(run_dir).manifest().assets == {"scripted/shape.stl": was}
+
+
+def test_a_seed_that_fails_has_its_own_end_and_the_other_is_done(tmp_path: Path, capsys, reference: Path):
+    configs = [
+        dataclasses.replace(one, launcher=dataclasses.replace(one.launcher, seeds_together=2))
+        for one in (dataclasses.replace(configured(tmp_path), seed=seed) for seed in (4, 3))
+    ]
+    calls = itertools.count()
+
+    def fail() -> None:
+        if next(calls) == 0:
+            raise ValueError("made up")
+
+    scripted.EVENTS["long", 25] = fail
+    failed, fine = (identity.run_dir(config) for config in configs)
+    assert execute.execute_together(configs) == {failed: ExitCode.FAILED, fine: ExitCode.DONE}
+    statuses = [RunDir(run_dir).status() for run_dir in (failed, fine)]
+    assert [status and status.state for status in statuses] == ["failed", "done"]
+    assert statuses[0] is not None
+    assert "made up" in statuses[0].reason
+    assert not any(is_held(run_dir) for run_dir in (failed, fine))
+    assert_equal_runs(fine, reference)
+    assert execute.execute_together(configs) == {failed: ExitCode.DONE, fine: ExitCode.DONE}
+    assert f"finished already: 50 steps, score {RunDir(fine).done().score:.3f}: {fine}" in capsys.readouterr().out
 
 
 def test_more_environments_for_evaluation_than_fit_are_refused():

@@ -108,6 +108,7 @@ def train_together(
     kill_at: int | None = None,
     stop_at: int | None = None,
     over: loop.Over = loop.raise_error,
+    stacks: bool = True,
 ) -> list[str | None]:
     """The same with several runs side by side; the kill and the stop come when the first run is there."""
     opened: list[Lane] = []
@@ -118,7 +119,7 @@ def train_together(
         return opened[0].env_steps == stop_at
 
     with contextlib.ExitStack() as stack:
-        team = opening.team_of(prepared_run(run_dirs[0], configs[0], specs), seats)
+        team = opening.team_of(prepared_run(run_dirs[0], configs[0], specs), seats, stacks and seats > 1)
         for run_dir, config in zip(run_dirs, configs, strict=True):
             run_dir.mkdir(exist_ok=True)
             lane = open_lane(prepared_run(run_dir, config, specs), team, stop)
@@ -295,6 +296,18 @@ def test_seeds_side_by_side_have_their_own_records_and_nearly_the_numbers_of_run
         assert [(row["env_steps"], row["name"], row["task"], row["value"]) for row in written] == (
             scripted.expected_training_rows(config.seed, BUDGET)
         )
+
+
+def test_seeds_side_by_side_on_a_processor_equal_their_runs_alone(tmp_path: Path, scripted_suite):
+    """Also where one begins later than the other and ends earlier."""
+    configs = [compose([*CONTINUOUS, f"seed={seed}"]) for seed in (3, 4)]
+    for config in configs:
+        assert train(tmp_path / f"alone-{config.seed}", config, scripted_suite) == "done"
+    together = [tmp_path / "together-3", tmp_path / "together-4"]
+    assert train(together[0], configs[0], scripted_suite, stop_at=24) == "interrupted"
+    assert train_together(together, configs, scripted_suite, 2, stacks=False) == ["done", "done"]
+    for seed, run_dir in zip((3, 4), together, strict=True):
+        assert_equal_runs(run_dir, tmp_path / f"alone-{seed}")
 
 
 def test_a_seed_that_fails_leaves_the_others_alone(tmp_path: Path, scripted_suite, pair):
