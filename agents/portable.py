@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -232,9 +233,10 @@ def readme(about: dict[str, Any]) -> str:
 def largest_difference(policy: SavedPolicy, folder: Path) -> float:
     """Return by how much the exported policy and the original differ at most, on random observations of each task.
 
-    Continuous actions are compared as they are, values of discrete ones in units of the largest value.
+    Continuous actions are compared as they are, values of discrete ones in units of the largest value. Both compute in
+    float32, whatever the precision of the run's products.
     """
-    exported, settings = Policy(folder), policy.settings
+    exported, settings = Policy(folder), dataclasses.replace(policy.settings, precision="float32")
     values = jax.jit(lambda *batch: expected_value(settings, brc_discrete.critic_outputs(settings, *batch)))
     rng = np.random.default_rng(0)
     found = 0.0

@@ -86,6 +86,8 @@ class AgentConfig:
     """The critic's torso: BroNet, layers without norms or shortcuts (mlp), or blocks that begin with their norm."""
     layer_norm: Annotated[bool, Since(True), Shapes()]
     """Whether the torsos of critic and actor keep their LayerNorms; an mlp has none."""
+    precision: Annotated[Literal["float32", "bfloat16"], Since("float32")]
+    """The precision of the factors in dense layers' products; all else is float32, sums and convolutions too."""
 
     @property
     def keeps_surplus_actions(self) -> bool:

@@ -83,7 +83,13 @@ class Settings(CriticSettings, BrcConfig):
     def actor(self) -> nn.Module:
         """The actor, from features `[B, I]` to mean and log standard deviation, each `[B, A]`."""
         return Actor(
-            self.actor_network, self.layer_norm, self.actor_width, self.actor_depth, self.action_dim, self.num_heads
+            self.actor_network,
+            self.layer_norm,
+            self.actor_width,
+            self.actor_depth,
+            self.action_dim,
+            self.num_heads,
+            self.precision,
         )
 
     @cached_property
@@ -249,10 +255,17 @@ def critic_problem(
       return_scale: `[T]`, magnitudes of raw returns.
       key: of the next actions' noise.
     """
+    noise = jax.random.normal(key, (len(batch.reward), settings.action_dim))
+    return _problem(settings, state, batch, return_scale, noise)
+
+
+def _problem(
+    settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array, noise: jax.Array
+) -> Problem:
+    """What `critic_problem` returns, with the noise `[B, A]` of the next actions."""
     temperature = jnp.exp(state.log_temperature)
     factor = entropy_reward_factor(settings, return_scale, temperature, state.entropy)
     mean, log_std = policy_distribution(settings, acting_params(state), batch.next_obs, batch.task_ids)
-    noise = jax.random.normal(key, mean.shape)
     next_action, next_log_prob = losses.sample_tanh_gaussian(mean, log_std, noise)
     next_outputs = critic_outputs(settings, state.target_critic, batch.next_obs, next_action, batch.task_ids)
     target, target_value = critic.critic_target(
@@ -262,8 +275,25 @@ def critic_problem(
     return Problem(outputs_of, target, target_value)
 
 
+def update_noise(settings: Settings, state: LearnerState, num_updates: int, batch_size: int) -> jax.Array:
+    """Return the noise `[U, 2, B, A]` of the next updates: of the next actions, and of the actor's.
+
+    Each update's is a function of the run's key and the update's number. One call draws all of them, since the rounds
+    of the generator are a loop, which takes as long for few numbers as for many.
+
+    Args:
+      settings: static.
+      state: before the updates.
+      num_updates: `U`.
+      batch_size: `B`.
+    """
+    shape = (2, batch_size, settings.action_dim)
+    draw = lambda number: jax.random.normal(critic.update_key(state.key, number), shape)  # noqa: E731
+    return jax.vmap(draw)(state.update_steps + jnp.arange(num_updates))
+
+
 def update_once(
-    settings: Settings, state: LearnerState, batch: Batch, return_scale: jax.Array
+    settings: Settings, state: LearnerState, batch: Batch, noise: jax.Array, return_scale: jax.Array
 ) -> tuple[LearnerState, Metrics]:
     """Do one gradient update: critic, target critic (towards the new critic), actor (with the new critic), temperature.
 
@@ -271,15 +301,15 @@ def update_once(
       settings: static.
       state: before the update.
       batch: `[B, ...]`.
+      noise: `[2, B, A]`, of the next actions and of the actor's.
       return_scale: `[T]`, magnitudes of raw returns.
     """
-    key_target, key_actor = jax.random.split(critic.update_key(state.key, state.update_steps))
     temperature = jnp.exp(state.log_temperature)
 
     # Critic
     critic_params, target_critic, critic_opt, metrics = critic.fit_critic(
         settings,
-        *critic_problem(settings, state, batch, return_scale, key_target),
+        *_problem(settings, state, batch, return_scale, noise[0]),
         state.critic,
         state.target_critic,
         state.critic_opt,
@@ -289,8 +319,7 @@ def update_once(
     def actor_objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         acting = ActingParams(params, critic_params["conditioning"])
         mean, log_std = policy_distribution(settings, acting, batch.obs, batch.task_ids)
-        noise = jax.random.normal(key_actor, mean.shape)
-        action, log_prob = losses.sample_tanh_gaussian(mean, log_std, noise)
+        action, log_prob = losses.sample_tanh_gaussian(mean, log_std, noise[1])
         q = expected_value(settings, critic_outputs(settings, critic_params, batch.obs, action, batch.task_ids))
         return losses.actor_loss(q, log_prob, temperature), (q, log_prob)
 
@@ -356,8 +385,10 @@ def update(
     check_batches(batches, settings.num_tasks, return_scale)
     chex.assert_shape([batches.obs, batches.next_obs], (*batches.reward.shape, settings.obs_dim))
     chex.assert_shape(batches.action, (*batches.reward.shape, settings.action_dim))
-    once = lambda carry, batch: update_once(settings, carry, batch, jnp.asarray(return_scale))  # noqa: E731
-    state, metrics = critic.scan_updates(once, state, batches)
+    num_updates, batch_size = batches.reward.shape
+    noise = update_noise(settings, state, num_updates, batch_size)
+    once = lambda carry, xs: update_once(settings, carry, xs[0], xs[1], jnp.asarray(return_scale))  # noqa: E731
+    state, metrics = critic.scan_updates(once, state, (batches, noise))
     norms = {"critic/param_norm": optax.tree.norm(state.critic), "actor/param_norm": optax.tree.norm(state.actor)}
     return state, metrics | norms
 

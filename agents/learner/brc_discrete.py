@@ -60,7 +60,7 @@ class Settings(CriticSettings, BrcDiscreteConfig):
     @cached_property
     def encoder(self) -> nn.Module:
         """The image encoder, from frames `[B, stack, H, W]` to features."""
-        return Encoder(self.encoder_channels, self.encoder_stride)
+        return Encoder(self.encoder_channels, self.encoder_stride, self.precision)
 
     @cached_property
     def critic_ensemble(self) -> nn.Module:

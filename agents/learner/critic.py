@@ -67,6 +67,7 @@ def make_critic(settings: CriticSettings, num_outputs: int) -> nn.Module:
         depth=settings.depth,
         num_outputs=num_outputs,
         num_heads=settings.num_heads,
+        precision=settings.precision,
     )
 
 
@@ -90,12 +91,9 @@ def task_features(settings: CriticSettings, conditioning: Params, task_ids: jax.
 
 
 def expected_value(settings: CriticSettings, outputs: jax.Array) -> jax.Array:
-    """Return `Q` `[...]`, normalised, of `outputs` `[E, ..., K]`: the expectation of the ensemble's mean."""
-    if settings.value_loss == "squared":
-        return reduce_ensemble(settings, outputs[..., 0])
-    if settings.ensemble_target == "min":
-        return jnp.min(jax.nn.softmax(outputs) @ settings.bins, axis=0)
-    return jnp.mean(jax.nn.softmax(outputs), axis=0) @ settings.bins
+    """Return `Q` `[...]`, normalised, of `outputs` `[E, ..., K]`: the members' mean expectation, or the least."""
+    values = outputs[..., 0] if settings.value_loss == "squared" else losses.expectation(outputs, settings.bins)
+    return reduce_ensemble(settings, values)
 
 
 def reduce_ensemble(settings: CriticSettings, values: jax.Array) -> jax.Array:
@@ -208,9 +206,9 @@ def update_key(key_data: jax.Array, update_steps: jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.wrap_key_data(key_data), update_steps)
 
 
-def scan_updates(update_once: Callable[[S, Batch], tuple[S, Metrics]], state: S, batches: Batch) -> tuple[S, Metrics]:
-    """Do `U` updates on `batches` `[U, B, ...]` in one compiled loop; each metric is their mean."""
-    state, metrics = jax.lax.scan(update_once, state, batches)
+def scan_updates(update_once: Callable[[S, Any], tuple[S, Metrics]], state: S, inputs: Any) -> tuple[S, Metrics]:
+    """Do `U` updates in one compiled loop, on `inputs` `[U, ...]`, such as batches; each metric is their mean."""
+    state, metrics = jax.lax.scan(update_once, state, inputs)
     return state, {name: values.mean() for name, values in metrics.items()}
 
 

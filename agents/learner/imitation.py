@@ -64,7 +64,15 @@ class Settings(CriticSettings, ImitationConfig):
     @cached_property
     def actor(self) -> nn.Module:
         """The student, from features `[B, I]` to mean and log standard deviation, each `[B, A]`, before tanh."""
-        return Actor(self.network, self.layer_norm, self.width, self.depth, self.action_dim, self.num_heads)
+        return Actor(
+            self.network,
+            self.layer_norm,
+            self.width,
+            self.depth,
+            self.action_dim,
+            self.num_heads,
+            self.precision,
+        )
 
 
 def distribution(settings: Settings, params: StudentParams, obs: Array, task_ids: Array) -> tuple[jax.Array, jax.Array]:

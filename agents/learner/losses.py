@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -42,13 +44,17 @@ def spread_by_sum(probs: jax.Array, position: jax.Array) -> jax.Array:
 
 def spread_by_scatter(probs: jax.Array, position: jax.Array) -> jax.Array:
     """Do what `spread_by_sum` does, quickly on a CPU."""
+    rows, num_bins = probs.shape
     lower = jnp.floor(position)
     upper_share = position - lower
-    rows = jnp.arange(probs.shape[0])[:, None]
     bins = lower.astype(jnp.int32)
-    spread = jnp.zeros_like(probs).at[rows, bins].add(probs * (1 - upper_share))
+    starts = num_bins * jnp.arange(rows, dtype=jnp.int32)[:, None]
     # Where the upper neighbour would be outside, its share is 0.
-    return spread.at[rows, jnp.minimum(bins + 1, probs.shape[1] - 1)].add(probs * upper_share)
+    upper = jnp.minimum(bins + 1, num_bins - 1)
+    spread = jnp.zeros(rows * num_bins, probs.dtype)
+    for index, mass in ((bins, probs * (1 - upper_share)), (upper, probs * upper_share)):
+        spread = spread.at[(starts + index).reshape(-1)].add(mass.reshape(-1), mode="promise_in_bounds")
+    return spread.reshape(rows, num_bins)
 
 
 def categorical_target(
@@ -67,10 +73,55 @@ def categorical_target(
     return project(probs, atoms, support)
 
 
+def exponentials(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Return logits `[..., K]` less their largest, the exponentials of that, and their sums `[..., 1]`."""
+    shifted = logits - jnp.max(logits, axis=-1, keepdims=True)
+    powers = jnp.exp(shifted)
+    return shifted, powers, jnp.sum(powers, axis=-1, keepdims=True)
+
+
+@jax.custom_vjp
 def cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Return the cross-entropy of `logits` `[E, B, K]` to `target` `[B, K]`: mean over batch, summed over members."""
+    """Return the cross-entropy of `logits` `[E, B, K]` to `target` `[B, K]`: mean over batch, summed over members.
+
+    The rows of `target` sum to 1, and get no gradient.
+    """
+    return _cross_entropy_forward(logits, target)[0]
+
+
+def _cross_entropy_forward(logits: jax.Array, target: jax.Array) -> tuple[jax.Array, Any]:
     chex.assert_shape(target, logits.shape[1:])
-    return -jnp.sum(jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), axis=-1), axis=-1))
+    shifted, powers, total = exponentials(logits)
+    each = jnp.log(total[..., 0]) - jnp.sum(target * shifted, axis=-1)
+    return jnp.sum(jnp.mean(each, axis=-1)), (powers, total, target)
+
+
+def _cross_entropy_backward(kept: Any, grad: jax.Array) -> tuple[jax.Array, None]:
+    powers, total, target = kept
+    return (powers / total - target) * (grad / len(target)), None
+
+
+cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+@jax.custom_vjp
+def expectation(logits: jax.Array, support: jax.Array) -> jax.Array:
+    """Return the mean `[...]` of distributions by `logits` `[..., K]` on bins `support` `[K]`, that get no gradient."""
+    return _expectation_forward(logits, support)[0]
+
+
+def _expectation_forward(logits: jax.Array, support: jax.Array) -> tuple[jax.Array, Any]:
+    _, powers, total = exponentials(logits)
+    mean = jnp.sum(powers * support, axis=-1) / total[..., 0]
+    return mean, (powers, total, mean, support)
+
+
+def _expectation_backward(kept: Any, grad: jax.Array) -> tuple[jax.Array, None]:
+    powers, total, mean, support = kept
+    return powers * (support - mean[..., None]) * (grad[..., None] / total), None
+
+
+expectation.defvjp(_expectation_forward, _expectation_backward)
 
 
 def squared_error(values: jax.Array, target: jax.Array) -> jax.Array:

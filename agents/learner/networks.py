@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from agents.learner import architecture
 from agents.learner.architecture import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encoder_stage
+from agents.learner.layers import Dense, LayerNorm
 from agents.learner.types import Array
 
 LOG_STD_MIN, LOG_STD_MAX = -10.0, 2.0
@@ -32,13 +33,14 @@ class BroNet(nn.Module):
     width: int
     depth: int
     layer_norm: bool
+    precision: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.relu(layer_norm(self, nn.Dense(self.width)(x)))
+        x = nn.relu(layer_norm(self, Dense(self.width, self.precision)(x)))
         for _ in range(self.depth):
-            y = nn.relu(layer_norm(self, nn.Dense(self.width)(x)))
-            x = x + layer_norm(self, nn.Dense(self.width)(y))
+            y = nn.relu(layer_norm(self, Dense(self.width, self.precision)(x)))
+            x = x + layer_norm(self, Dense(self.width, self.precision)(y))
         return x
 
 
@@ -53,13 +55,14 @@ class PreNormNet(nn.Module):
     width: int
     depth: int
     layer_norm: bool
+    precision: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Dense(self.width)(x)
+        x = Dense(self.width, self.precision)(x)
         for _ in range(self.depth):
-            y = nn.relu(nn.Dense(self.width)(layer_norm(self, x)))
-            x = x + nn.Dense(self.width)(y)
+            y = nn.relu(Dense(self.width, self.precision)(layer_norm(self, x)))
+            x = x + Dense(self.width, self.precision)(y)
         return layer_norm(self, x)
 
 
@@ -69,11 +72,12 @@ class Mlp(nn.Module):
     width: int
     depth: int
     layer_norm: bool
+    precision: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for _ in range(1 + 2 * self.depth):
-            x = nn.relu(nn.Dense(self.width)(x))
+            x = nn.relu(Dense(self.width, self.precision)(x))
         return x
 
 
@@ -84,7 +88,7 @@ TORSOS: dict[str, type[BroNet | Mlp | PreNormNet]] = dict(
 
 def layer_norm(torso: BroNet | PreNormNet, x: jax.Array) -> jax.Array:
     """Return `x` after a LayerNorm of the torso that calls; `x` itself where the torso goes without."""
-    return nn.LayerNorm()(x) if torso.layer_norm else x
+    return LayerNorm()(x) if torso.layer_norm else x
 
 
 def select_head(x: jax.Array, num_heads: int, task_ids: jax.Array) -> jax.Array:
@@ -104,11 +108,12 @@ class Critic(nn.Module):
     depth: int
     num_outputs: int
     num_heads: int
+    precision: str
 
     @nn.compact
     def __call__(self, x: jax.Array, task_ids: jax.Array) -> jax.Array:
-        x = TORSOS[self.network](self.width, self.depth, self.layer_norm)(x)
-        return select_head(nn.Dense(self.num_heads * self.num_outputs)(x), self.num_heads, task_ids)
+        x = TORSOS[self.network](self.width, self.depth, self.layer_norm, self.precision)(x)
+        return select_head(Dense(self.num_heads * self.num_outputs, self.precision)(x), self.num_heads, task_ids)
 
 
 class Encoder(nn.Module):
@@ -117,11 +122,13 @@ class Encoder(nn.Module):
 
     Each of three stages has a 3 x 3 convolution, 3 x 3 max-pooling with stride 2 and two residual blocks of two 3 x 3
     convolutions. Dense and LayerNorm follow. The first stage has `channels` channels, the others have twice as many.
-    Where `stride` is above 1, the first convolution has that stride and a kernel of twice that size.
+    Where `stride` is above 1, the first convolution has that stride and a kernel of twice that size. `precision` is
+    that of the dense layer; convolutions stay float32.
     """
 
     channels: int
     stride: int
+    precision: str
 
     @nn.compact
     def __call__(self, frames: jax.Array) -> jax.Array:
@@ -134,7 +141,7 @@ class Encoder(nn.Module):
                 y = nn.Conv(channels, (3, 3))(nn.relu(x))
                 x = x + nn.Conv(channels, (3, 3))(nn.relu(y))
         x = nn.relu(x).reshape(x.shape[0], -1)
-        return nn.LayerNorm()(nn.Dense(encoder_features(self.channels))(x))
+        return LayerNorm()(Dense(encoder_features(self.channels), self.precision)(x))
 
 
 def critic_ensemble(ensemble_size: int, **kwargs) -> nn.Module:
@@ -158,12 +165,13 @@ class Actor(nn.Module):
     depth: int
     action_dim: int
     num_heads: int
+    precision: str
 
     @nn.compact
     def __call__(self, x: jax.Array, task_ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x = TORSOS[self.network](self.width, self.depth, self.layer_norm)(x)
-        mean = nn.Dense(self.num_heads * self.action_dim, name="mean")(x)
-        raw_log_std = nn.Dense(self.num_heads * self.action_dim, name="raw_log_std")(x)
+        x = TORSOS[self.network](self.width, self.depth, self.layer_norm, self.precision)(x)
+        mean = Dense(self.num_heads * self.action_dim, self.precision, name="mean")(x)
+        raw_log_std = Dense(self.num_heads * self.action_dim, self.precision, name="raw_log_std")(x)
         mean, raw = (select_head(head, self.num_heads, task_ids) for head in (mean, raw_log_std))
         log_std = LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * 0.5 * (1 + jnp.tanh(raw))
         return mean, log_std

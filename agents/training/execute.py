@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agents.training.device import cpuinfo, precision_warning
 from agents.training.summary import as_score
 from conf import identity
 from conf.schema import RunConfig
@@ -140,6 +141,9 @@ def configure_jax(config: RunConfig) -> str:
             f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: JAX cannot compute there ({reason}); "
             "allowed: cpu, cuda (with a GPU and jax[cuda]), or unset, which takes the best one"
         ) from None
+    warning = precision_warning(config.agent.precision, devices[0].platform, cpuinfo())
+    if warning is not None:
+        print(warning, file=sys.stderr)
     return f"{len(devices)} x {devices[0].device_kind}"
 
 

@@ -133,7 +133,7 @@ def test_heads_choose_each_rows_own_outputs():
     ],
 )
 def test_torsos_of_one_block_by_hand(network, layer_norm, expected):
-    torso, x = networks.TORSOS[network](2, 1, layer_norm), jnp.asarray([[1.0, 3.0]])
+    torso, x = networks.TORSOS[network](2, 1, layer_norm, "float32"), jnp.asarray([[1.0, 3.0]])
     params = jax.eval_shape(torso.init, KEY, x)["params"]
     values = {"kernel": jnp.eye(2), "bias": jnp.zeros(2), "scale": jnp.ones(2)}
     params = {layer: {name: values[name] for name in leaves} for layer, leaves in params.items()}
