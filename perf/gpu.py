@@ -8,6 +8,7 @@ keeps the memory of its GPU.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -24,8 +25,8 @@ from records import layout
 from records import metrics as names
 
 HOUR_S, GIB = 3600, 2**30
-PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32"}
-"""Name -> the precision of products as JAX calls it."""
+PRECISIONS = {"float32": ("float32", "highest"), "tf32": ("float32", "tensorfloat32"), "bf16": ("bfloat16", "default")}
+"""Name -> the type of a product's factors (`agent.precision`), and how JAX is to multiply them."""
 Row = tuple[str, str, str, str]
 """What was measured, of what, the value, and what the value is to be seen beside."""
 
@@ -96,8 +97,9 @@ def peaks(scale: Scale) -> dict[str, float]:
     import jax
     import jax.numpy as jnp
 
-    found, one = {}, jnp.ones((scale.product, scale.product))
-    for name, precision in PRECISIONS.items():
+    found = {}
+    for name, (kind, precision) in PRECISIONS.items():
+        one = jnp.ones((scale.product, scale.product), kind)
         product = jax.jit(partial(jnp.matmul, precision=precision))
         found[name] = 2 * scale.product**3 / seconds_of(partial(product, one, one), scale.seconds)
     return found
@@ -117,10 +119,10 @@ def updates(scale: Scale) -> Iterator[Row]:
         setting = Setting.of([*scale.updates, f"model.width={width}"])
         size = run_size(setting.config, setting.specs)
         try:
-            for name, seconds, beside in at_width(setting, scale.seconds):
+            for name, seconds, how in at_width(setting, scale.seconds):
                 speed = size.update_flops / seconds
-                beside = f"{speed / 1e12:.3g} TFLOP/s, {speed / peak[name]:.0%} of the product's{beside}"
-                if name == "float32" and (stats := device.memory_stats()):
+                beside = f"{speed / 1e12:.3g} TFLOP/s, {speed / peak[name]:.0%} of the product's{how}"
+                if name == "float32" and not how and (stats := device.memory_stats()):
                     beside += f"; {stats['peak_bytes_in_use'] / GIB:.1f} GiB, planned {size.device_bytes / GIB:.1f}"
                 yield "update", f"width {width} {name}", f"{seconds * 1e3:.2f} ms", beside
         except jax.errors.JaxRuntimeError as error:
@@ -135,13 +137,13 @@ def at_width(setting: Any, at_least_s: float) -> Iterator[tuple[str, float, str]
     """
     import jax
 
-    learner, settings, scale = setting.learner, setting.settings, setting.return_scale()
+    learner, scale = setting.learner, setting.return_scale()
     state, batches = setting.state(), setting.batches()
     count = len(batches.reward)
     single = [jax.tree.map(lambda leaf, at=at: leaf[at : at + 1], batches) for at in range(count)]
     plain = jax.jit(learner.update.__wrapped__, static_argnums=0)
 
-    def together() -> Any:
+    def together(settings: Any) -> Any:
         nonlocal state
         state, metrics = learner.update(settings, state, batches, scale)
         return metrics
@@ -149,15 +151,15 @@ def at_width(setting: Any, at_least_s: float) -> Iterator[tuple[str, float, str]
     def naive() -> Any:
         nonlocal state
         for one in single:
-            state, metrics = plain(settings, state, one, scale)
+            state, metrics = plain(setting.settings, state, one, scale)
             jax.device_get(metrics)
         return state
 
-    for name, precision in PRECISIONS.items():
+    for name, (kind, precision) in PRECISIONS.items():
         with jax.default_matmul_precision(precision):
-            seconds = seconds_of(together, at_least_s) / count
-            yield name, seconds, ""
-    with jax.default_matmul_precision(PRECISIONS["float32"]):
+            settings = dataclasses.replace(setting.settings, precision=kind)
+            yield name, seconds_of(partial(together, settings), at_least_s) / count, ""
+    with jax.default_matmul_precision(PRECISIONS["float32"][1]):
         yield "float32", seconds_of(naive, at_least_s) / count, ", naive"
 
 

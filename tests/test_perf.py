@@ -28,6 +28,7 @@ def test_a_gpus_table_has_updates_seeds_and_whole_runs():
         r"product +256 float32 +[\d.e-]+ TFLOP/s",
         r"update +width 8 float32 +[\d.]+ ms +[\d.e-]+ TFLOP/s, \d+% of the product's",
         r"update +width 8 tf32 +[\d.]+ ms",
+        r"update +width 8 bf16 +[\d.]+ ms",
         r"update +width 8 float32 +[\d.]+ ms .*, naive",
         r"seeds +2 at width 8 +[\d.]+ ms +[\d.]+ times as fast",
         r"run +quickstart width 16 +[\d.]+ env steps/s +[\d.]+ h for [\d,]+ steps",
