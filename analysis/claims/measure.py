@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from analysis.plots.comparison import A, B, comparable, compute
 from analysis.select import SAME_END, points
 from analysis.stats import Strata, estimate, iqm
 from analysis.stats import differences as welch
-from analysis.variants import WIDTH, by_parts
+from analysis.variants import SINGLE, TASKS, WIDTH, by_parts
 from conf.benchmarks import wholes
 from conf.yaml_groups import groups
 from records.decode import DamagedRecordError
@@ -42,7 +43,7 @@ class Fitting(NamedTuple):
     benchmark: str
     variant: str
     width: int
-    differs: Mapping[str, Any]
+    differs: dict[str, Any]
     budget: int
 
 
@@ -144,7 +145,9 @@ def _transfer(claim: Claim, context: Context) -> Measured | None:
     if benchmark not in context.benchmarks:
         return None
     part = context.benchmarks[benchmark]
-    known = {one.variant: one for one in fitting(claim.ours, part)}
+    alone = fitting(replace(claim.ours, mode=SINGLE), part)  # where the benchmark was narrowed to one task
+    single = [one._replace(differs=one.differs | {TASKS: "single"}) for one in alone]
+    known = {one.variant: one for one in [*fitting(claim.ours, part), *single]}
     ratios = transfer.compute(part)
     ratios = ratios.loc[ratios["scratch"].isin(list(known)) & (ratios["fraction"] == max(transfer.FRACTIONS))]
     if ratios.empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from analysis.context import Context
 from analysis.load import load
 from conf import identity
 from conf.compose import compose
+from conf.links import transfer_from
 from conf.yaml_groups import plain
 from records import layout
 from tests.analysis.conftest import rows_of
@@ -102,9 +104,12 @@ def test_a_run_is_of_a_side_where_its_agent_is_and_what_else_differs_is_its_size
         assert differences(squared, recorded("benchmark=dmc_dogs", "model=xl", *other), wanted.settings) is None
 
 
-def write(folder: Path, name: str, overrides: Sequence[str], scores: Mapping[int, float]) -> None:
-    """A run's directory, with equal scores for all of its tasks."""
+def write(folder: Path, name: str, overrides: Sequence[str], scores: Mapping[int, float], learnt: bool = False) -> None:
+    """A run's directory, with equal scores for all of its tasks; `learnt`: it begins with the networks of another."""
     config = compose(overrides)
+    if learnt:
+        source = transfer_from(compose(["benchmark=dmc_train"]), 5, "there")
+        config = dataclasses.replace(config, init_from="there@5", source=source)
     values, tasks = identity.values_of(config), config.benchmark.task_ids
     run = folder / config.benchmark.name / name
     run.mkdir(parents=True)
@@ -150,6 +155,16 @@ def test_runs_of_the_recipes_own_size_and_of_others_are_judged_as_what_they_are(
     assert width["ours"] == pytest.approx(0.2)
     assert width["verdict"].startswith("at another size (width 8 to 16, ")
     assert width["verdict"].endswith("300 steps, on quickstart): reproduced")
+
+
+def test_steps_that_transfer_saves_are_judged_against_scratch_also_on_a_single_task(tmp_path: Path):
+    for seed in range(2):
+        small = ["benchmark=dmc_transfer", "benchmark.max_tasks=1", "model.width=16", f"seed={seed}"]
+        write(tmp_path / "runs", f"scratch{seed}", small, {0: 0.0, 100: 0.2, 200: 0.4, 300: 0.6})
+        write(tmp_path / "runs", f"learnt{seed}", small, {0: 0.1, 100: 0.7, 200: 0.7, 300: 0.7}, learnt=True)
+    found = judged(tmp_path / "runs").loc["transfer.dmc"]
+    assert (found["ours"], found["seeds"]) == (3.0, 2)  # 300 steps from scratch, 100 with transfer
+    assert found["verdict"] == "at another size (width 16, single tasks, 300 steps): reproduced"
 
 
 @pytest.mark.slow
