@@ -28,12 +28,13 @@ test: $(STAMP) ## unit tests (about 3 minutes)
 test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 30 minutes)
 	@# Three parts at once, of about the same length: the tests of SLURM mostly wait.
 	@logs=$$(mktemp -d); slurm="tests/test_slurm.py tests/test_ssh_slurm.py"; some="tests/agents tests/analysis tests/envs tests/records tests/test_learning.py"; \
-	$(BIN)/python -m pytest -q -m slow $$slurm $(ARGS) > $$logs/slurm 2>&1 & first=$$!; \
+	{ $(BIN)/python -m pytest -q -m slow $$slurm $(ARGS); first=$$?; \
+	  XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -q -m sharding $(ARGS) && exit $$first; } \
+	  > $$logs/slurm 2>&1 & first=$$!; \
 	$(BIN)/python -m pytest -q -m slow $$some $(ARGS) > $$logs/some 2>&1 & second=$$!; \
 	$(BIN)/python -m pytest -q -m slow $$(printf -- '--ignore=%s ' $$slurm $$some) $(ARGS); status=$$?; \
 	for part in $$first $$second; do wait $$part || status=$$?; done; \
-	cat $$logs/slurm $$logs/some; rm -r $$logs; \
-	XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -q -m sharding $(ARGS) || status=$$?; exit $$status
+	cat $$logs/slurm $$logs/some; rm -r $$logs; exit $$status
 
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
 	$(BIN)/python -m tests.torture $(ARGS)
