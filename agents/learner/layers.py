@@ -47,7 +47,7 @@ class LayerNorm(nn.Module):
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     """Return rows `[B, I]` of mean 0 and variance 1, times `scale` `[I]`, plus `bias` `[I]` (arXiv:1607.06450).
 
-    The gradient by hand keeps one array of activations and passes over arrays half as often as the derived one.
+    The gradient by hand keeps one array of activations.
     """
     return _norm_forward(x, scale, bias)[0]
 

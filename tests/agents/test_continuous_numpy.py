@@ -193,9 +193,7 @@ def expected(before) -> Tree:
         name: to_float64(getattr(before, name)) for name in ("actor", "critic", "target_critic", "log_temperature")
     }
     key = jax.random.fold_in(jax.random.wrap_key_data(before.key), UPDATE_STEPS)
-    noise_target, noise_actor = (
-        np.asarray(jax.random.normal(one, (3, 2)), np.float64) for one in jax.random.split(key)
-    )
+    noise_target, noise_actor = np.asarray(jax.random.normal(key, (2, 3, 2)), np.float64)
     temperature = float(np.exp(state["log_temperature"]))
 
     target = critic_target(state, noise_target)
