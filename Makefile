@@ -27,7 +27,7 @@ test: $(STAMP) ## unit tests (about 3 minutes)
 
 test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 30 minutes)
 	@# Three parts at once, of about the same length: the tests of SLURM mostly wait.
-	@logs=$$(mktemp -d); slurm="tests/test_slurm.py tests/test_ssh_slurm.py"; some="tests/agents tests/analysis tests/envs tests/records tests/test_learning.py"; \
+	@logs=$$(mktemp -d); slurm="tests/test_slurm.py tests/test_ssh_slurm.py tests/test_examples.py tests/test_pages.py tests/test_recipes.py"; some="tests/agents tests/analysis tests/envs tests/records tests/test_learning.py"; \
 	{ $(BIN)/python -m pytest -q -m slow $$slurm $(ARGS); first=$$?; \
 	  XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -q -m sharding $(ARGS) && exit $$first; } \
 	  > $$logs/slurm 2>&1 & first=$$!; \

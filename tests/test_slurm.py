@@ -176,7 +176,9 @@ MARK = "old"
 
 
 def execute(config):
+    from records.decode import read_object
     from records.files import write_json
+    from records.layout import RunOutcome
     from records.provenance import provenance
     from records.run_dir import write_status
 
@@ -200,7 +202,7 @@ def test_queued_runs_execute_the_code_of_the_submission_whatever_is_edited(
         (checkout / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, checkout / path)
     source = checkout / "agents" / "training" / "execute.py"
-    source.write_text(f"{source.read_text()}\nfrom records.decode import read_object\n{MARKED}")
+    source.write_text(f"{source.read_text()}{MARKED}")
     git = ["git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(checkout)]
     for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "m"]):
         subprocess.run([*git, *arguments], check=True)
