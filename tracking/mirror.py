@@ -136,7 +136,7 @@ class Mirror:
         first = self._state.described == 0
         params = identity.flat(identity.values_of(self.config) | {"sizes": manifest.sizes}) if first else {}
         if first:
-            self.client.log_inputs(self.run_id, [self._benchmark()])
+            self._send_benchmark()
         tags = {DESCRIPTION_TAG: self._description()} if first else {}  # whose text a user may have changed since
         tags |= {key: getattr(start, key) for key in ("git_commit", "host", "device", "command", "python")}
         tags |= identity.flat({"version": start.versions, "slurm": start.slurm})
@@ -154,6 +154,22 @@ class Mirror:
             self.client.log_artifact(self.run_id, str(self.record.path / name))
         self.client.update_run(self.run_id, status="RUNNING")
         self._advance(described=len(manifest.starts))
+
+    def _send_benchmark(self) -> None:
+        """Send the benchmark as the run's dataset.
+
+        When several runs are the first of a benchmark at the same moment, MLflow creates the dataset for one of them
+        and refuses the others' requests, whose repetition finds the dataset.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.protos.databricks_pb2 import BAD_REQUEST, ErrorCode
+
+        try:
+            self.client.log_inputs(self.run_id, [self._benchmark()])
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(BAD_REQUEST):
+                raise
+            self.client.log_inputs(self.run_id, [self._benchmark()])
 
     def _benchmark(self) -> Any:
         """The benchmark as MLflow's dataset, which a table of runs shows as `name (digest) N tasks`."""
