@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 
@@ -85,12 +86,24 @@ class Lab:
             command[command.index(option) + 1] = value
         return [sys.executable, "-m", "mlflow", *command[1:]]
 
-    def query(self, statement: str, *values: object) -> list[tuple]:
-        """Rows that the database itself answers."""
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[Any]:
         uri, password = self.database_uri.replace("+psycopg2", ""), self.settings()["PGPASSWORD"]
         with contextlib.closing(psycopg2.connect(uri, password=password)) as connection, connection.cursor() as cursor:
+            yield cursor
+
+    def query(self, statement: str, *values: object) -> list[tuple]:
+        """Rows that the database itself answers."""
+        with self._cursor() as cursor:
             cursor.execute(statement, values)
             return cursor.fetchall()
+
+    @contextlib.contextmanager
+    def held_writes(self, table: str) -> Iterator[None]:
+        """Let the table be read, and every write to it wait for the end of the block."""
+        with self._cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN SHARE MODE")
+            yield
 
     def create(self) -> None:
         """A new database cluster with the role and the database of the recipe."""

@@ -86,6 +86,21 @@ def test_64_writers_at_once_lose_and_double_nothing(tmp_path: Path, lab: Lab):
         assert tracking.is_sent(run_dir, lab.uri)
 
 
+def test_runs_that_send_the_same_new_benchmark_at_one_moment_share_its_dataset(tmp_path: Path, lab: Lab):
+    tasks = "benchmark.tasks=[cartpole-balance]"  # a dataset that the server does not have yet
+    run_dirs = [fabricated_run(tmp_path, *at(lab.uri), tasks, f"seed={seed}", steps=1) for seed in range(3)]
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'datasets'::regclass"
+    with ThreadPoolExecutor(len(run_dirs)) as pool:
+        with lab.held_writes("datasets"):
+            sent = [pool.submit(tracking.Mirror(run_dir).close) for run_dir in run_dirs]
+            wait_until(lambda: lab.query(waiting) == [(len(run_dirs),)], 60, "all runs' writes at once")
+        for future in sent:
+            future.result()
+    ids = [state_of(run_dir, lab.uri)["run_id"] for run_dir in run_dirs]
+    shared = "SELECT count(DISTINCT source_id), count(*) FROM inputs WHERE destination_id IN %s"
+    assert lab.query(shared, tuple(ids)) == [(1, len(ids))]
+
+
 def test_answers_that_get_lost_lead_to_no_second_run_and_no_second_row(tmp_path: Path, lab: Lab):
     luck = np.random.default_rng(0)
     with mlflow_server.between(lab.port, lambda: luck.random() > 0.25) as uri:
