@@ -22,11 +22,11 @@ def with_tasks(benchmark: BenchmarkConfig) -> BenchmarkConfig:
     """
     benchmark = _with_included(benchmark, ())
     if not benchmark.available:
-        raise ConfigError("benchmark.available=[]: at least one task")
+        raise ConfigError("benchmark.available=[]: must name at least one task")
     if benchmark.tasks is None:
         return dataclasses.replace(benchmark, tasks=benchmark.available[: benchmark.max_tasks])
     if not benchmark.tasks:
-        raise ConfigError("benchmark.tasks=[]: at least one task")
+        raise ConfigError("benchmark.tasks=[]: must name at least one task")
     ids = [_task_id(benchmark, name) for name in benchmark.tasks]
     _check_once("benchmark.tasks", benchmark.tasks, ids)
     chosen = [task for task in benchmark.available if task in ids]

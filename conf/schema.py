@@ -504,9 +504,8 @@ def check(config: RunConfig) -> None:
             f"train.replay_capacity={config.train.replay_capacity}: "
             f"at least train.random_steps, which is {config.train.random_steps}"
         )
-    for env_steps in config.checkpoint.keep:
-        if env_steps < 0:
-            raise ConfigError(f"checkpoint.keep={show(config.checkpoint.keep)}: environment steps, none below 0")
+    if any(env_steps < 0 for env_steps in config.checkpoint.keep):
+        raise ConfigError(f"checkpoint.keep={show(config.checkpoint.keep)}: must be environment steps, none below 0")
     if config.interference.every_steps is not None and not config.agent.parts:
         raise ConfigError(
             f"interference.every_steps={config.interference.every_steps}: not measured of agent.learner="

@@ -17,7 +17,7 @@ from agents.training.checkpoint import CheckpointStore, DamagedError
 from conf import identity
 from conf.compose import resolve_paths
 from conf.identity import flat
-from conf.links import following, transfer_from
+from conf.links import PART, following, transfer_from
 from conf.schema import RunConfig
 from conf.typed import ConfigError, fields_of, show
 from envs.spec import SpaceSpec, TaskSpec
@@ -130,6 +130,8 @@ def resolved(config: RunConfig, folder: Path | None = None) -> RunConfig:
     config = resolve_paths(config, folder)
     if named is None or config.source.kind is not None:  # no networks, or those that a record names
         return config
+    if named.startswith(PART):
+        raise ConfigError(f"init_from={named}: parts are those of a sweep; allowed here: a run's directory or name")
     try:
         source = find(*_place(config, named))
         config = following(config, source.config)

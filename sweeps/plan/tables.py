@@ -108,7 +108,8 @@ def together_lines(plan: Plan) -> list[str]:
             found = teams_of(runs)
             short = sum(len(team) < seats for team in found)
             empty = f", {short} of them with places left empty" if short else ""
-            lines.append(f"seeds together: {len(runs)} runs in {len(found)} processes of {seats} each{empty}")
+            processes = f"{len(found)} process{'es' if len(found) > 1 else ''}"
+            lines.append(f"seeds together: {len(runs)} runs in {processes} of {seats} each{empty}")
     return lines
 
 

@@ -214,7 +214,7 @@ FILES = [
 
 # A benchmark's yaml, and what the one line must say.
 BENCHMARKS = [
-    ("{name: mine, tasks: null}", "benchmark.available=[]: at least one task"),
+    ("{name: mine, tasks: null}", "benchmark.available=[]: must name at least one task"),
     ("{name: mine, tasks: null, available: null}", "benchmark.available=null"),
     ("{name: mine, tasks: null, available: [dmc/dog-run, 3]}", "benchmark.available=[dmc/dog-run,3]"),
     ("{name: mine, tasks: null, available: [dmc/dog-run, dmc/dog-run]}", "dmc/dog-run stands more than once"),

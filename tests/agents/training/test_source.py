@@ -102,6 +102,7 @@ def nothing(source: Path) -> None:
         (no_config, [], "config.json .*missing"),
         (no_done, [], r"not finished; name one of its checkpoints as RUN_DIR@STEPS: 0, 8"),
         (damaged_arrays, [], "its checkpoint at 8 steps is damaged: .*state.npz does not match its checksum"),
+        (nothing, ["init_from=part:source"], "parts are those of a sweep"),
         (nothing, ["init_from={source}@7"], "has no checkpoint at 7 steps; there are: 0, 8"),
         (nothing, ["model.width=9"], r"another architecture: model\.width=8, here 9"),
         (nothing, ["agent.conditioning=heads"], r"agent\.conditioning=embedding, here heads"),
