@@ -15,9 +15,10 @@ from analysis.variants import AGENT, BENCHMARK, SEED, SOURCE, TASKS, WIDTH
 from conf.identity import flat
 from records import layout
 from records.decode import DamagedRecordError
+from records.entries import Manifest
 from records.metrics import ENVIRONMENT_S, EVAL_NAMES, EVAL_PREFIX, EVAL_SCORE, TIME_PREFIX, eval_name
 from records.rows import Row, last_rows, read_rows
-from records.run_dir import Manifest, RunDir
+from records.run_dir import RunDir
 from records.sweep import read_sweep
 
 EVALUATED = (f'"{EVAL_PREFIX}'.encode(),)

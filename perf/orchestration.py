@@ -22,7 +22,7 @@ from conf import identity
 from conf.compose import compose_many, resolve_paths
 from envs import registry
 from records import layout
-from records.run_dir import write_manifest
+from records.run_record import write_manifest
 from records.sweep import Member, write_sweep
 from sweeps.slurm.submission import Submission, give, write_submission
 

@@ -19,7 +19,8 @@ from records import layout
 from records.decode import DamagedRecordError, read_object
 from records.layout import RunOutcome
 from records.lock import is_held
-from records.run_dir import RunDir, warn_once, write_status
+from records.run_dir import RunDir, warn_once
+from records.run_record import write_status
 from records.sweep import read_sweep
 from sweeps.gpus import machine_gpus
 from sweeps.plan.plan import Plan, Planned

@@ -8,7 +8,8 @@ from pathlib import Path
 from conf.schema import RunConfig
 from records import layout
 from records.files import write_json
-from records.run_dir import RunDir, write_config
+from records.run_dir import RunDir
+from records.run_record import write_config
 from sweeps.pool import Pool
 from sweeps.status import RunState, inspect
 

@@ -15,7 +15,7 @@ from conf.composed import Composed
 from conf.schema import LauncherConfig
 from records.layout import ExitCode
 from records.lock import LockedError, lock
-from records.run_dir import write_config
+from records.run_record import write_config
 from records.sweep import Sweep, launch_lock
 from sweeps.after import wait_for_other
 from sweeps.budget import refuse_spent

@@ -17,7 +17,8 @@ from records import layout
 from records.files import append_to, tail_lines
 from records.layout import ExitCode, RunOutcome
 from records.lock import is_held
-from records.run_dir import RunDir, note_crash, write_status
+from records.run_dir import RunDir
+from records.run_record import note_crash, write_status
 from sweeps.gpus import environment_of, idlest
 
 LAST_LINES = 20

@@ -12,7 +12,7 @@ from envs import registry
 from records.layout import RunOutcome
 from records.metrics import EVAL_NAMES, EVAL_SCORE, eval_name
 from records.rows import Row
-from records.run_dir import RunRecord, write_config, write_manifest, write_status
+from records.run_record import RunRecord, write_config, write_manifest, write_status
 from tests.commands import TINY
 
 

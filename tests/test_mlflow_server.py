@@ -20,7 +20,8 @@ import pytest
 from records import layout
 from records.layout import ExitCode
 from records.rows import Row
-from records.run_dir import RunDir, RunRecord
+from records.run_dir import RunDir
+from records.run_record import RunRecord
 from records.sweep import known_parents
 from sweeps.sync import sync
 from tests import mlflow_server

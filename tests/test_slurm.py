@@ -180,7 +180,7 @@ def execute(config):
     from records.files import write_json
     from records.layout import RunOutcome
     from records.provenance import provenance
-    from records.run_dir import write_status
+    from records.run_record import write_status
 
     run_dir = identity.run_dir(config)
     marks = [*(read_object(run_dir / "marks.json") or {"marks": []})["marks"], [MARK, provenance("", "flock")]]

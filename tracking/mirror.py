@@ -21,11 +21,12 @@ from conf import identity
 from conf.uris import is_web
 from records import layout
 from records.decode import DamagedRecordError
+from records.entries import MirrorState
 from records.layout import RunOutcome
 from records.lock import try_lock
 from records.metrics import EVAL_RETURN, UPDATE_STEPS, short_names
 from records.rows import Readable, Row, Sample, read_rows, whole_lines
-from records.run_dir import MirrorState, RunDir
+from records.run_dir import RunDir
 from records.sweep import member_of, parent_of
 from tracking import pages
 from tracking.client import BATCH, DESCRIPTION_TAG, check_active, client, experiment

@@ -22,7 +22,8 @@ from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.lock import Lock, LostLockError
 from records.rows import LostRowsError
-from records.run_dir import RunDir, RunDirGoneError, write_config, write_manifest, write_status
+from records.run_dir import RunDir
+from records.run_record import RunDirGoneError, write_config, write_manifest, write_status
 from tracking.follow import Follower
 
 EXITS = {

@@ -15,9 +15,10 @@ from conf import identity
 from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import layout
+from records.entries import Done
 from records.layout import ExitCode
 from records.remote import remote_run
-from records.run_dir import Done, RunDir
+from records.run_dir import RunDir
 
 if TYPE_CHECKING:
     from agents.training.attempt import Attempt

@@ -10,7 +10,7 @@ from conf.schema import SourceConfig
 from records import layout
 from records.files import open_file, write_atomic
 from records.rows import expect_prefix
-from records.run_dir import Coverage, check_begins_nothing_anew
+from records.run_record import Coverage, check_begins_nothing_anew
 
 
 def check_source(source: Path, env_steps: int) -> tuple[Manifest, Coverage]:

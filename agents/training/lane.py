@@ -46,7 +46,7 @@ from records import layout
 from records.interference import write_interference
 from records.layout import RunOutcome
 from records.rows import Row
-from records.run_dir import RunRecord
+from records.run_record import RunRecord
 
 WATCH_S = 1.0  # between looks at the environments' workers and the run's directory
 

@@ -37,7 +37,7 @@ from envs.vector import NoEnvironments, VectorEnv, default_workers
 from envs.video import Filmer
 from records import layout
 from records.lock import Lock
-from records.run_dir import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
+from records.run_record import NO_ROWS, Coverage, RunRecord, check_begins_nothing_anew
 
 
 def team_of(prepared: Prepared, seats: int = 1, stacks: bool | None = None) -> Team:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from records.run_dir import RunDir, Stop
+from records.entries import Stop
+from records.run_dir import RunDir
 
 STOP_FILE_S = 1.0
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from records.layout import ExitCode, RunOutcome
-from records.run_dir import write_status
+from records.run_record import write_status
 
 TIMES_SLOWEST = 10
 LEAST_S = 600.0

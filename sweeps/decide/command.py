@@ -18,7 +18,7 @@ from envs import registry
 from records.layout import ExitCode
 from records.lock import LockedError, lock
 from records.output import print_json
-from records.run_dir import write_config
+from records.run_record import write_config
 from records.sweep import Sweep, launch_lock, read_sweep
 from sweeps.after import wait_for_other
 from sweeps.code import Code, kept, store

@@ -15,7 +15,8 @@ from conf.schema import DecideConfig, RunConfig
 from conf.typed import ConfigError
 from records.files import write_atomic
 from records.lock import is_held
-from records.run_dir import RunDir, write_config
+from records.run_dir import RunDir
+from records.run_record import write_config
 from records.sweep import Member, Sweep, change_sweep, join_sweep, listed, sweep_lock
 from sweeps.decide.sequential import Comparison, Verdict, judge
 from sweeps.search.scores import Scores

@@ -17,7 +17,8 @@ from conf.typed import ConfigError
 from envs import registry
 from records import layout
 from records.layout import RunOutcome
-from records.run_dir import warn_once, write_config, write_manifest, write_status
+from records.run_dir import warn_once
+from records.run_record import write_config, write_manifest, write_status
 from records.sweep import Member, write_sweep
 from sweeps import cancel, logs, sync
 from sweeps.command import main as run_command

@@ -12,7 +12,8 @@ from pathlib import Path
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.lock import lock
-from records.run_dir import RunDir, write_status
+from records.run_dir import RunDir
+from records.run_record import write_status
 
 EVERY = 100
 

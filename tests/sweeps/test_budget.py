@@ -12,7 +12,8 @@ from conf.compose import compose_many, resolve_paths
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
-from records.run_dir import RunDir, write_config, write_manifest
+from records.run_dir import RunDir
+from records.run_record import write_config, write_manifest
 from records.sweep import Member, join_sweep, write_sweep
 from sweeps import budget
 from sweeps.command import main

@@ -17,8 +17,9 @@ from records import layout
 from records.files import write_json
 from records.layout import ExitCode, RunOutcome
 from records.lock import lock
-from records.run_dir import RunDir, recorded_config, write_config, write_status
-from records.run_dir import write_manifest as write_run_manifest
+from records.run_dir import RunDir, recorded_config
+from records.run_record import write_config, write_status
+from records.run_record import write_manifest as write_run_manifest
 from records.sweep import Member, write_sweep
 from sweeps.clean import main
 from sweeps.plan.record import record_space

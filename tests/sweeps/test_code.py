@@ -14,7 +14,7 @@ from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.provenance import ROOT, git_state
-from records.run_dir import write_status
+from records.run_record import write_status
 from records.sweep import find_sweep
 from sweeps import code as code_module
 from sweeps.code import Code, Packed, pack, store, submitted_code

@@ -17,7 +17,7 @@ from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.output import SCHEMA
-from records.run_dir import write_status
+from records.run_record import write_status
 from records.sweep import Sweep, find_sweep
 from sweeps.code import Code
 from sweeps.command import composed, main

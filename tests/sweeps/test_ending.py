@@ -12,7 +12,7 @@ import pytest
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.lock import lock
-from records.run_dir import write_status
+from records.run_record import write_status
 from records.sweep import Sweep, find_sweep
 from sweeps.after import wait_for_other
 from sweeps.command import main

@@ -15,7 +15,8 @@ from conf import identity
 from conf.compose import compose, resolve_paths
 from records import layout
 from records.layout import ExitCode
-from records.run_dir import NO_ROWS, RunDir, write_config
+from records.run_dir import RunDir
+from records.run_record import NO_ROWS, write_config
 from sweeps.fork import main
 from tests.agents.test_replay import History, make
 from tests.commands import TINY_DISCRETE, run

@@ -13,7 +13,7 @@ from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
 from records.metrics import ENVIRONMENT_S
-from records.run_dir import write_config, write_manifest
+from records.run_record import write_config, write_manifest
 from sweeps.outcomes import print_outcomes
 from sweeps.plan import bandwidth, sharing
 from sweeps.plan.fit import check_fit

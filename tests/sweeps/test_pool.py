@@ -20,7 +20,7 @@ from conf.compose import compose
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.lock import lock
-from records.run_dir import write_status
+from records.run_record import write_status
 from records.sweep import find_sweep
 from sweeps import launch, pool
 from sweeps.command import main

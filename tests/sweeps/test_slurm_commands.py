@@ -22,7 +22,7 @@ from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode, RunOutcome
 from records.lock import lock
-from records.run_dir import write_status
+from records.run_record import write_status
 from records.sweep import Member, find_sweep, launch_lock, write_sweep
 from sweeps.cancel import main as cancel
 from sweeps.command import composed, main

@@ -14,7 +14,7 @@ from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
-from records.run_dir import write_config
+from records.run_record import write_config
 from sweeps import pool
 from sweeps.budget import gpus_of
 from sweeps.pool import Pool, RetryPolicy

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from records.entries import Durable
 from records.metrics import short_names
 from records.rows import Row
-from records.run_dir import Durable, RunDir, RunRecord
+from records.run_dir import RunDir
+from records.run_record import RunRecord
 from tracking import client, mirror
 
 

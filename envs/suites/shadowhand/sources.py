@@ -17,7 +17,7 @@ from envs.suites.shadowhand import hulls, shapes, stl
 from envs.suites.shadowhand.hulls import Shape
 from envs.suites.shadowhand.objects import Mesh, Object
 from envs.suites.shared.assets import digests
-from records.run_dir import RECIPE
+from records.entries import RECIPE
 
 INSTALL = "pip install -c constraints.txt -e '.[shadowhand]'"
 HAND_PACKAGE, HAND_FOLDER = "gymnasium_robotics", "envs/assets/hand"

@@ -28,7 +28,7 @@ from conf.schema import RunConfig
 from conf.typed import ConfigError
 from records import layout
 from records.layout import ExitCode
-from records.run_dir import write_config
+from records.run_record import write_config
 from tests.agents.training import scripted
 from tests.agents.training.test_execute import configured
 from tests.agents.training.test_loop import COMMON, train

@@ -11,7 +11,7 @@ import pytest
 
 from agents.training.stop import StopFlag, listening
 from records import layout
-from records.run_dir import Stop
+from records.entries import Stop
 
 
 def test_a_stop_file_says_who_and_why(tmp_path: Path):
