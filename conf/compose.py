@@ -1,6 +1,6 @@
 """The only door: command-line overrides -> yaml groups -> `RunConfig`, or one clear error line.
 
-Hydra finds and merges the group files and its grammar parses the overrides; values are then set and checked here
+Group files are merged by Hydra's rules and its grammar parses the overrides; values are then set and checked here
 against the schema, because Hydra lets `+agent.typo=1` pass and because a sweep of a thousand runs should be planned
 in a second.
 """

@@ -1,4 +1,4 @@
-"""The yaml files of `conf/`: the choices of each group, whether a file is safe to read, and their merge by Hydra."""
+"""The yaml files of `conf/`: the choices of each group, whether a file is safe to read, and their merge as Hydra's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conf import uris
+from conf import layers, uris
 from conf.typed import ConfigError
+
+if TYPE_CHECKING:
+    import yaml
 
 CONF_DIR = Path(__file__).parent
 OPTIONAL_GROUPS = ("sweep", "experiment")
@@ -39,12 +42,28 @@ def shown(group: str, name: str) -> str:
 
 @cache
 def merged(choices: Choices) -> dict:
-    """The files of these choices merged by Hydra, as plain values; interpolations stay as they are written.
+    """The files of these choices merged as Hydra merges, as plain values; interpolations stay as they are written.
 
     The caller must not change the dictionary.
 
     Raises:
       ConfigError: a file cannot be read, or is not one that could be meant.
+    """
+    for path in _reached(CONF_DIR / "config.yaml", choices):
+        _check_safe(path)
+    try:
+        values = layers.overlaid(_layer, choices, OPTIONAL_GROUPS)
+    except layers.NotPlainError:
+        values = by_hydra(choices)
+    uris.check_values(values)
+    return values
+
+
+def by_hydra(choices: Choices) -> dict:
+    """The files of these choices merged by Hydra itself.
+
+    Raises:
+      ConfigError: a file cannot be read.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -53,8 +72,6 @@ def merged(choices: Choices) -> dict:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    for path in _reached(CONF_DIR / "config.yaml", choices):
-        _check_safe(path)
     overrides = [f"{'+' if group in OPTIONAL_GROUPS else ''}{group}={name}" for group, name in choices]
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -63,8 +80,19 @@ def merged(choices: Choices) -> dict:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{' '.join(overrides) or 'conf/config.yaml'}: cannot be read: {reason}") from None
     assert isinstance(values, dict)
-    uris.check_values(values)
     return values
+
+
+@cache
+def _layer(group: str, name: str) -> layers.Layer:
+    """The file of a choice as a layer; the group is empty for files at the top.
+
+    Raises:
+      NotPlainError: the file is left to Hydra.
+    """
+    path = CONF_DIR / group / f"{name}.yaml"
+    values = _top_level(path)
+    return layers.layer(path.read_text("utf-8") if values else "", values)
 
 
 def resolved(values: dict) -> dict:
@@ -135,14 +163,33 @@ def plain(group: str, name: str) -> dict[str, Any]:
 
 @cache
 def _top_level(path: Path) -> dict[str, Any]:
-    """The file's values as yaml gives them; empty where it is missing or no group of keys."""
+    """The file's values as Hydra reads them; empty where the file cannot be read or has no keys."""
     import yaml
 
     try:
-        values = yaml.load(path.read_bytes(), yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader)
+        values = yaml.load(path.read_text("utf-8"), _loader())
     except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    """A loader of yaml that reads as OmegaConf's, in a fifth of the time: 1e-3 is a number, no key is given twice."""
+    import yaml
+
+    base: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+
+    class Loader(base):
+        def construct_mapping(self, node, deep=False):
+            keys = [key.value for key, _ in node.value if key.tag == "tag:yaml.org,2002:str"]
+            if len(set(keys)) < len(keys):
+                raise yaml.constructor.ConstructorError(None, None, "a key is given twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    exponent = re.compile(r"[-+]?([0-9]+(_[0-9]+)*(\.[0-9_]*)?|\.[0-9]+(_[0-9]+)*)[eE][-+]?[0-9]+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", exponent, list("-+.0123456789"))
+    return Loader
 
 
 @cache

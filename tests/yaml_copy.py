@@ -18,6 +18,7 @@ CACHES = (
     yaml_groups._defaults,
     yaml_groups._top_level,
     yaml_groups._check_safe,
+    yaml_groups._layer,
     overrides._all_keys,
     benchmarks.with_tasks,
     benchmarks.wholes,
