@@ -21,7 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agents.training.clock import PHASES
 from records import layout
+from records.metrics import seconds_of
 
 # Runs as `python -m agents.run` does, and says what the process spent on the mirror.
 RUN = """
@@ -72,8 +74,7 @@ def timed_run(folder: Path, overrides: list[str]) -> dict[str, float]:
     wall_s = time.perf_counter() - began
     (timing,) = folder.glob(f"runs/*/*/{layout.TIMING}")
     last = {row["name"]: row["value"] for row in map(json.loads, timing.read_text().splitlines())}
-    phases = ("act", "sample", "dispatch", "env_wait", "insert", "evaluation", "checkpoint")
-    loop_s = sum(last[f"time/{phase}_s"] for phase in phases)
+    loop_s = sum(last[seconds_of(phase)] for phase in PHASES)
     return {"wall_s": wall_s, "loop_s": loop_s} | json.loads(spent.read_text())
 
 

@@ -136,7 +136,8 @@ class Attempt:
         """Say in words what the run has come to, and where to look further."""
         run_dir, order = self.prepared.run_dir, self._stop.order
         if outcome == RunOutcome.DONE and lane is not None and lane.evaluated is not None:
-            summary.print_summary(self.prepared, lane.evaluated.rows, lane.evaluated.score, lane.divergences)
+            _, score, rows = lane.evaluated
+            summary.print_summary(self.prepared, rows, score, lane.divergences, lane.time_shares)
         if not mirrored:
             print(f"MLflow lacks a part; send it with: python -m tracking {run_dir}", file=sys.stderr)
         if outcome == RunOutcome.INTERRUPTED:

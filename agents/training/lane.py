@@ -136,6 +136,7 @@ class Lane:
         self._action_rngs = [generator(words) for words in state.action_rngs]
         self.obs = env.restore(state.episodes.split())
         replay.start(self.obs)
+        clock.begin()
 
     def close(self) -> None:
         """Await the checkpoint that is being written, end the environments and close the record."""
@@ -160,10 +161,13 @@ class Lane:
         """
         if self.outcome is None:
             self._watch()
+            self._clock.lap("rest")
             self._settle(wait=False)
+            self._clock.lap("checkpoint")
             self.outcome = self._pause(progress)
             if self.outcome is not None:
                 self._settle()
+                self._clock.lap("checkpoint")
         return self.outcome
 
     def _pause(self, progress: Progress) -> Ending | None:
@@ -180,6 +184,7 @@ class Lane:
                 return RunOutcome.INTERRUPTED
             self.evaluated = evaluated
             self.record.metrics.append([*evaluated.rows, *old])
+            self._clock.lap("record")
             self.checkpoint()
         if config.keeps(self.env_steps) and self._drafted != self.env_steps:
             self.checkpoint()
@@ -197,7 +202,7 @@ class Lane:
 
     def _measure_interference(self) -> None:
         """Write how the tasks' gradients lie to each other now."""
-        self._clock.lap("insert")
+        self._clock.lap("rest")
         assert isinstance(self._replay, Replay)  # as an agent that learns from a dataset is refused the measurement
         found = measured(
             self.prepared.config,
@@ -227,6 +232,8 @@ class Lane:
         if self.evaluated is None:
             return RunOutcome.INTERRUPTED
         self._settle()
+        self._clock.lap("checkpoint")
+        self.record.timing.append(metrics.seconds_rows(self._now(), self._clock))
         self.record.done(self.env_steps, self.evaluated.score, self.evaluated.rows, self.divergences)
         return RunOutcome.DONE
 
@@ -268,7 +275,7 @@ class Lane:
         def act(obs: np.ndarray, task_ids: np.ndarray) -> np.ndarray:
             return self._finite(policy(obs, task_ids))
 
-        self._clock.lap("insert")
+        self._clock.lap("rest")
         with progress.evaluating() as tell:
             evaluation = self._evaluator.run(act, self._episodes_of, self._told_to_stop, tell)
         self._clock.lap("evaluation")
@@ -287,7 +294,7 @@ class Lane:
         every = self.prepared.config.init.old_tasks_every_steps
         if self._old_tasks is None or every is None or self.env_steps % every != 0:
             return []
-        self._clock.lap("insert")
+        self._clock.lap("rest")
         with progress.evaluating() as tell:
             played = self._old_tasks.play(self.seat.acting, self._act_key, self._episodes_of, self._told_to_stop, tell)
         self._clock.lap("evaluation")
@@ -304,6 +311,11 @@ class Lane:
         return source.env_steps or 0 if self.env_steps == 0 and source.kind == "transfer" else self.env_steps
 
     @property
+    def time_shares(self) -> str:
+        """How long the loop has taken since the run began, and what for, in words."""
+        return self._clock.shares()
+
+    @property
     def updating(self) -> bool:
         """Whether updates have begun in this process, so that all that a step needs is compiled."""
         return self._newest_update is not None or self.prepared.config.agent.updates_per_step == 0
@@ -315,16 +327,18 @@ class Lane:
 
         None where the run learns from a dataset and steps no environments.
         """
+        self._clock.lap("rest")
         if self.prepared.config.agent.offline:
             return None
         if self.env_steps < self.prepared.config.random_steps:
             actions = random_actions(self.prepared.specs, self._action_rngs)
-            self._clock.lap("act")
-            return actions
-        now = np.int32(self.env_steps)
-        return self._learner.act(
-            self._settings, self.seat.acting, self.obs, self._task_ids, self._act_key, now, deterministic=False
-        )
+        else:
+            now = np.int32(self.env_steps)
+            actions = self._learner.act(
+                self._settings, self.seat.acting, self.obs, self._task_ids, self._act_key, now, deterministic=False
+            )
+        self._clock.lap("act")
+        return actions
 
     def sample(self) -> Lesson | None:
         """Draw batches `[U, B]` of the transitions up to the previous step; None while no updates are due."""
@@ -339,31 +353,36 @@ class Lane:
         """Await the actions, have the environments begin their step, and return the actions `[T, A]` on the host."""
         if pending is None:
             return None
+        self._await_update()
         actions = self._finite(pending)
         self._clock.lap("act")
         self._env.start_step(actions)
+        self._clock.lap("env_wait")
         return actions
 
     def learnt(self, lesson: Lesson) -> None:
         """Take note that the run's seat has had a lesson, whose updates the device may still compute."""
         self._newest_update = Update(*lesson, self.seat.metrics)
-        self._clock.lap("dispatch")
+        self._clock.lap("update")
 
     def take(self, actions: np.ndarray | None) -> None:
         """Await the environments' step with `actions` `[T, A]`, keep its transitions and write its rows."""
         config, specs = self.prepared.config, self.prepared.specs
         step = None if actions is None else self._stepped(actions)
         self.env_steps += 1
+        self._clock.lap("insert")
         rows = [] if step is None else self._rows_of(step)
         log = self.env_steps % config.train.log_every_steps == 0
         if log:
+            self._await_update()
             scaled = [] if step is None else specs
             rows += metrics.learner_rows(self._now(), scaled, self._learner_values(), self._bounds.return_scale)
         if rows:
             self.record.metrics.append(rows)
-        self._clock.lap("insert")
+        self._clock.lap("record")
         if log:
             self.record.timing.append(metrics.timing_rows(self._now(), self._clock, config.agent.updates_per_step))
+            self._clock.lap("record")
 
     def _stepped(self, actions: np.ndarray) -> Step:
         """The environments' step with `actions`, whose transitions are kept."""
@@ -375,7 +394,10 @@ class Lane:
         clip = self.prepared.config.agent.clip_rewards
         learnt = step._replace(reward=np.sign(step.reward)) if clip else step
         self._replay.insert(actions, learnt)
-        self._bounds.insert(learnt, self._cut_value(step))
+        self._clock.lap("insert")
+        cut_value = self._cut_value(step)
+        self._clock.lap("update")
+        self._bounds.insert(learnt, cut_value)
         self.obs = step.obs
         return step
 
@@ -403,6 +425,12 @@ class Lane:
         assert self._learner.value is not None
         value = self._learner.value(self._settings, self.seat.state, step.next_obs, self._task_ids, scale)
         return np.asarray(value)
+
+    def _await_update(self) -> None:
+        """Wait for the newest update, before something that needs what the update has computed."""
+        if self._newest_update is not None:
+            jax.block_until_ready(self._newest_update.metrics)
+            self._clock.lap("update")
 
     def _warn(self, where: str, diverged: np.ndarray, episodes: np.ndarray) -> None:
         for line in self._divergence_warnings.lines(where, diverged, episodes):
@@ -463,7 +491,7 @@ class Lane:
 
         Waits for the checkpoint before, if that is still being written.
         """
-        self._clock.lap("insert")
+        self._clock.lap("rest")
         self._settle()
         self.record.check_in_place()
         covered, space = self.record.coverage(), self._env.space

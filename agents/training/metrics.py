@@ -137,7 +137,7 @@ def learner_rows(
 
 
 def timing_rows(at: Moment, clock: Clock, updates_per_step: int) -> list[Row]:
-    """Make the rows of the rates since the last call, and of the seconds by phase since the run began.
+    """Make the rows of the rates since the last call, and those of `seconds_rows`.
 
     Args:
       at: now.
@@ -149,7 +149,12 @@ def timing_rows(at: Moment, clock: Clock, updates_per_step: int) -> list[Row]:
     values = {
         names.ENV_STEPS_PER_S: rate,
         names.UPDATES_PER_S: updates,
-        names.ENVIRONMENT_S: clock.environment_s,
     }
+    return [at.row(name, value) for name, value in values.items()] + seconds_rows(at, clock)
+
+
+def seconds_rows(at: Moment, clock: Clock) -> list[Row]:
+    """Make the rows of the seconds by phase since the run began, and of those that environments were busy."""
+    values = {names.ENVIRONMENT_S: clock.environment_s}
     values |= {names.seconds_of(phase): seconds for phase, seconds in clock.phases.items()}
     return [at.row(name, value) for name, value in values.items()]

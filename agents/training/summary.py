@@ -35,7 +35,9 @@ def finish_films(filmer: Filmer) -> None:
         print(f"warning: not all films were made (see {filmer.folder / 'log.txt'})", file=sys.stderr)
 
 
-def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None, divergences: Mapping[str, int]) -> None:
+def print_summary(
+    prepared: Prepared, rows: Sequence[Row], score: float | None, divergences: Mapping[str, int], time_shares: str
+) -> None:
     """Print the last evaluation, and where to look further.
 
     Args:
@@ -43,6 +45,7 @@ def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None, 
       rows: the evaluation's.
       score: its mean normalised score.
       divergences: training episodes that ended because the simulation diverged, by task id.
+      time_shares: how long the loop has taken, and what for.
     """
     config, run_dir = prepared.config, prepared.run_dir
     print(f"done: {config.train.env_steps:,} steps, mean normalised score {as_score(score)}")
@@ -50,6 +53,7 @@ def print_summary(prepared: Prepared, rows: Sequence[Row], score: float | None, 
         print(line)
     for task_id, count in divergences.items():
         print(f"  {task_id}: {count:,} training episodes ended because the simulation diverged")
+    print(f"time:   {time_shares}")
     print(f"run:    {run_dir}")
     if (run_dir / layout.REPORT).exists():
         print(f"report: {run_dir / layout.REPORT} (learning_curves.png)")
