@@ -33,10 +33,15 @@ def modules(package: str) -> list[Path]:
 
 
 @functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Every imported module, wherever the import stands."""
     found = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -74,6 +79,7 @@ def test_services_are_imported_where_they_are_said_to_be(library):
     assert importers == HEAVY[library]
 
 
+@functools.cache
 def import_graph() -> dict[str, set[str]]:
     """The modules of all packages, each with those that it imports, wherever the import stands."""
     paths = [path for package in MAY_IMPORT for path in modules(package)]
@@ -84,7 +90,7 @@ def import_graph() -> dict[str, set[str]]:
 def imported_modules(path: Path, known: Collection[str]) -> set[str]:
     """Those of the known modules that a file imports; `from package import module` imports the module."""
     found = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -160,11 +166,11 @@ def test_the_registry_loads_no_suite_until_a_task_is_asked_for():
 def test_no_module_touches_global_randomness(path):
     """`np.random.<function>` and `random` have hidden state; a Generator or a key is passed in."""
     allowed = {"default_rng", "Generator", "SeedSequence", "RandomState"}
-    tree = ast.parse((ROOT / path).read_text())
     used = {
         node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("np.random", "numpy.random")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute)  # a name has no dot
+        if ast.unparse(node.value) in ("np.random", "numpy.random")
     }
     assert used <= allowed
     assert "random" not in imports(path)

@@ -178,26 +178,22 @@ def value(settings: Settings, state: LearnerState, obs: Array, task_ids: Array, 
 def init(settings: Settings, key: jax.Array) -> LearnerState:
     """Return a fresh state, which is a function of `settings` and `key` alone."""
     key_critic, key_table, key_actor, key_updates = jax.random.split(key, 4)
-    obs, action = jnp.zeros((1, settings.obs_dim)), jnp.zeros((1, settings.action_dim))
-    task_ids = jnp.zeros((1,), jnp.int32)
-
     conditioning = critic.init_conditioning(settings, key_table)
-    features = task_features(settings, conditioning, task_ids)
-    inputs = jnp.concatenate([obs, action, features], axis=-1)
+    inputs = critic.input_shape(settings, conditioning, settings.obs_dim, settings.action_dim)
     critic_params = {
         "conditioning": conditioning,
-        "ensemble": init_params(settings.critic_ensemble, key_critic, inputs, task_ids),
+        "ensemble": init_params(settings.critic_ensemble, key_critic, inputs, critic.ONE_TASK),
     }
-    inputs = jnp.concatenate([obs, features], axis=-1)
-    actor = init_params(settings.actor, key_actor, inputs, task_ids)
+    inputs = critic.input_shape(settings, conditioning, settings.obs_dim)
+    actor = init_params(settings.actor, key_actor, inputs, critic.ONE_TASK)
     log_temperature = jnp.log(jnp.float32(settings.init_temperature))
     return LearnerState(
         actor=actor,
         critic=critic_params,
-        target_critic=jax.tree.map(jnp.copy, critic_params),
+        target_critic=critic.copied(critic_params),
         log_temperature=log_temperature,
-        actor_opt=settings.optimiser.init(actor),
-        critic_opt=settings.optimiser.init(critic_params),
+        actor_opt=jax.jit(settings.optimiser.init)(actor),
+        critic_opt=jax.jit(settings.optimiser.init)(critic_params),
         temperature_opt=settings.temperature_optimiser.init(log_temperature),
         entropy=jnp.zeros(settings.num_tasks),
         key=jax.random.key_data(key_updates),

@@ -90,20 +90,20 @@ def critic_outputs(settings: Settings, params: Params, obs: jax.Array, task_ids:
 def init(settings: Settings, key: jax.Array) -> LearnerState:
     """Return a fresh state, which is a function of `settings` and `key` alone."""
     key_encoder, key_critic, key_table, key_updates = jax.random.split(key, 4)
-    obs, task_ids = jnp.zeros((1, *settings.obs_shape), jnp.uint8), jnp.zeros((1,), jnp.int32)
+    obs = jax.ShapeDtypeStruct((1, *settings.obs_shape), jnp.uint8)
     conditioning = critic.init_conditioning(settings, key_table)
     encoder = init_params(settings.encoder, key_encoder, obs)
     features: Any = jax.eval_shape(settings.encoder.apply, {"params": encoder}, obs)
-    inputs = jnp.concatenate([jnp.zeros(features.shape), task_features(settings, conditioning, task_ids)], axis=-1)
+    inputs = critic.input_shape(settings, conditioning, features.shape[-1])
     critic_params = {
         "conditioning": conditioning,
         "encoder": encoder,
-        "ensemble": init_params(settings.critic_ensemble, key_critic, inputs, task_ids),
+        "ensemble": init_params(settings.critic_ensemble, key_critic, inputs, critic.ONE_TASK),
     }
     return LearnerState(
         critic=critic_params,
-        target_critic=jax.tree.map(jnp.copy, critic_params),
-        critic_opt=settings.optimiser.init(critic_params),
+        target_critic=critic.copied(critic_params),
+        critic_opt=jax.jit(settings.optimiser.init)(critic_params),
         key=jax.random.key_data(key_updates),
         update_steps=jnp.int32(0),
     )

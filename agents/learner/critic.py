@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 import chex
@@ -57,6 +57,10 @@ class CriticSettings(AgentConfig, ModelConfig):
         return optax.adamw(self.learning_rate, weight_decay=self.weight_decay)
 
 
+ONE_TASK = jax.ShapeDtypeStruct((1,), jnp.int32)
+"""The task of one row."""
+
+
 def make_critic(settings: CriticSettings, num_outputs: int) -> nn.Module:
     """Return the ensemble `[B, I] -> [E, B, num_outputs]`."""
     return critic_ensemble(
@@ -77,6 +81,18 @@ def init_conditioning(settings: CriticSettings, key: jax.Array) -> Params:
         return {}
     shape = (settings.num_tasks, settings.embedding_dim)
     return {"embedding": nn.linear.default_embed_init(key, shape, jnp.float32)}
+
+
+def input_shape(settings: CriticSettings, conditioning: Params, *widths: int) -> jax.ShapeDtypeStruct:
+    """Return the shape of one row of a network's input: parts of these widths, and what tells the task."""
+    features: Any = jax.eval_shape(partial(task_features, settings), conditioning, ONE_TASK)
+    return jax.ShapeDtypeStruct((1, sum(widths) + features.shape[-1]), jnp.float32)
+
+
+@jax.jit
+def copied(params: Params) -> Params:
+    """Return a copy with memory of its own, which a single program makes for all shapes."""
+    return jax.tree.map(jnp.copy, params)
 
 
 def task_features(settings: CriticSettings, conditioning: Params, task_ids: jax.Array) -> jax.Array:

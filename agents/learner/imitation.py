@@ -106,13 +106,10 @@ def policy_error(mean: jax.Array, log_std: jax.Array, other_mean: jax.Array, oth
 def init(settings: Settings, key: jax.Array) -> LearnerState:
     """Return a fresh state, which is a function of `settings` and `key` alone."""
     key_actor, key_table = jax.random.split(key)
-    task_ids = jnp.zeros((1,), jnp.int32)
     conditioning = critic.init_conditioning(settings, key_table)
-    inputs = jnp.concatenate(
-        [jnp.zeros((1, settings.obs_dim)), task_features(settings, conditioning, task_ids)], axis=-1
-    )
-    student = StudentParams(init_params(settings.actor, key_actor, inputs, task_ids), conditioning)
-    return LearnerState(student, settings.optimiser.init(student), jnp.int32(0))  # type: ignore[arg-type]
+    inputs = critic.input_shape(settings, conditioning, settings.obs_dim)
+    student = StudentParams(init_params(settings.actor, key_actor, inputs, critic.ONE_TASK), conditioning)
+    return LearnerState(student, jax.jit(settings.optimiser.init)(student), jnp.int32(0))  # type: ignore[arg-type]
 
 
 @partial(jax.jit, static_argnames=("settings", "deterministic"))

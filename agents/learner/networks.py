@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from agents.learner import architecture
 from agents.learner.architecture import ENCODER_BLOCKS, ENCODER_STAGES, encoder_features, encoder_stage
@@ -177,12 +178,12 @@ class Actor(nn.Module):
         return mean, log_std
 
 
-def init_params(network: nn.Module, key: jax.Array, *inputs: jax.Array) -> Any:
+def init_params(network: nn.Module, key: jax.Array, *inputs: Any) -> Any:
     """Return initial parameters: orthogonal kernels scaled by sqrt(2) or `KERNEL_SCALES`, biases 0, norms 1.
 
-    Kernels `[E, I, O]` of an ensemble are drawn member by member, a convolution's `[H, W, I, O]` as one `[H W I, O]`.
-    One decomposition is compiled and run at a time: several in one program can block XLA's CPU thread pool for ever
-    (seen with jax 0.10.2 on 2 cores).
+    Of the inputs only shapes and types are looked at. Kernels `[E, I, O]` of an ensemble are drawn member by member, a
+    convolution's `[H, W, I, O]` as one `[H W I, O]`. One decomposition is compiled and run at a time: several in one
+    program can block XLA's CPU thread pool for ever (seen with jax 0.10.2 on 2 cores).
     """
     shapes = jax.eval_shape(network.init, key, *inputs)["params"]
     paths, structure = jax.tree_util.tree_flatten_with_path(shapes)
@@ -196,9 +197,9 @@ def init_params(network: nn.Module, key: jax.Array, *inputs: jax.Array) -> Any:
 def _init_leaf(path: Sequence[str], shape: tuple[int, ...], key: jax.Array) -> jax.Array:
     *_, layer, name = path
     if name == "bias":
-        return jnp.zeros(shape)
+        return jax.device_put(np.zeros(shape, np.float32))  # which compiles nothing, whatever the shape
     if name == "scale":
-        return jnp.ones(shape)
+        return jax.device_put(np.ones(shape, np.float32))
     return _init_kernel(shape, key, KERNEL_SCALES.get(layer, KERNEL_SCALE))
 
 

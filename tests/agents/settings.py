@@ -6,6 +6,10 @@ import dataclasses
 from functools import cache
 from typing import Any, TypeVar
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
 from agents.learner import brc, brc_discrete
 from conf.compose import compose
 
@@ -32,3 +36,8 @@ def brc_settings(**values: Any) -> brc.Settings:
 def discrete_settings(**values: Any) -> brc_discrete.Settings:
     """Return settings of `brc_discrete` with these values, which must include the tasks' sizes."""
     return _settings(brc_discrete.Settings, "brc_discrete", values)
+
+
+def params_of_flax(network: nn.Module, key: jax.Array, *inputs: Any) -> Any:
+    """Return parameters as Flax draws them, in place of `networks.init_params`, where only shapes matter."""
+    return network.init(key, *(jnp.zeros(one.shape, one.dtype) for one in inputs))["params"]

@@ -16,7 +16,7 @@ from agents.learner.brc import ActingParams, LearnerState, Settings
 from agents.learner.types import Batch
 from conf.compose import compose
 from envs.spec import TaskSpec
-from tests.agents.settings import brc_settings
+from tests.agents.settings import brc_settings, params_of_flax
 
 TINY = brc_settings(
     num_tasks=3,
@@ -51,7 +51,7 @@ def make_batch(settings: Settings, *shape: int, seed: int = 0) -> Batch:
 def init(settings: Settings) -> LearnerState:
     """A state with random kernels: compiling orthogonal ones takes seconds for every new shape."""
     rng = np.random.default_rng(0)
-    draw = lambda key, shape, scale: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32)  # noqa: E731
+    draw = lambda key, shape, scale: 0.5 * rng.normal(size=shape).astype(np.float32)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "_orthogonal", draw)
         return jax.device_get(continuous.init(settings, KEY))
@@ -97,11 +97,11 @@ def test_embedding_gets_its_gradient_from_the_critic_and_none_from_the_actor():
         outputs = continuous.critic_outputs(TINY, critic, batch.obs, batch.action, batch.task_ids)
         return losses.cross_entropy(outputs, jnp.full((6, 11), 1 / 11))
 
-    conditioning, actor = actor_gradients(policy.conditioning, policy.actor)
+    conditioning, actor = jax.device_get(actor_gradients(policy.conditioning, policy.actor))
     assert not np.any(conditioning["embedding"])
     assert all(np.any(leaf) for leaf in jax.tree.leaves(actor))
     used = np.unique(batch.task_ids)
-    table = critic_gradient(state.critic)["conditioning"]["embedding"]
+    table = np.asarray(critic_gradient(state.critic)["conditioning"]["embedding"])
     assert (np.abs(table).max(axis=1) > 0)[used].all()
 
 
@@ -167,20 +167,29 @@ def test_the_critic_sees_surplus_actions_only_where_they_are_kept(surplus_action
     obs, action = np.ones((2, settings.obs_dim), np.float32), np.full((2, settings.action_dim), 0.3, np.float32)
     task_ids, other = np.arange(2, dtype=np.int32), action.copy()
     other[:, 1:] = -0.7  # surplus in the second row
-    changed = continuous.critic_outputs(settings, critic, obs, action, task_ids) != continuous.critic_outputs(
-        settings, critic, obs, other, task_ids
-    )
+    outputs = jax.jit(functools.partial(continuous.critic_outputs, settings))
+    found, unlike = (np.asarray(outputs(critic, obs, one, task_ids)) for one in (action, other))
+    changed = found != unlike
     assert changed[:, 0].any()
     assert changed[:, 1].any() == matters
 
 
 def test_minimum_ensemble_takes_the_member_of_least_value_row_by_row():
     settings = variant(num_bins=3, v_max=1.0, ensemble_target="min")
-    logits = jnp.log(jnp.asarray([[[0.1, 0.1, 0.8], [0.6, 0.2, 0.2]], [[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]]))
-    np.testing.assert_allclose(critic.target_probs(settings, logits), [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]], atol=1e-6)
-    np.testing.assert_allclose(critic.expected_value(settings, logits), [0, -0.4], atol=1e-6)
     mean = dataclasses.replace(settings, ensemble_target="mean")
-    np.testing.assert_allclose(critic.expected_value(mean, logits), [0.35, 0.15], atol=1e-6)
+
+    @jax.jit
+    def ours(logits):
+        return (
+            critic.target_probs(settings, logits),
+            critic.expected_value(settings, logits),
+            critic.expected_value(mean, logits),
+        )
+
+    found = ours(np.log(np.float32([[[0.1, 0.1, 0.8], [0.6, 0.2, 0.2]], [[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]]])))
+    np.testing.assert_allclose(found[0], [[0.2, 0.6, 0.2], [0.6, 0.2, 0.2]], atol=1e-6)
+    np.testing.assert_allclose(found[1], [0, -0.4], atol=1e-6)
+    np.testing.assert_allclose(found[2], [0.35, 0.15], atol=1e-6)
 
 
 @pytest.mark.parametrize(("ensemble_target", "expected"), [("mean", [1.3, 0.5]), ("min", [0.8, 0.5])])
@@ -252,9 +261,7 @@ def test_planned_sizes_are_the_real_ones(monkeypatch, conditioning, value_loss, 
         ]
     )
     specs = [spec(width, actions, f"t{width}") for width, actions in ((5, 1), (9, 3), (7, 2), (4, 4))]
-    monkeypatch.setattr(
-        continuous, "init_params", lambda network, key, *inputs: network.init(key, *inputs)["params"]
-    )  # which only its shapes are taken of
+    monkeypatch.setattr(continuous, "init_params", params_of_flax)
     state = shapes_of_init(learner_of(config).settings(config, specs))
     size = sizes.run_size(config, specs)
     assert size.critic_params == networks.num_params(state.critic)
@@ -337,12 +344,14 @@ def test_nothing_is_compiled_again_after_the_first_step():
 def test_act_is_inside_the_box_and_deterministic_when_asked():
     policy = continuous.acting_params(init(TINY))
     obs, task_ids = np.full((3, 4), 2.0, np.float32), np.arange(3, dtype=np.int32)
-    sure = [continuous.act(TINY, policy, obs, task_ids, KEY, step, deterministic=True) for step in range(2)]
-    drawn = [continuous.act(TINY, policy, obs, task_ids, KEY, step, deterministic=False) for step in range(2)]
+    act = lambda step, sure: np.asarray(  # noqa: E731
+        continuous.act(TINY, policy, obs, task_ids, KEY, step, deterministic=sure)
+    )
+    sure, drawn = [act(step, True) for step in range(2)], [act(step, False) for step in range(2)]
     np.testing.assert_array_equal(sure[0], sure[1])
     assert not np.allclose(drawn[0], drawn[1])
     assert all((np.abs(actions) <= 1).all() for actions in sure + drawn)
-    mean, _ = continuous.policy_distribution(TINY, policy, obs, task_ids)
+    mean, _ = jax.jit(functools.partial(continuous.policy_distribution, TINY))(policy, obs, task_ids)
     np.testing.assert_allclose(sure[0], np.tanh(mean), atol=1e-6)
 
 

@@ -6,7 +6,6 @@ actor's action.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -174,16 +173,16 @@ UPDATE_STEPS = 7
 def before() -> continuous.LearnerState:
     """A state in which target and critic differ and no scale or bias is at its initial value."""
     rng = np.random.default_rng(0)
-    shake = lambda leaf: jnp.asarray(leaf + 0.1 * rng.normal(size=leaf.shape), jnp.float32)  # noqa: E731
-    state = continuous.init(SETTINGS, jax.random.key(3))
+    shake = lambda leaf: (leaf + 0.1 * rng.normal(size=leaf.shape)).astype(np.float32)  # noqa: E731
+    state = jax.device_get(continuous.init(SETTINGS, jax.random.key(3)))
     parts = {name: jax.tree.map(shake, getattr(state, name)) for name in ("actor", "critic", "target_critic")}
-    return state._replace(**parts, update_steps=jnp.int32(UPDATE_STEPS))
+    return state._replace(**parts, update_steps=np.int32(UPDATE_STEPS))
 
 
 @pytest.fixture(scope="module")
 def found(before):
     batches = jax.tree.map(lambda values: values[None], BATCH)
-    return continuous.update(SETTINGS, jax.tree.map(jnp.copy, before), batches, RETURN_SCALE)
+    return jax.device_get(continuous.update(SETTINGS, jax.device_put(before), batches, RETURN_SCALE))
 
 
 @pytest.fixture(scope="module")

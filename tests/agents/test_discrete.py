@@ -1,4 +1,8 @@
-"""The learner of discrete actions, on frames and networks so small that compiling is most of the work."""
+"""The learner of discrete actions, on frames and networks so small that compiling is most of the work.
+
+What JAX is asked outside of a compiled function, JAX compiles by itself, each operation for each shape: NumPy does here
+what need not be JAX, and a test compiles what it looks at as one function.
+"""
 
 import dataclasses
 import functools
@@ -9,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import rlax
+from scipy import special
 
 from agents import sizes
 from agents.learner import brc_discrete as discrete
@@ -18,7 +23,7 @@ from agents.learner.brc_discrete import LearnerState, Settings
 from agents.learner.types import Batch
 from conf.compose import compose
 from envs.spec import TaskSpec
-from tests.agents.settings import discrete_settings
+from tests.agents.settings import discrete_settings, params_of_flax
 
 SIDE = 12
 TINY = discrete_settings(
@@ -74,12 +79,12 @@ def make_batch(settings: Settings, *shape: int, seed: int = 0) -> Batch:
 def init(settings: Settings) -> LearnerState:
     """A state with random kernels (compiling orthogonal ones takes seconds a shape), and a target that differs."""
     rng = np.random.default_rng(0)
-    draw = lambda key, shape, scale: jnp.asarray(0.5 * rng.normal(size=shape), jnp.float32)  # noqa: E731
+    draw = lambda key, shape, scale: 0.5 * rng.normal(size=shape).astype(np.float32)  # noqa: E731
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "_orthogonal", draw)
-        state = discrete.init(settings, KEY)
+        state = jax.device_get(discrete.init(settings, KEY))
     shaken = jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape).astype(np.float32), state.critic)
-    return jax.device_get(state._replace(target_critic=shaken))
+    return state._replace(target_critic=shaken)
 
 
 def fresh(settings: Settings) -> LearnerState:
@@ -90,8 +95,8 @@ def fresh(settings: Settings) -> LearnerState:
 # Targets and losses
 
 
-def random_logits(seed: int, *shape: int) -> jax.Array:
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+def random_logits(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def test_greedy_target_and_loss_are_those_of_rlax():
@@ -101,25 +106,34 @@ def test_greedy_target_and_loss_are_those_of_rlax():
     logits, next_logits = random_logits(1, 1, batch, 4, 11), random_logits(2, 1, batch, 4, 11)
     selector = random_logits(3, batch, 4)
     rng = np.random.default_rng(0)
-    action = jnp.asarray(rng.integers(0, 4, batch))
-    reward = jnp.asarray(rng.normal(size=batch), jnp.float32)
-    discount = jnp.asarray(np.where(rng.random(batch) < 0.7, 0.9, 0), jnp.float32)
+    action = rng.integers(0, 4, batch).astype(np.int32)
+    reward = rng.normal(size=batch).astype(np.float32)
+    discount = np.where(rng.random(batch) < 0.7, 0.9, 0).astype(np.float32)
 
-    next_outputs, bonus = discrete.next_value(settings, next_logits, selector)
-    target, target_value = critic.critic_target(settings, next_outputs, reward, discount, bonus)
-    found = losses.cross_entropy(losses.of_action(logits, action), target)
+    @jax.jit
+    def ours(logits, next_logits):
+        next_outputs, bonus = discrete.next_value(settings, next_logits, selector)
+        target, target_value = critic.critic_target(settings, next_outputs, reward, discount, bonus)
+        return losses.cross_entropy(losses.of_action(logits, action), target), target, target_value
 
+    found, target, target_value = jax.device_get(ours(logits, next_logits))
+    bins = np.asarray(settings.bins)
     loss = jax.jit(jax.vmap(rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0)))
-    expected = loss(settings.bins, logits[0], action, reward, discount, settings.bins, next_logits[0], selector)
+    expected = np.asarray(loss(bins, logits[0], action, reward, discount, bins, next_logits[0], selector))
     np.testing.assert_allclose(found, expected.mean(), rtol=1e-5)
-    np.testing.assert_allclose(target_value, target @ settings.bins, rtol=1e-6)
+    np.testing.assert_allclose(target_value, target @ bins, rtol=1e-6)
 
 
 def test_target_distribution_is_the_members_mean_at_the_online_critics_action():
     settings = variant(num_bins=3, v_max=1.0)
-    probs = jnp.asarray([[[[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]]], [[[0.4, 0.1, 0.5], [0.1, 0.1, 0.8]]]])  # [2, 1, 2, 3]
-    outputs, bonus = discrete.next_value(settings, jnp.log(probs), jnp.asarray([[1.0, 0.9]]))
-    target, target_value = critic.critic_target(settings, outputs, jnp.zeros(1), jnp.ones(1), bonus)
+    probs = np.float32([[[[0.2, 0.3, 0.5], [0.9, 0.1, 0.0]]], [[[0.4, 0.1, 0.5], [0.1, 0.1, 0.8]]]])  # [2, 1, 2, 3]
+
+    @jax.jit
+    def ours(probs, selector):
+        outputs, bonus = discrete.next_value(settings, jnp.log(probs), selector)
+        return critic.critic_target(settings, outputs, jnp.zeros(1), jnp.ones(1), bonus)
+
+    target, target_value = ours(probs, np.float32([[1.0, 0.9]]))
     np.testing.assert_allclose(target, [[0.3, 0.2, 0.5]], atol=1e-6)
     np.testing.assert_allclose(target_value, [0.2], atol=1e-6)
 
@@ -128,18 +142,23 @@ def test_target_distribution_is_the_members_mean_at_the_online_critics_action():
 def test_soft_backup_is_the_smooth_maximum_of_the_values(value_loss):
     """With one critic that also selects: temperature * log sum exp (Q / temperature)."""
     settings = variant(ensemble_size=1, backup="soft", soft_temperature=0.5, value_loss=value_loss, v_max=20.0)
-    outputs = random_logits(1, 1, 6, 4, settings.num_outputs)
-    q = critic.expected_value(settings, outputs)
-    next_outputs, bonus = discrete.next_value(settings, outputs, q)
-    found = critic.expected_value(settings, next_outputs) + bonus
-    np.testing.assert_allclose(found, 0.5 * jax.nn.logsumexp(q / 0.5, axis=-1), rtol=1e-4)
+
+    @jax.jit
+    def ours(outputs):
+        q = critic.expected_value(settings, outputs)
+        next_outputs, bonus = discrete.next_value(settings, outputs, q)
+        return q, critic.expected_value(settings, next_outputs) + bonus
+
+    q, found = ours(random_logits(1, 1, 6, 4, settings.num_outputs))
+    smooth = 0.5 * np.log(np.exp(np.asarray(q, np.float64) / 0.5).sum(axis=-1))
+    np.testing.assert_allclose(found, smooth, rtol=1e-4)
 
 
 def test_heads_give_each_task_its_own_values_of_every_action():
     settings = variant(conditioning="heads")
     critic, batch = init(settings).critic, make_batch(settings, 1)
     obs = np.repeat(batch.obs, 3, axis=0)
-    outputs = jax.jit(functools.partial(discrete.critic_outputs, settings))(critic, obs, jnp.arange(3))
+    outputs = np.asarray(jax.jit(functools.partial(discrete.critic_outputs, settings))(critic, obs, np.arange(3)))
     assert outputs.shape == (2, 3, 4, 11)
     assert not np.allclose(outputs[:, 0], outputs[:, 1])
 
@@ -156,7 +175,8 @@ def test_reward_factor_has_no_entropy_in_it_and_never_divides_by_less_than_one()
 def test_encoder_sees_every_frame_of_the_stack_and_gives_unit_variance(whole_encoder):
     settings = variant(obs_shape=(4, SIDE, SIDE), encoder_channels=2)
     params = init(settings).critic["encoder"]
-    features = jax.jit(lambda frames: settings.encoder.apply({"params": params}, frames))
+    compiled = jax.jit(lambda frames: settings.encoder.apply({"params": params}, frames))
+    features = lambda frames: np.asarray(compiled(frames))  # noqa: E731
     frames = np.random.default_rng(0).integers(0, 256, (1, 4, SIDE, SIDE), np.uint8)
     base = features(frames)
     assert base.shape == (1, 32)
@@ -182,7 +202,7 @@ def test_planned_sizes_are_the_real_ones(whole_encoder, monkeypatch, overrides, 
     specs = [
         TaskSpec(name, (4, 31, 21), 7, 9, "return", None, None, None, "made up", "uint8", "discrete") for name in names
     ]
-    monkeypatch.setattr(discrete, "init_params", lambda network, key, *inputs: network.init(key, *inputs)["params"])
+    monkeypatch.setattr(discrete, "init_params", params_of_flax)
     state = jax.eval_shape(lambda key: discrete.init(learner_of(config).settings(config, specs), key), KEY)
     size = sizes.run_size(config, specs)
     assert (size.critic_params, size.actor_params) == (networks.num_params(state.critic), 0)
@@ -191,16 +211,17 @@ def test_planned_sizes_are_the_real_ones(whole_encoder, monkeypatch, overrides, 
 # Acting
 
 
+@jax.jit
+def values_of(policy, obs, task_ids):
+    return critic.expected_value(TINY, discrete.critic_outputs(TINY, policy, obs, task_ids))
+
+
 def shares_of_random_actions(step: int, deterministic: bool, rows: int = 4000) -> float:
     """How often acting departs from the best action, over (A - 1) / A."""
     policy = discrete.acting_params(init(TINY))
     obs = np.repeat(make_batch(TINY, 1).obs, rows, axis=0)
     task_ids = np.zeros(rows, np.int32)
-    best = np.argmax(
-        critic.expected_value(
-            TINY, jax.jit(functools.partial(discrete.critic_outputs, TINY))(policy, obs[:1], task_ids[:1])
-        )[0]
-    )
+    best = np.argmax(values_of(policy, obs[:1], task_ids[:1])[0])
     actions = discrete.act(TINY, policy, obs, task_ids, KEY, np.int32(step), deterministic=deterministic)
     assert actions.dtype == np.int32
     assert set(np.unique(actions)) <= set(range(4))
@@ -291,13 +312,13 @@ def test_update_is_one_adamw_step_on_the_loss_of_rlax():
     settings = variant(learning_rate=1e-2, weight_decay=0.1, tau=0.25, ensemble_target="mean")
     state, batch = init(settings), make_batch(settings, 8)
     factor = 5.0 / np.maximum(RETURN_SCALE, 1)
-    reward = jnp.asarray(batch.reward * factor[batch.task_ids])
-    bins = jnp.linspace(-5, 5, 11)
+    reward = (batch.reward * factor[batch.task_ids]).astype(np.float32)
+    bins = np.linspace(-5, 5, 11, dtype=np.float32)
     outputs_of = jax.jit(functools.partial(discrete.critic_outputs, settings))
-    selector = outputs_of(state.critic, batch.next_obs, batch.task_ids)
-    selector = jnp.mean(jax.nn.softmax(selector), axis=0) @ bins
-    next_logits = outputs_of(state.target_critic, batch.next_obs, batch.task_ids)
-    mean_logits = jnp.log(jnp.mean(jax.nn.softmax(next_logits), axis=0))
+    mean_of = lambda critic: special.softmax(  # noqa: E731
+        np.asarray(outputs_of(critic, batch.next_obs, batch.task_ids)), axis=-1
+    ).mean(axis=0)
+    selector, mean_logits = mean_of(state.critic) @ bins, np.log(mean_of(state.target_critic))
     member_loss = jax.vmap(rlax.categorical_double_q_learning, in_axes=(None, 0, 0, 0, 0, None, 0, 0))
 
     def loss(critic) -> Any:
@@ -308,7 +329,8 @@ def test_update_is_one_adamw_step_on_the_loss_of_rlax():
         )
 
     expected_loss, grads = jax.jit(jax.value_and_grad(loss))(state.critic)
-    found, metrics = discrete.update(settings, fresh(settings), Batch(*(array[None] for array in batch)), RETURN_SCALE)
+    updated = discrete.update(settings, fresh(settings), Batch(*(array[None] for array in batch)), RETURN_SCALE)
+    (found, metrics), grads = jax.device_get((updated, grads))
     np.testing.assert_allclose(metrics["critic/loss"], expected_loss, rtol=1e-5)
     trees = (state.critic, grads, state.target_critic, found.critic, found.target_critic)
     compared = 0

@@ -1,11 +1,13 @@
 """Losses against rlax, SciPy and numbers worked out by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import rlax
-from scipy import stats
+from scipy import special, stats
 
 from agents.learner import losses
 
@@ -32,11 +34,12 @@ def test_projection_agrees_with_rlax(jit):
     atoms = rng.normal(0, 6, (16, 1)) + rng.uniform(0, 1.2, (16, 1)) * np.asarray(bins)
     atoms = atoms.astype(np.float32)
     project = jax.jit(lambda *inputs: losses.project(*inputs)) if jit else losses.project  # compiled anew
-    found = project(probs, atoms, bins)
-    expected = jax.vmap(rlax.categorical_l2_project, in_axes=(0, 0, None))(atoms, probs, bins)
+    found = np.asarray(project(probs, atoms, bins))
+    expected = jax.jit(jax.vmap(rlax.categorical_l2_project, in_axes=(0, 0, None)))(atoms, probs, bins)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     # Where nothing is clipped, the mean is kept too.
+    bins = np.asarray(bins)
     inside = np.abs(atoms).max(axis=1) <= 10
     assert 0 < inside.sum() < 16
     np.testing.assert_allclose((found @ bins)[inside], (probs * atoms).sum(axis=1)[inside], atol=1e-4)
@@ -68,7 +71,8 @@ def test_support_is_even_and_ends_at_v_max():
 def test_target_after_a_termination_is_the_reward_alone():
     probs = jnp.asarray(random_probs(np.random.default_rng(0), 3, 5))
     reward = jnp.asarray([1.0, -0.25, 7.0])
-    found = losses.categorical_target(probs, reward, jnp.zeros(3), jnp.full(3, 50.0), FIVE)
+    discount, bonus = np.zeros(3, np.float32), np.full(3, 50.0, np.float32)
+    found = jax.jit(losses.categorical_target)(probs, reward, discount, bonus, FIVE)
     np.testing.assert_allclose(found, [[0, 0, 0, 1, 0], [0, 0.25, 0.75, 0, 0], [0, 0, 0, 0, 1]], atol=1e-6)
 
 
@@ -90,10 +94,10 @@ def test_cross_entropy_by_hand():
 
 def test_gradient_of_cross_entropy_is_softmax_minus_target_over_the_batch():
     rng = np.random.default_rng(0)
-    logits = jnp.asarray(rng.normal(size=(2, 4, 5)), jnp.float32)
-    target = jnp.asarray(random_probs(rng, 4, 5))
-    found = jax.grad(losses.cross_entropy)(logits, target)
-    np.testing.assert_allclose(found, (jax.nn.softmax(logits) - target) / 4, atol=1e-6)
+    logits = rng.normal(size=(2, 4, 5)).astype(np.float32)
+    target = random_probs(rng, 4, 5)
+    found = jax.jit(jax.grad(losses.cross_entropy))(logits, target)
+    np.testing.assert_allclose(found, (special.softmax(logits, axis=-1) - target) / 4, atol=1e-6)
 
 
 def test_squared_error_actor_and_temperature_losses_by_hand():
@@ -127,13 +131,16 @@ def test_squashed_gaussian_integrates_to_one():
     np.testing.assert_allclose(np.trapezoid(density, action), 1, atol=1e-3)
 
 
+@jax.jit
+@functools.partial(jax.value_and_grad, argnums=(0, 1))
+def log_prob_and_gradients(mean, log_std):
+    return losses.sample_tanh_gaussian(mean, log_std, jnp.full((1, 1), 3.0))[1][0]
+
+
 @pytest.mark.parametrize("mean", [-1e4, -50.0, -10.0, 0.0, 10.0, 50.0, 1e4])
 @pytest.mark.parametrize("log_std", [-10.0, 2.0])
 def test_log_prob_and_its_gradients_are_finite_at_extremes(mean, log_std):
-    def log_prob(mean, log_std):
-        return losses.sample_tanh_gaussian(mean, log_std, jnp.full((1, 1), 3.0))[1][0]
-
-    value, grads = jax.value_and_grad(log_prob, argnums=(0, 1))(jnp.full((1, 1), mean), jnp.full((1, 1), log_std))
+    value, grads = log_prob_and_gradients(np.full((1, 1), mean, np.float32), np.full((1, 1), log_std, np.float32))
     assert np.isfinite([value, *(float(grad[0, 0]) for grad in grads)]).all()
     if abs(mean) >= 50:  # the slope of tanh falls as 4 exp(-2|u|): its logarithm has slope -2, taken off the density
         np.testing.assert_allclose(grads[0], 2 * np.sign(mean), rtol=1e-5)
