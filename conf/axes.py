@@ -18,7 +18,7 @@ EACH = "each"
 """The value of `benchmark.tasks` that stands for as many runs as there are tasks, each of one task alone."""
 COMMON_GROUPS = ("launcher", "tracking", "sweep", "experiment")
 COMMON_KEYS = (
-    *("size", "paths", "tracking", "sweep", "resume", "rerun", "wait", "plan"),
+    *("size", "paths", "tracking", "sweep", "resume", "rerun", "report", "wait", "plan"),
     *("launcher.name", "launcher.dry_run", "launcher.max_gpu_hours", "launcher.after", "launcher.notify"),
 )
 """Groups and keys that one command has one value of."""

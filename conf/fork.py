@@ -117,7 +117,7 @@ def _fork(config: RunConfig, source: SourceConfig, values: dict[str, Any]) -> Ru
     """The configuration of one fork; how a command is carried out is not the source's."""
     data = dataclasses.asdict(dataclasses.replace(config, source=source))
     plain = merged(())
-    for key in ("sweep", "resume", "rerun", "wait", "plan"):
+    for key in ("sweep", "resume", "rerun", "report", "wait", "plan"):
         data[key] = plain[key]
     data["launcher"]["dry_run"] = plain["launcher"]["dry_run"]
     for group in GROUPS:

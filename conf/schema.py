@@ -378,6 +378,8 @@ class RunConfig:
     """Whether an unfinished run of the same identity is continued; false: the command refuses to touch it."""
     rerun: Annotated[Literal["off", "stale"], NotIdentity(), Since("off")]
     """Whether runs that other code has finished are repeated (stale), in a folder beside paths.runs."""
+    report: Annotated[bool, NotIdentity(), Since(True)]
+    """Whether a run or sweep that has ended is drawn, which takes some seconds."""
     wait: Annotated[bool, NotIdentity(), Since(False)]
     """Whether the command stays, with a live table, until the jobs that it submitted to SLURM have ended."""
     plan: Annotated[bool, NotIdentity()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from records import layout
 from records.lock import exclusive
+from records.run_dir import RunDir
 from records.sweep import Member, Sweep, change_sweep, read_sweep, sweep_lock
 from tracking.client import client
 from tracking.problems import explain
@@ -49,7 +51,13 @@ class Report:
 
     @cached_property
     def folder(self) -> Path | None:
-        """Write the report by the analysis package's own command; None, with a warning, where nothing can be drawn."""
+        """Write the report by the analysis package's own command.
+
+        None where the runs were started with `report=false`, and, with a warning, where nothing can be drawn.
+        """
+        configs = (RunDir(member.run_dir).config() for member in self.sweep.members)
+        if not all(config.report for config in itertools.islice(filter(None, configs), 1)):  # all were started alike
+            return None
         folder = self.sweep.folder / layout.REPORT
         command = [sys.executable, "-m", "analysis.report", str(self.sweep.path), "--out", str(folder)]
         result = subprocess.run(command, capture_output=True, text=True)

@@ -32,6 +32,7 @@ TINY = [
     "eval.every_steps=400",
     "eval.episodes=2",
     "eval.max_episode_steps=50",
+    "report=false",
 ]
 TINY_DISCRETE = [
     "benchmark=catch",
@@ -49,6 +50,7 @@ TINY_DISCRETE = [
     "train.log_every_steps=50",
     "eval.every_steps=400",
     "eval.episodes=2",
+    "report=false",
 ]
 
 

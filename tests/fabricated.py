@@ -21,10 +21,12 @@ def fabricated_run(folder: Path, *overrides: str, steps: int) -> Path:
 
     Args:
       folder: the folder of runs.
-      overrides: the run's configuration beside `TINY`.
+      overrides: the run's configuration beside `TINY`; a sweep of such runs is drawn.
       steps: environment steps. The evaluation's score follows from the seed: `seed / 10 + 0.1`.
     """
-    config = resolve_paths(compose([*TINY, *overrides, f"paths.runs={folder}", f"train.env_steps={steps}"]))
+    config = resolve_paths(
+        compose([*TINY, "report=true", *overrides, f"paths.runs={folder}", f"train.env_steps={steps}"])
+    )
     specs = registry.specs(config.benchmark.task_ids, config.env)
     run_dir = identity.run_dir(config)
     run_dir.mkdir(parents=True)

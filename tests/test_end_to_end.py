@@ -29,7 +29,7 @@ def test_one_run_leaves_record_report_and_mlflow_run(tmp_path: Path):
     # So that the short run gets a sample or two of the system's metrics.
     environment = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1"}
     budget = ["train.env_steps=3000", "eval.every_steps=1500"]
-    result = run(tmp_path, *SHORT, *budget, "tracking.experiment=mine", environment=environment)
+    result = run(tmp_path, *SHORT, *budget, "report=true", "tracking.experiment=mine", environment=environment)
     assert result.returncode == 0, result.stderr
     run_dir = only_run(tmp_path)
     for shown in (str(run_dir), f"mlflow ui --backend-store-uri sqlite:///{tmp_path}/mlflow.db", "report"):

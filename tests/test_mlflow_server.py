@@ -176,7 +176,7 @@ def waited_for_rows(folder: Path, uri: str, more_than: int) -> int:
 def test_sweep_without_a_server_ends_as_ever_and_is_sent_later_as_parent_and_children(tmp_path: Path, lab: Lab):
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    sweep = run(tmp_path, "-m", *SHORT, "seed=0,1", "launcher=inline", *at(uri))
+    sweep = run(tmp_path, "-m", *SHORT, "report=true", "seed=0,1", "launcher=inline", *at(uri))
     assert sweep.returncode == 0, sweep.stderr
     assert f"no MLflow run for the sweep: no server answers at {uri}" in sweep.stderr
     run_dirs = [path.parent for path in sorted(tmp_path.glob("runs/*/*/DONE"))]

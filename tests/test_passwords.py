@@ -164,7 +164,7 @@ def test_password_from_the_environment_reaches_the_server_and_is_in_no_file(tmp_
     with server_that_wants_a_password() as (uri, given):
         where = [SERVER, f"tracking.uri={uri}"]
         for arguments in (
-            [*short, *where],
+            [*short, "report=true", *where],
             ["-m", *short, *where, "seed=1,2", "launcher=local", "launcher.max_parallel=2"],
             ["-m", *short, *where, SEARCH, "sweep.search.trials=1"],
         ):

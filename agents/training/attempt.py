@@ -120,7 +120,7 @@ class Attempt:
             report_failure(run_dir, error or RuntimeError("the run has ended without a word"))
             return RunOutcome.FAILED
         if lane.outcome == RunOutcome.DONE:
-            if not RunDir(run_dir).sweeps():  # a sweep's report shows all of its runs
+            if self.prepared.config.report and not RunDir(run_dir).sweeps():  # a sweep's shows all of its runs
                 summary.write_report(run_dir)
             if self._filmer is not None:
                 summary.finish_films(self._filmer)

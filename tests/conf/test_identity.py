@@ -28,6 +28,7 @@ BASE = identity.hash_of(compose([]))
         "launcher.runs_per_gpu=2",
         "launcher.dry_run=true",
         "rerun=stale",
+        "report=false",
         "wait=true",
         "tracking=off",
         "tracking.uri=http://localhost:1",

@@ -362,7 +362,7 @@ def test_pipe_in_place_of_a_lease_is_waited_for_by_nobody(tmp_path: Path):
 
 @pytest.mark.slow
 def test_sweep_and_search_without_flock_end_as_they_do_with_it(library: Path, tmp_path: Path):
-    short = ["-m", *TINY, "train.env_steps=300", "eval.every_steps=150", "launcher=local", "launcher.max_parallel=2"]
+    short = ["-m", *TINY, "train.env_steps=300", "eval.every_steps=150", "launcher=local", "tracking=off"]
     space = "sweep.search.space={agent.tau:{low:0.001,high:0.02}}"
     without = {"LD_PRELOAD": str(library), "FLOCK": number_of("ENOSYS")}
     for wanted in (["seed=0,1"], ["+sweep=search", space, "sweep.search.trials=2", "sweep.search.pruner=off"]):
