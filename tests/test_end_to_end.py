@@ -163,6 +163,7 @@ def test_recipe_of_two_parts_runs_each_part_under_a_parent_of_its_own(tmp_path: 
         "train.env_steps=200",
         "train.random_steps=100",
         "eval.every_steps=200",
+        "report=false",
     ]
     result = run(tmp_path, "-m", "+experiment=quick_parts", "launcher=local", "launcher.max_parallel=2", *sizes)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -253,7 +254,7 @@ def test_dm_control_and_meta_world_are_learnt_together(tmp_path: Path):
 
 def test_every_continuous_task_is_learnt_in_one_run_which_continues(tmp_path: Path):
     short = ["benchmark=everything", "model.width=8", "model.depth=1", "model.actor_width=8", "tracking=off"]
-    short += ["train.random_steps=5", "train.log_every_steps=5", "train.replay_capacity=1000"]
+    short += ["report=false", "train.random_steps=5", "train.log_every_steps=5", "train.replay_capacity=1000"]
     short += ["eval.every_steps=10", "eval.episodes=1", "eval.max_episode_steps=5"]
     for budget in (10, 20):
         result = run(tmp_path, *short, f"train.env_steps={budget}", timeout_s=600)
