@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from envs import registry
@@ -15,22 +13,31 @@ from tests.commands import only_run, rows, run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
-def test_half_of_the_quickstart_is_well_above_random_actions(tmp_path: Path):
-    # Seed 0 gave 0.54 here on one machine; random actions give 0.22.
-    arguments = ["train.env_steps=10000", "eval.every_steps=10000", "eval.episodes=5", "tracking=off"]
-    result = run(tmp_path, *arguments, timeout_s=900)
+def test_a_quarter_of_the_quickstart_swings_the_pole_up_better_than_random_actions(tmp_path: Path):
+    """Seeds 0 and 1 gave returns of 278 and 280; random actions give 26."""
+    settings = ["train.env_steps=5000", "eval.every_steps=5000", "eval.episodes=5", "tracking=off", "report=false"]
+    result = run(tmp_path, *settings, timeout_s=900)
     assert result.returncode == 0, result.stderr
-    run_dir = only_run(tmp_path)
-    tasks = json.loads((run_dir / layout.TASKS).read_text())["tasks"]
-    random_score = np.mean([registry.spec(task["id"]).random_return for task in tasks]) / 1000
-    assert json.loads((run_dir / layout.DONE).read_text())["score"] > random_score + 0.1
+    found = rows(only_run(tmp_path) / layout.METRICS)
+    (learnt,) = (
+        row["value"]
+        for row in found
+        if (row["env_steps"], row["name"], row["task"]) == (5000, "eval/return", "dmc/cartpole-swingup")
+    )
+    assert learnt > registry.spec("dmc/cartpole-swingup").random_return + 100
 
 
 def test_two_pixel_tasks_that_need_opposite_actions_are_learnt_together(tmp_path: Path):
-    """About 2 minutes of two cores; random actions score 0."""
+    """About a minute of two cores; seeds 0 and 1 gave 0.71, 0.84 and 0.59, 0.68; random actions score 0."""
     result = run(
-        tmp_path, "benchmark=catch", "train.env_steps=2500", "eval.every_steps=2500", "tracking=off", timeout_s=900
+        tmp_path,
+        "benchmark=catch",
+        "train.env_steps=1600",
+        "eval.every_steps=1600",
+        "tracking=off",
+        "report=false",
+        timeout_s=900,
     )
     assert result.returncode == 0, result.stderr
     scores = [row for row in rows(only_run(tmp_path) / layout.METRICS) if row["name"] == "eval/score" and row["task"]]
-    assert [row["value"] > 0.4 for row in scores if row["env_steps"] == 2500] == [True, True], scores
+    assert [row["value"] > 0.4 for row in scores if row["env_steps"] == 1600] == [True, True], scores
