@@ -43,12 +43,19 @@ class MeshConfig:
             parts = f"a {accumulate}th of the batch" if accumulate > 1 else "the batch"
             raise ConfigError(f"mesh.data={self.data}: must divide {parts}, which has {rows // accumulate} rows")
 
-    def check_devices(self, there: int) -> None:
-        """Refuse a mesh of more devices than there are.
+    def check_devices(self, there: int, processes: int = 1) -> None:
+        """Refuse a mesh of more devices than there are, or of fewer than several processes have.
 
+        Args:
+          there: devices of all processes.
+          processes: how many processes compute together.
         Raises:
           ConfigError: names both numbers.
         """
+        if processes > 1 and self.devices != there:
+            raise ConfigError(
+                f"mesh.data={self.data} mesh.model={self.model}: must be all {there} devices of {processes} processes"
+            )
         if self.devices > there:
             raise ConfigError(
                 f"mesh.data={self.data} mesh.model={self.model}: needs {self.devices} devices, JAX has {there} here"

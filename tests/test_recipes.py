@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ def test_every_recipe_has_a_small_size():
             assert (config.train.env_steps, config.batch_size, config.seed) == (300, 32, 0)
             assert len(config.benchmark.task_ids) <= 2
             assert config.model.width <= 16
+
+
+def test_the_question_of_precision_is_asked_of_two_benchmarks_and_the_same_seeds():
+    runs = [one.config for one in compose_many(["+experiment=precision"])]
+    asked = {(one.benchmark.name, one.agent.precision, one.seed) for one in runs}
+    assert asked == set(product(("quickstart", "catch"), ("float32", "bfloat16"), range(5)))
+    assert len(runs) == 20
 
 
 def test_the_recipe_of_the_spacing_is_the_beginning_of_a_run_of_the_paper():

@@ -8,6 +8,9 @@ A CPU shows as many devices as it is told to:
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,7 +29,7 @@ from agents.training.state import from_arrays, to_arrays
 from conf.mesh import MeshConfig
 from records import layout
 from tests.agents.settings import brc_settings, discrete_settings
-from tests.commands import TINY, only_run, rows, run
+from tests.commands import TINY, free_port, only_run, rows, run
 
 pytestmark = pytest.mark.sharding
 
@@ -106,6 +109,33 @@ def assert_same_numbers(found: Any, expected: Any) -> None:
 def test_eight_devices_give_the_numbers_of_one(alone: Any, together: Any):
     assert int(together[0].update_steps) == 20
     assert_same_numbers(together, alone)
+
+
+def test_two_processes_with_a_device_each_give_the_numbers_of_one(alone: Any, tmp_path: Path):
+    """As two machines would: they have no memory in common, and tell each other gradients through sockets (gloo)."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(Path(__file__).parents[1])}
+    address, files = f"127.0.0.1:{free_port()}", [tmp_path / f"{number}.npz" for number in range(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.process_of_two", address, str(number), str(file)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number, file in enumerate(files)
+    ]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=240)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+    first, second = ([stored[name] for name in stored.files] for stored in map(np.load, files))
+    assert_same_numbers(first, jax.tree.leaves(alone))
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_device_holds_its_part_of_the_critic_and_of_all_that_goes_with_it(together: Any):

@@ -3,6 +3,9 @@
 The compiler works out from the split leaves and batches which device computes what and what they tell each other
 (`jax.sharding`), so that learners know nothing of devices. The numbers are those of one device, but for the order
 of sums.
+
+The devices may belong to several processes that know of each other (`jax.distributed`). Each process then calls the
+same functions in the same order with the same arrays of the host, of which each device gets its part alone.
 """
 
 from __future__ import annotations
@@ -32,12 +35,12 @@ and an optimiser's moments have the paths of their parameters at the end of thei
 
 
 def make_mesh(config: MeshConfig) -> Mesh | None:
-    """Return the mesh of devices `[data, model]`; None where the run computes on one device.
+    """Return the mesh of devices `[data, model]`, those of all processes; None where the run computes on one device.
 
     Raises:
-      ConfigError: JAX has fewer devices here.
+      ConfigError: JAX has fewer devices here, or several processes have more, some of which would have no part.
     """
-    config.check_devices(jax.device_count())
+    config.check_devices(jax.device_count(), jax.process_count())
     if config.devices == 1:
         return None
     devices = np.asarray(jax.devices()[: config.devices]).reshape(config.data, config.model)
@@ -74,18 +77,27 @@ def shapes_on(mesh: Mesh | None, shapes: Any) -> Any:
 def put(array: np.ndarray, shape: jax.ShapeDtypeStruct) -> jax.Array:
     """Return an array of the host where `shape` says that it belongs, or on the first device; waits until it is there,
     so that the host's copy can go before the next one is made."""
-    return jax.block_until_ready(jax.device_put(array, shape.sharding))
+    return jax.block_until_ready(_on_devices(array, shape.sharding))
 
 
 def placed(mesh: Mesh | None, state: Any) -> Any:
     """Return a state with each leaf split over the devices by the rules; without a mesh, on the first device."""
-    return jax.device_put(state, None if mesh is None else shardings(mesh, state))
+    return jax.device_put(state) if mesh is None else jax.tree.map(_on_devices, state, shardings(mesh, state))
+
+
+def _on_devices(leaf: Array, where: Any) -> jax.Array:
+    """An array that each process has, on the devices; `jax.device_put` would have processes compare what they have."""
+    if jax.process_count() == 1:
+        return jax.device_put(leaf, where)
+    held = np.asarray(leaf)
+    return jax.make_array_from_callback(held.shape, where, lambda part: held[part])
 
 
 def spread(learner: Learner[Any, Any, Any], mesh: Mesh | None) -> Learner[Any, Any, Any]:
     """Return the learner whose updates take place on all devices of a mesh; without a mesh, the learner itself.
 
-    States must be `placed`, and stay so. A batch `[U, B, ...]` comes from the host and is split along `B`.
+    States must be `placed`, and stay so. A batch `[U, B, ...]` comes from the host and is split along `B`; of several
+    processes, each has the whole batch.
     """
     if mesh is None:
         return learner
@@ -97,6 +109,7 @@ def spread(learner: Learner[Any, Any, Any], mesh: Mesh | None) -> Learner[Any, A
         return jax.lax.with_sharding_constraint(state, shardings(mesh, state)), metrics
 
     def update(settings: Any, state: Any, batches: Any, return_scale: Array) -> tuple[Any, Metrics]:
-        return on_mesh(settings, state, jax.device_put(batches, rows), jax.device_put(return_scale, whole))
+        spread_out = jax.tree.map(lambda leaf: _on_devices(leaf, rows), batches)
+        return on_mesh(settings, state, spread_out, _on_devices(return_scale, whole))
 
     return dataclasses.replace(learner, update=update)

@@ -105,8 +105,22 @@ def flags(launcher: LauncherConfig) -> dict[str, Any]:
             raise ConfigError(f"{where}: must be one line of text, or null, which drops the flag")
         if value is not None and value is not False:
             found[name] = value
+    check_nodes(found.get("nodes"))
     check_time(found.get("time"), launcher.signal_delay_s)
     return found
+
+
+def check_nodes(nodes: Any) -> None:
+    """Refuse jobs of several nodes, all but one of which would be idle.
+
+    Raises:
+      ConfigError: names the key.
+    """
+    if nodes is not None and str(nodes) not in ("1", "1-1"):
+        raise ConfigError(
+            f"launcher.slurm.nodes={nodes}: a run computes on one node, so that others would be idle; allowed: 1 or "
+            "null, with mesh.data and launcher.slurm.gpus_per_node for several GPUs of a node"
+        )
 
 
 def check_time(limit: Any, delay_s: int) -> None:

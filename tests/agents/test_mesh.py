@@ -34,6 +34,11 @@ def test_more_devices_than_there_are_are_refused():
         compose(["agent.batch_size=64", "mesh.data=2", "mesh.model=4"]).mesh.check_devices(4)
 
 
+def test_a_mesh_that_leaves_a_device_of_several_processes_without_a_part_is_refused():
+    with pytest.raises(ConfigError, match=r"mesh\.data=2 mesh\.model=1: must be all 4 devices of 2 processes"):
+        compose(["agent.batch_size=64", "mesh.data=2"]).mesh.check_devices(4, processes=2)
+
+
 def test_each_device_needs_its_part_of_the_critic_and_of_the_batch():
     def device_bytes(*overrides: str) -> int:
         config = compose(["benchmark=dmc_hard", "model=xxl", "agent.batch_size=1024", *overrides])

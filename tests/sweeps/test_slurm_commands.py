@@ -140,6 +140,14 @@ def test_time_limit_that_the_signal_uses_up_is_refused():
         flags(limit, delay_s)
 
 
+def test_jobs_of_several_nodes_are_refused():
+    for nodes in ("2", "'1-4'", "0"):
+        with pytest.raises(ConfigError, match=r"^launcher\.slurm\.nodes=.*: a run computes on one node.*allowed: 1 or"):
+            script.flags(compose(["launcher=slurm", f"+launcher.slurm.nodes={nodes}"]).launcher)
+    for nodes in ("1", "'1'", "1-1", "null"):
+        script.flags(compose(["launcher=slurm", f"+launcher.slurm.nodes={nodes}"]).launcher)
+
+
 def test_time_that_yaml_took_for_a_number_is_refused(tmp_path: Path):
     launcher = compose(["launcher=slurm"]).launcher
     for text, refused in (("24:00:00", True), ("'24:00:00'", False), ("10080", False), ("14-0", False)):
