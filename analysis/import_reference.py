@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conf.scores import score_constants
 from records.command_line import Parser, at_least, exit_status
@@ -98,7 +98,7 @@ def import_reference(path: Path | str, spacing: int | None = None) -> Loaded:
     if raw.empty:
         raise LoadError(f"{path}: no rows")
     for column, allowed in (("benchmark", PUBLISHED), ("mode", MODES)):
-        unknown = sorted(set(raw[column].astype(str)) - set(allowed))
+        unknown = sorted({str(value) for value in raw[column].unique()} - set(allowed))
         if unknown:
             raise LoadError(f"{path}: {column} {unknown[0]}: allowed: {', '.join(allowed)}")
     curves, flawed = _sound(raw)
@@ -233,9 +233,10 @@ def _table(curves: pd.DataFrame, spacing: int) -> pd.DataFrame:
         known = PUBLISHED[str(benchmark)]
         group = group.sort_values(["task", "seed", "eval_index"], kind="stable")
         names = {task: short_name(task) for task in group["task"].unique()}
-        task = pd.Series([names[name] for name in group["task"]], group.index)
+        task: Any = group["task"]
+        task = task.map(names)
         constants = _constants(known, list(names.values()))
-        low, high = np.array([constants[name] for name in task]).T
+        low, high = (task.map({name: pair[end] for name, pair in constants.items()}) for end in (0, 1))
         variant = f"{method} (published){' single-task' if MODES[str(mode)] == 'single-task' else ''}"
         single = " " + task if MODES[str(mode)] == "single-task" else ""
         parts.append(
@@ -313,7 +314,7 @@ def _with_parts(reference: Loaded) -> Loaded:
     from conf.benchmarks import wholes
 
     tables, remarks, table = [reference.table], list(reference.remarks), reference.table
-    known = {*PUBLISHED, *table["benchmark"]}
+    known = {*PUBLISHED, *table["benchmark"].unique()}
     for whole, parts in wholes().items():
         rows = table.loc[table["benchmark"] == whole]
         for part, tasks in parts.items():

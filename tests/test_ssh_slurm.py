@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from records import layout
 from records.layout import ExitCode
@@ -116,6 +115,8 @@ def test_connection_that_is_cut_ten_times_loses_and_doubles_nothing(
 
 def check_once(mine: Sweep, other: Sweep, uri: str) -> None:
     """Assert that a sweep has come whole from where it was run, and that MLflow has each of its runs once."""
+    from mlflow.tracking import MlflowClient
+
     client = MlflowClient(uri)
     assert len(mine.members) == 2
     for own, its in zip(mine.members, other.members, strict=True):
