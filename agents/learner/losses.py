@@ -48,13 +48,11 @@ def spread_by_scatter(probs: jax.Array, position: jax.Array) -> jax.Array:
     lower = jnp.floor(position)
     upper_share = position - lower
     bins = lower.astype(jnp.int32)
-    starts = num_bins * jnp.arange(rows, dtype=jnp.int32)[:, None]
     # Where the upper neighbour would be outside, its share is 0.
     upper = jnp.minimum(bins + 1, num_bins - 1)
-    spread = jnp.zeros(rows * num_bins, probs.dtype)
-    for index, mass in ((bins, probs * (1 - upper_share)), (upper, probs * upper_share)):
-        spread = spread.at[(starts + index).reshape(-1)].add(mass.reshape(-1), mode="promise_in_bounds")
-    return spread.reshape(rows, num_bins)
+    row = jnp.arange(rows)[:, None]
+    spread = jnp.zeros_like(probs).at[row, bins].add(probs * (1 - upper_share), mode="promise_in_bounds")
+    return spread.at[row, upper].add(probs * upper_share, mode="promise_in_bounds")
 
 
 def categorical_target(
