@@ -18,11 +18,12 @@ from records.layout import ExitCode
 from records.results import check_results, new_results
 
 if TYPE_CHECKING:
+    from agents.portable import Differences
     from agents.saved import SavedPolicy
 
 README = "README.md"
-TOLERANCE = 1e-4
-"""A difference above this is no rounding."""
+TOLERANCE = 1e-6
+"""What the exported policy and the original, both in float64, may differ by."""
 
 DESCRIPTION = """\
 Write the acting policy of a run's checkpoint as one folder: policy.py, which needs NumPy alone, the numbers of its
@@ -61,34 +62,38 @@ def run(arguments: Sequence[str] | None) -> int:
     policy = saved_policy(run_dir, env_steps)
     try:
         with new_results(out) as folder:
-            difference = write_policy(policy, folder)
+            found = write_policy(policy, folder)
     except FloatingPointError as error:
         print(f"error: {run_dir.name}: {error}", file=sys.stderr)
         return ExitCode.FAILED
-    print(f"{out}: {len(policy.specs)} tasks, at most {difference:.1e} from JAX; see {out / README}")
+    print(
+        f"{out}: {len(policy.specs)} tasks, at most {found.exported:.1e} from JAX in float64 "
+        f"(float32, as runs compute: {found.float32:.1e}); see {out / README}"
+    )
     return ExitCode.DONE
 
 
-def write_policy(policy: SavedPolicy, folder: Path) -> float:
-    """Write all files of an exported policy; return by how much its actions or values differ from the original's.
+def write_policy(policy: SavedPolicy, folder: Path) -> Differences:
+    """Write all files of an exported policy; return how far its actions or values, and a run's, are from exact ones.
 
     Raises:
       ConfigError: the policy is of a kind that cannot be exported.
       FloatingPointError: the exported policy and the original differ.
     """
-    from agents.portable import card, largest_difference, portable, readme
+    from agents.portable import card, differences, portable, readme
 
     network, arrays = portable(policy)
     np.savez(folder / runner.ARRAYS, allow_pickle=False, **arrays)
     shutil.copyfile(runner.__file__, folder / "policy.py")
     about = card(policy, network)
     write_json(folder / runner.CARD, about)
-    difference = about["largest_difference"] = largest_difference(policy, folder)
-    if not difference < TOLERANCE:
-        raise FloatingPointError(f"the policies of NumPy and JAX differ by {difference:.1e}; nothing was written")
+    found = differences(policy, folder)
+    about |= {"largest_difference": found.exported, "float32_difference": found.float32}
+    if not found.exported < TOLERANCE:
+        raise FloatingPointError(f"the policies of NumPy and JAX differ by {found.exported:.1e}; nothing was written")
     write_json(folder / runner.CARD, about)
     (folder / README).write_text(readme(about))
-    return difference
+    return found
 
 
 if __name__ == "__main__":

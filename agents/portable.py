@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,15 @@ EXPORTED = ("bronet", "mlp", "prenorm")
 """The torsos that can be exported."""
 
 Program = list[list[Any]]
+
+
+class Differences(NamedTuple):
+    """The largest differences from the policy as JAX computes the policy in float64, on random observations."""
+
+    exported: float
+    """Of the exported policy."""
+    float32: float
+    """Of the policy in float32, as runs compute: no export can be expected to be nearer to a run than this."""
 
 
 def torso_program(network: str, depth: int, layer_norm: bool, prefix: str) -> Program:
@@ -92,14 +101,13 @@ def portable(policy: SavedPolicy) -> tuple[dict[str, Any], dict[str, np.ndarray]
       ConfigError: the policy is of a kind that cannot be exported.
     """
     settings, params = policy.settings, policy.params
-    tasks = jnp.arange(len(policy.specs))
     if isinstance(settings, brc.Settings | imitation.Settings):
         torso = (
             (settings.actor_network, settings.actor_depth)
             if isinstance(settings, brc.Settings)
             else (settings.network, settings.depth)
         )
-        told = task_features(settings, params.conditioning, tasks)
+        told = exact_features(settings, params.conditioning, len(policy.specs))
         arrays = named({"actor": params.actor})
         network = {
             "head": "gaussian",
@@ -109,7 +117,7 @@ def portable(policy: SavedPolicy) -> tuple[dict[str, Any], dict[str, np.ndarray]
             "log_std": [LOG_STD_MIN, LOG_STD_MAX],
         }
     elif isinstance(settings, brc_discrete.Settings):
-        told = task_features(settings, params["conditioning"], tasks)
+        told = exact_features(settings, params["conditioning"], len(policy.specs))
         arrays = named({"encoder": params["encoder"], "ensemble": params["ensemble"]})
         if settings.value_loss == "categorical":
             arrays["bins"] = np.asarray(settings.bins)
@@ -123,9 +131,14 @@ def portable(policy: SavedPolicy) -> tuple[dict[str, Any], dict[str, np.ndarray]
         }
     else:
         raise ConfigError(f"agent.learner={policy.config.agent.learner}: policies of this learner cannot be exported")
-    return network | {"action_dim": settings.action_dim, "heads": settings.num_heads}, arrays | {
-        "task_features": np.asarray(told)
-    }
+    return network | {"action_dim": settings.action_dim, "heads": settings.num_heads}, arrays | {"task_features": told}
+
+
+def exact_features(settings: Any, conditioning: Any, number: int) -> np.ndarray:
+    """Return what tells the network each of a number of tasks, `[T, ...]` in float64."""
+    with jax.enable_x64(True):
+        exact = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), conditioning)
+        return np.asarray(task_features(settings, exact, jnp.arange(number)), np.float64)
 
 
 def named(tree: Any) -> dict[str, np.ndarray]:
@@ -221,8 +234,9 @@ def readme(about: dict[str, Any]) -> str:
             evaluated,
             "",
             f"- run: identity {about['identity']}, code of commit {', '.join(about['git_commits']) or 'unknown'}",
-            f"- equality: actions (or values) of this folder and of the original differ by at most "
-            f"{about['largest_difference']:.1e} on {CHECKED} random observations of each task",
+            f"- equality: actions (or values) of this folder and of the original in float64 differ by at most "
+            f"{about['largest_difference']:.1e} on {CHECKED} random observations of each task; the run itself "
+            f"computes in float32, which rounds by {about['float32_difference']:.1e}",
             f"- licence: {about['licence']}; the tasks belong to their authors",
             "- card.json: all of this, the settings of the run, and the layers of the network",
             "",
@@ -230,27 +244,44 @@ def readme(about: dict[str, Any]) -> str:
     )
 
 
-def largest_difference(policy: SavedPolicy, folder: Path) -> float:
+def differences(policy: SavedPolicy, folder: Path) -> Differences:
     """Return by how much the exported policy and the original differ at most, on random observations of each task.
 
-    Continuous actions are compared as they are, values of discrete ones in units of the largest value. Both compute in
-    float32, whatever the precision of the run's products.
+    Continuous actions are compared as they are, values of discrete ones in units of the largest value.
     """
-    exported, settings = Policy(folder), dataclasses.replace(policy.settings, precision="float32")
-    values = jax.jit(lambda *batch: expected_value(settings, brc_discrete.critic_outputs(settings, *batch)))
-    rng = np.random.default_rng(0)
-    found = 0.0
+    exported, rng = Policy(folder), np.random.default_rng(0)
+    found = []
     for task, spec in enumerate(policy.specs):
-        ids = np.full(CHECKED, task, np.int32)
-        if not isinstance(settings, brc_discrete.Settings):
-            own = rng.standard_normal((CHECKED, *spec.obs_shape)).astype(np.float32)
-            obs = np.pad(own, ((0, 0), (0, settings.obs_dim - own.shape[1])))
-            act = policy.learner.act(settings, policy.params, obs, ids, jax.random.key(0), 0, deterministic=True)
-            expected, actual = np.asarray(act)[:, : spec.action_dim], exported.act(own, spec.id)
-        else:
+        if isinstance(policy.settings, brc_discrete.Settings):
             own = rng.integers(0, 256, (CHECKED, *spec.obs_shape)).astype(np.uint8)
-            expected = np.asarray(values(policy.params, own, ids))
-            (actual,) = exported.outputs(own, task)
-            actual, expected = actual / np.abs(expected).max(), expected / np.abs(expected).max()
-        found = max(found, float(np.abs(actual - expected).max()))
-    return found
+            (ours,) = exported.outputs(own, task)
+        else:
+            own = rng.standard_normal((CHECKED, *spec.obs_shape)).astype(np.float32)
+            ours = exported.act(own, spec.id)
+        exact, rounded = (acted(policy, own, task, kind) for kind in (np.float64, np.float32))
+        unit = np.abs(exact).max() if isinstance(policy.settings, brc_discrete.Settings) else 1.0
+        found.append([np.abs(other - exact).max() / unit for other in (ours, rounded)])
+    return Differences(*(float(one) for one in np.max(found, axis=0)))
+
+
+def acted(policy: SavedPolicy, own: np.ndarray, task: int, kind: type[np.floating]) -> np.ndarray:
+    """Return what JAX makes of observations: the best actions `[N, A]`, or the values `[N, A]` of discrete ones.
+
+    Args:
+      policy: whose network is computed, in `kind` throughout, whatever the precision of the run's products.
+      own: observations `[N, ...]` of the task's own width.
+      task: the task's number.
+      kind: float32 or float64.
+    """
+    settings, ids = dataclasses.replace(policy.settings, precision="float32"), np.full(len(own), task, np.int32)
+    with jax.enable_x64(kind is np.float64):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), policy.params)
+        if isinstance(settings, brc_discrete.Settings):
+            return np.asarray(
+                expected_value(
+                    settings, brc_discrete.critic_outputs(settings, params, jnp.asarray(own), jnp.asarray(ids))
+                )
+            )
+        obs = np.pad(own, ((0, 0), (0, settings.obs_dim - own.shape[1]))).astype(kind)
+        act = policy.learner.act(settings, params, obs, ids, jax.random.key(0), 0, deterministic=True)
+        return np.asarray(act)[:, : policy.specs[task].action_dim]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -71,7 +72,7 @@ def saved(tmp_path: Path, overrides: Sequence[str]) -> SavedPolicy:
 )
 def test_continuous_actions_are_those_of_jax(tmp_path: Path, overrides: Sequence[str]):
     policy = saved(tmp_path, [*CONTINUOUS, *overrides])
-    assert write_policy(policy, tmp_path) < TOLERANCE
+    assert write_policy(policy, tmp_path).exported < TOLERANCE
     exported, rng = Policy(tmp_path), np.random.default_rng(1)
     for task, spec in enumerate(policy.specs):
         own = rng.standard_normal((6, *spec.obs_shape)).astype(np.float32)
@@ -113,12 +114,28 @@ def test_continuous_actions_are_those_of_jax(tmp_path: Path, overrides: Sequence
 )
 def test_values_and_choices_of_discrete_actions_are_those_of_jax(tmp_path: Path, overrides: Sequence[str]):
     policy = saved(tmp_path, [*DISCRETE, *overrides, "agent.eval_epsilon=0"])
-    assert write_policy(policy, tmp_path) < TOLERANCE
+    assert write_policy(policy, tmp_path).exported < TOLERANCE
     frames = np.random.default_rng(1).integers(0, 256, (2, *policy.specs[0].obs_shape)).astype(np.uint8)
     ids = np.asarray([0, 1], np.int32)
     chosen = policy.learner.act(policy.settings, policy.params, frames, ids, jax.random.key(0), 0, deterministic=True)
     exported = Policy(tmp_path)
     assert [exported.act(one, spec.id) for one, spec in zip(frames, policy.specs, strict=True)] == list(chosen)
+
+
+def test_an_export_is_exact_where_float32_is_not(tmp_path: Path):
+    """Before a norm, outputs share a large part that the norm takes away, and with that leading digits."""
+    policy = saved(tmp_path, [*CONTINUOUS, "model.actor_depth=2"])
+
+    def as_trained(path: Any, leaf: np.ndarray) -> np.ndarray:
+        name = jax.tree_util.keystr(path)
+        return leaf + np.float32(0.5) if "Dense" in name and "kernel" in name else leaf
+
+    trained = jax.tree_util.tree_map_with_path(as_trained, policy.params)
+    found = write_policy(dataclasses.replace(policy, params=trained), tmp_path)
+    assert found.exported < TOLERANCE / 10
+    assert TOLERANCE < found.float32 < 100 * TOLERANCE
+    card = json.loads((tmp_path / runner.CARD).read_text())
+    assert (card["largest_difference"], card["float32_difference"]) == found
 
 
 def test_the_runner_imports_nothing_but_numpy_and_the_standard_library():
