@@ -171,8 +171,7 @@ class RunDir:
     def seconds(self) -> float:
         """The seconds that the training loop has recorded since the run began, evaluations and checkpoints included."""
         rows = last_rows(Row, self.path / layout.TIMING, TIMING_TAIL)
-        last = [row for row in rows if row.env_steps == rows[-1].env_steps]
-        phases = {row.name: row.value for row in last if row.name.startswith(metrics.TIME_PREFIX)}
+        phases = {row.name: row.value for row in rows if row.name.startswith(metrics.TIME_PREFIX)}
         return sum(value for name, value in phases.items() if name != metrics.ENVIRONMENT_S)  # which lies beside them
 
     def problems(self) -> Iterator[str]:

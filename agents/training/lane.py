@@ -185,6 +185,8 @@ class Lane:
             self.evaluated = evaluated
             self.record.metrics.append([*evaluated.rows, *old])
             self._clock.lap("record")
+            self.record.timing.append(metrics.seconds_rows(self._now(), self._clock))
+            self._clock.lap("record")
             self.checkpoint()
         if config.keeps(self.env_steps) and self._drafted != self.env_steps:
             self.checkpoint()
@@ -232,8 +234,6 @@ class Lane:
         if self.evaluated is None:
             return RunOutcome.INTERRUPTED
         self._settle()
-        self._clock.lap("checkpoint")
-        self.record.timing.append(metrics.seconds_rows(self._now(), self._clock))
         self.record.done(self.env_steps, self.evaluated.score, self.evaluated.rows, self.divergences)
         return RunOutcome.DONE
 
@@ -381,7 +381,10 @@ class Lane:
             self.record.metrics.append(rows)
         self._clock.lap("record")
         if log:
-            self.record.timing.append(metrics.timing_rows(self._now(), self._clock, config.agent.updates_per_step))
+            rates = metrics.rate_rows(self._now(), self._clock, config.agent.updates_per_step)
+            # An evaluation that comes now writes the seconds itself, with its own.
+            seconds = [] if self._evaluation_due() else metrics.seconds_rows(self._now(), self._clock)
+            self.record.timing.append(rates + seconds)
             self._clock.lap("record")
 
     def _stepped(self, actions: np.ndarray) -> Step:

@@ -136,8 +136,8 @@ def learner_rows(
     return rows + [at.row(names.RETURN_SCALE, float(return_scale[task]), spec) for task, spec in enumerate(specs)]
 
 
-def timing_rows(at: Moment, clock: Clock, updates_per_step: int) -> list[Row]:
-    """Make the rows of the rates since the last call, and those of `seconds_rows`.
+def rate_rows(at: Moment, clock: Clock, updates_per_step: int) -> list[Row]:
+    """Make the rows of the rates since the last call.
 
     Args:
       at: now.
@@ -146,11 +146,7 @@ def timing_rows(at: Moment, clock: Clock, updates_per_step: int) -> list[Row]:
     """
     rate = clock.rate(at.env_steps)
     updates = rate * updates_per_step if at.update_steps > 0 else 0.0
-    values = {
-        names.ENV_STEPS_PER_S: rate,
-        names.UPDATES_PER_S: updates,
-    }
-    return [at.row(name, value) for name, value in values.items()] + seconds_rows(at, clock)
+    return [at.row(names.ENV_STEPS_PER_S, rate), at.row(names.UPDATES_PER_S, updates)]
 
 
 def seconds_rows(at: Moment, clock: Clock) -> list[Row]:

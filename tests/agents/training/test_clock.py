@@ -65,11 +65,15 @@ def test_each_part_has_the_seconds_that_were_spent_there_and_all_add_up_to_the_w
     tmp_path: Path, scripted_suite: list[TaskSpec], monkeypatch: pytest.MonkeyPatch
 ):
     script = Script(monkeypatch)
-    assert train(tmp_path / "run", compose(CONTINUOUS), scripted_suite) == "done"
+    config = compose([*CONTINUOUS, "train.env_steps=40"])  # the last evaluation, too, is one of the grid
+    assert train(tmp_path / "run", config, scripted_suite) == "done"
+    written = [(row["env_steps"], row["name"]) for row in rows(tmp_path / "run" / layout.TIMING)]
+    assert len(set(written)) == len(written)
     last = {row["name"]: row["value"] for row in rows(tmp_path / "run" / layout.TIMING)}
     parts = {name: value for name, value in last.items() if name.startswith(TIME_PREFIX) and name != ENVIRONMENT_S}
     assert set(parts) == {seconds_of(phase) for phase in PHASES}
-    script.spent["record"] -= 32  # the last rows cannot hold what writing them takes
+    script.spent["record"] -= 32  # the last rows cannot hold what writing them takes,
+    script.spent["checkpoint"] -= 128  # nor the last checkpoint, which covers them
     assert parts == {seconds_of(phase): script.spent[phase] for phase in PHASES}
     assert sum(parts.values()) == pytest.approx(script.now, rel=0.03)
 
