@@ -103,7 +103,7 @@ def init(settings: Settings, key: jax.Array) -> LearnerState:
     return LearnerState(
         critic=critic_params,
         target_critic=critic.copied(critic_params),
-        critic_opt=jax.jit(settings.optimiser.init)(critic_params),
+        critic_opt=critic.fresh_optimiser(settings, critic_params),
         key=jax.random.key_data(key_updates),
         update_steps=jnp.int32(0),
     )

@@ -95,6 +95,12 @@ def copied(params: Params) -> Params:
     return jax.tree.map(jnp.copy, params)
 
 
+@partial(jax.jit, static_argnames=("settings",))
+def fresh_optimiser(settings: Any, params: Params) -> Any:
+    """Return the first state of the settings' optimiser, which is compiled once for all runs of these settings."""
+    return settings.optimiser.init(params)
+
+
 def task_features(settings: CriticSettings, conditioning: Params, task_ids: jax.Array) -> jax.Array:
     """Return what tells the networks the task, `[B, C]`: embeddings of norm 1, one-hot rows, or nothing (`C = 0`)."""
     if settings.conditioning == "embedding":

@@ -109,7 +109,7 @@ def init(settings: Settings, key: jax.Array) -> LearnerState:
     conditioning = critic.init_conditioning(settings, key_table)
     inputs = critic.input_shape(settings, conditioning, settings.obs_dim)
     student = StudentParams(init_params(settings.actor, key_actor, inputs, critic.ONE_TASK), conditioning)
-    return LearnerState(student, jax.jit(settings.optimiser.init)(student), jnp.int32(0))  # type: ignore[arg-type]
+    return LearnerState(student, critic.fresh_optimiser(settings, student), jnp.int32(0))  # type: ignore[arg-type]
 
 
 @partial(jax.jit, static_argnames=("settings", "deterministic"))

@@ -1,5 +1,7 @@
 """The custom DeepMind Control tasks, against hand-computed rewards and the stock tasks that they vary."""
 
+import functools
+
 import mujoco
 import numpy as np
 import pytest
@@ -17,9 +19,13 @@ def load(domain, task, seed=0):
     return dmc_custom.load(domain, task, {"random": seed})
 
 
+built = functools.cache(load)
+"""Tasks of which nothing but the reward in a given state is asked."""
+
+
 def reward_at(domain: str, task: str, qpos: dict | None = None, qvel: dict | None = None) -> float:
     """The reward with these joint positions and velocities, all others zero."""
-    env = load(domain, task)
+    env = built(domain, task)
     with env.physics.reset_context():
         env.physics.data.qpos[:] = 0
         for joint, value in (qpos or {}).items():
