@@ -16,7 +16,7 @@ from agents import collect
 from agents.dataset import read_trajectories, write_dataset
 from agents.export import write_policy
 from agents.learner import imitation
-from agents.portable import largest_difference
+from agents.portable import differences
 from agents.replay.recorded import Recorded, Trajectories
 from agents.saved import SavedPolicy, saved_policy
 from agents.sizes import run_size
@@ -128,8 +128,8 @@ def test_a_student_reaches_the_expert_where_it_has_never_been(tmp_path: Path, da
     assert {row["name"] for row in written if row["name"].startswith(("train/", "reward/"))} == set()
     assert [row["env_steps"] for row in written if row["name"] == "eval/score" and row["task"] is None] == [0, 120]
     assert all(row["update_steps"] == 10 * row["env_steps"] for row in written)
-    assert write_policy(policy, tmp_path) < 1e-6
-    assert largest_difference(policy, tmp_path) < 1e-6
+    assert write_policy(policy, tmp_path).exported < 1e-6
+    assert differences(policy, tmp_path).exported < 1e-6
 
 
 def test_a_killed_and_a_stopped_student_ends_bit_equal_to_one_that_was_neither(tmp_path: Path, dataset: Path):
