@@ -19,6 +19,7 @@ from agents.learner.api import LEARNERS
 from agents.learner.types import Batch, Learner
 from agents.sizes import run_size
 from agents.training import loop, opening
+from agents.training.clock import PHASES
 from agents.training.lane import Lane
 from agents.training.opening import open_lane
 from agents.training.prepare import Prepared
@@ -35,7 +36,9 @@ from envs.spec import TaskSpec
 from envs.worker import EnvError
 from records import layout
 from records.interference import measurements
+from records.metrics import ENVIRONMENT_S, TIME_PREFIX, seconds_of
 from tests.agents.training import scripted
+from tests.agents.training.moved_clock import MovedClock
 from tests.commands import newest_state, replay_contents, rows
 
 BUDGET, EVAL_EVERY, EPISODES, CAPACITY = 50, 20, 3, 36
@@ -180,6 +183,23 @@ def test_rows_are_the_ones_worked_out_by_hand(tmp_path: Path, scripted_suite: li
         (*row[:3], pytest.approx(row[3])) for row in last
     ]
     assert (done["env_steps"], done["score"]) == (BUDGET, pytest.approx(last[-1][3]))
+
+
+def test_each_part_has_the_seconds_that_were_spent_there_and_all_add_up_to_the_whole(
+    tmp_path: Path, scripted_suite: list[TaskSpec], monkeypatch: pytest.MonkeyPatch
+):
+    moved = MovedClock(monkeypatch)
+    config = compose([*CONTINUOUS, "train.env_steps=40"])  # the last evaluation, too, is one of the grid
+    assert train(tmp_path / "run", config, scripted_suite) == "done"
+    written = [(row["env_steps"], row["name"]) for row in rows(tmp_path / "run" / layout.TIMING)]
+    assert len(set(written)) == len(written)
+    last = {row["name"]: row["value"] for row in rows(tmp_path / "run" / layout.TIMING)}
+    parts = {name: value for name, value in last.items() if name.startswith(TIME_PREFIX) and name != ENVIRONMENT_S}
+    assert set(parts) == {seconds_of(phase) for phase in PHASES}
+    moved.spent["record"] -= 32  # the last rows cannot hold what writing them takes,
+    moved.spent["checkpoint"] -= 128  # nor the last checkpoint, which covers them
+    assert parts == {seconds_of(phase): moved.spent[phase] for phase in PHASES}
+    assert sum(parts.values()) == pytest.approx(moved.now, rel=0.03)
 
 
 def test_an_episode_that_diverges_is_counted_and_the_run_goes_on_as_exactly_as_ever(
