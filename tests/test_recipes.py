@@ -115,7 +115,7 @@ def test_an_experiment_that_cannot_be_included_is_one_line(
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "runs"), [("ablation_loss", 3), ("scaling", 2)])
 def test_a_recipe_runs_in_miniature(tmp_path: Path, name: str, runs: int):
-    command = ["-m", f"+experiment={name}", "size=smoke", "launcher=local", "tracking=off", f"paths.runs={tmp_path}"]
+    command = ["-m", f"+experiment={name}", "size=smoke", "launcher=inline", "tracking=off", f"paths.runs={tmp_path}"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     result = subprocess.run(
         [sys.executable, "-m", "agents.run", *command], capture_output=True, text=True, env=environment

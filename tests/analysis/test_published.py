@@ -192,9 +192,10 @@ json.dump(found, sys.stdout)
 def rliable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python that has rliable, in an environment of its own: it cannot be imported beside pandas 3."""
     folder = tmp_path_factory.mktemp("rliable")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, capture_output=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *RLIABLE]
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    install = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", *RLIABLE]
     result = subprocess.run(install, capture_output=True, text=True)
     if result.returncode != 0 and not os.environ.get("CI"):
         pytest.skip(f"rliable cannot be installed here: {result.stderr.strip().splitlines()[-1:]}")

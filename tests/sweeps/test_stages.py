@@ -58,7 +58,7 @@ def test_networks_of_another_form_are_refused_before_anything_runs(tmp_path: Pat
 
 @pytest.mark.slow
 def test_transfer_is_one_command(tmp_path: Path):
-    command = [sys.executable, "-m", "agents.run", *TRANSFER, "launcher=inline"]
+    command = [sys.executable, "-m", "agents.run", *TRANSFER, "launcher=inline", "report=false"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == ExitCode.DONE, result.stderr
     done = [path.parent for path in tmp_path.glob(f"runs/*/*/{layout.DONE}")]

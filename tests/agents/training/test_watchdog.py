@@ -86,7 +86,7 @@ def test_a_blocked_call_of_the_file_system_ends_the_process_with_every_stack(tmp
 
 @pytest.mark.slow
 def test_a_run_whose_worker_stands_still_ends_and_the_same_command_continues_exactly(tmp_path: Path):
-    arguments = [*TINY, "train.env_steps=2500", "tracking=off", "env.backend=process", "env.workers=1"]
+    arguments = [*TINY, "train.env_steps=1500", "tracking=off", "env.backend=process", "env.workers=1"]
     straight = tmp_path / "straight"
     straight.mkdir()
     assert run(straight, *arguments).returncode == 0
