@@ -39,4 +39,5 @@ def record_space(config: RunConfig, size: RunSize, seconds: float) -> Space:
     segments = max(CHECKPOINTS, held / apart)
     rows = budget // config.train.log_every_steps * (LOG_ROWS + TASK_ROWS * tasks) + evaluations * EVAL_ROWS * tasks
     record = Space(RECORD_FILES + 2, ROW_BYTES * rows)
-    return record + REPORT + Space(2 * checkpoints + round(segments), checkpoints * state + round(replay))
+    drawn = REPORT if config.report else Space()
+    return record + drawn + Space(2 * checkpoints + round(segments), checkpoints * state + round(replay))

@@ -194,7 +194,7 @@ def test_a_file_of_two_names_counts_half_in_each(tmp_path: Path):
 @pytest.mark.slow
 def test_finished_run_goes_on_after_old_checkpoints_went_and_not_after_replay(tmp_path: Path):
     tiny = [*TINY_DISCRETE, "tracking=off"]
-    assert run(tmp_path, *tiny, "train.env_steps=400").returncode == ExitCode.DONE
+    assert run(tmp_path, *tiny, "train.env_steps=400", "report=true").returncode == ExitCode.DONE
     run_dir, runs = only_run(tmp_path), tmp_path / "runs"
     expected = record_space(recorded_config(run_dir), RunSize(**RunDir(run_dir).manifest().sizes), seconds=10.0)
     (taken,) = usage(runs).runs
