@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from conf.typed import show
+from conf.agents import AGENTS
+from conf.typed import fields_of, show
 
 AGENT, WIDTH, BENCHMARK, TASKS, SEED = "agent.name", "model.width", "benchmark.name", "benchmark.tasks", "seed"
 SOURCE, SOURCE_SETTING = "source", "source.setting"
@@ -44,7 +45,7 @@ def labels(runs: Sequence[Mapping[str, Any]], ignored: frozenset[str] = frozense
     kept = [
         {
             key: value
-            for key, value in run.items()
+            for key, value in _whole(run).items()
             if key != SEED and key not in ignored and not (key == TASKS and mode_of(value) == SINGLE)
         }
         for run in runs
@@ -62,6 +63,14 @@ def labels(runs: Sequence[Mapping[str, Any]], ignored: frozenset[str] = frozense
             name = f"{name} #{hashlib.sha256(_canonical(run).encode()).hexdigest()[:6]}"
         names.append(f"{name} {SINGLE}" if mode == SINGLE else name)
     return names
+
+
+def _whole(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with those settings of the agent that an identity leaves out, because runs without the key had them."""
+    learner = AGENTS.get(run.get("agent.learner", ""))
+    fields = fields_of(learner) if learner else {}
+    left_out = {f"agent.{name}": field.since.value for name, field in fields.items() if field.identity and field.since}
+    return left_out | dict(run)
 
 
 def setting(variant: str) -> str:

@@ -83,6 +83,12 @@ def test_ablation_is_named_by_what_it_changes(runs: Path, write_run):
     }
 
 
+def test_a_setting_that_an_identity_leaves_out_is_named_all_the_same(runs: Path, write_run):
+    write_run({0: [0.1, 0.2]}, settings={"learner": "brc"}, name="plain")
+    write_run({0: [0.1, 0.2]}, settings={"learner": "brc", "precision": "bfloat16"}, name="other")
+    assert set(load(runs).table["variant"]) == {"brc w64 precision=float32", "brc w64 precision=bfloat16"}
+
+
 def test_task_lists_with_the_same_short_name_stay_apart(runs: Path, write_run):
     write_run({0: [0.1, 0.2]}, seed=0, tasks=("dmc/a-walk", "dmc/b-run"), name="one")
     write_run({0: [0.1, 0.2]}, seed=1, tasks=("dmc/a-walk", "dmc/c-stand"), name="two")
