@@ -22,19 +22,18 @@ $(STAMP): constraints.txt pyproject.toml
 run: $(STAMP) ## train on three small tasks (about 5 minutes on 2 cores)
 	$(BIN)/python -m agents.run $(ARGS)
 
-test: $(STAMP) ## unit tests (about 3 minutes)
+test: $(STAMP) ## unit tests (about 2 minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not sharding' $(ARGS)
 
-test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 30 minutes)
-	@# Three parts at once, of about the same length: the tests of SLURM mostly wait.
-	@logs=$$(mktemp -d); slurm="tests/test_slurm.py tests/test_ssh_slurm.py tests/test_examples.py tests/test_pages.py tests/test_recipes.py"; some="tests/agents tests/analysis tests/envs tests/records tests/test_learning.py"; \
+test-slow: $(STAMP) ## kills and resumes, SLURM, MLflow, learning (about 20 minutes)
+	@# The tests of SLURM share one cluster and mostly wait, so they go on in one process beside the others.
+	@log=$$(mktemp); slurm="tests/test_slurm.py tests/test_ssh_slurm.py"; \
 	{ $(BIN)/python -m pytest -q -m slow $$slurm $(ARGS); first=$$?; \
 	  XLA_FLAGS=--xla_force_host_platform_device_count=8 $(BIN)/python -m pytest -q -m sharding $(ARGS) && exit $$first; } \
-	  > $$logs/slurm 2>&1 & first=$$!; \
-	$(BIN)/python -m pytest -q -m slow $$some $(ARGS) > $$logs/some 2>&1 & second=$$!; \
-	$(BIN)/python -m pytest -q -m slow $$(printf -- '--ignore=%s ' $$slurm $$some) $(ARGS); status=$$?; \
-	for part in $$first $$second; do wait $$part || status=$$?; done; \
-	cat $$logs/slurm $$logs/some; rm -r $$logs; exit $$status
+	  > $$log 2>&1 & beside=$$!; \
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m slow $$(printf -- '--ignore=%s ' $$slurm) $(ARGS); status=$$?; \
+	wait $$beside || status=$$?; \
+	cat $$log; rm $$log; exit $$status
 
 torture: $(STAMP) ## a sweep on a SLURM of its own through 20 kills, requeues and time limits (needs root, slurm-wlm, munge)
 	$(BIN)/python -m tests.torture $(ARGS)
