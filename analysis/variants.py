@@ -67,7 +67,7 @@ def labels(runs: Sequence[Mapping[str, Any]], ignored: frozenset[str] = frozense
 
 def _whole(run: Mapping[str, Any]) -> dict[str, Any]:
     """The values with the settings of the agent that an identity leaves out, as all runs without the key had them."""
-    learner = AGENTS.get(run.get("agent.learner", ""))
+    learner = AGENTS.get(str(run.get("agent.learner")))  # a damaged record may hold anything
     fields = fields_of(learner) if learner else {}
     left_out = {f"agent.{name}": field.since.value for name, field in fields.items() if field.identity and field.since}
     return left_out | dict(run)

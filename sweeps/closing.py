@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,7 +55,8 @@ class Report:
         None where the runs were started with `report=false`, and, with a warning, where nothing can be drawn.
         """
         configs = (RunDir(member.run_dir).config() for member in self.sweep.members)
-        if not all(config.report for config in itertools.islice(filter(None, configs), 1)):  # all were started alike
+        first = next(filter(None, configs), None)  # all were started alike
+        if first is not None and not first.report:
             return None
         folder = self.sweep.folder / layout.REPORT
         command = [sys.executable, "-m", "analysis.report", str(self.sweep.path), "--out", str(folder)]

@@ -89,6 +89,11 @@ def test_a_setting_that_an_identity_leaves_out_is_named_all_the_same(runs: Path,
     assert set(load(runs).table["variant"]) == {"brc w64 precision=float32", "brc w64 precision=bfloat16"}
 
 
+def test_a_learner_that_is_no_name_names_its_run_all_the_same(runs: Path, write_run):
+    write_run({0: [0.1, 0.2]}, settings={"learner": ["brc"]})
+    assert set(load(runs).table["variant"]) == {"brc w64"}
+
+
 def test_task_lists_with_the_same_short_name_stay_apart(runs: Path, write_run):
     write_run({0: [0.1, 0.2]}, seed=0, tasks=("dmc/a-walk", "dmc/b-run"), name="one")
     write_run({0: [0.1, 0.2]}, seed=1, tasks=("dmc/a-walk", "dmc/c-stand"), name="two")
